@@ -71,8 +71,13 @@ class ClipEncoder:
         classifier does (Radford et al. 2021, section 3.1.4).
         """
         prototypes = open_clip.build_zero_shot_classifier(
-            self._model, self._tokenizer, list(names), TEMPLATE_SETS[template_set],
-            num_classes_per_batch=10, device=self.device, use_tqdm=False,
+            self._model,
+            self._tokenizer,
+            list(names),
+            TEMPLATE_SETS[template_set],
+            num_classes_per_batch=10,
+            device=self.device,
+            use_tqdm=False,
         )  # (n_dimensions, n_classes)
         return prototypes.T.float().cpu().numpy()
 
@@ -121,7 +126,9 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
     chosen = choose_device(device)
     name = _registered_name(model)
     if not pretrained:
-        raise ModelError(f"--pretrained: {model} needs weights; its tags: {_listed(_tags_of(name))}, or a local checkpoint")
+        raise ModelError(
+            f"--pretrained: {model} needs weights; its tags: {_listed(_tags_of(name))}, or a local checkpoint"
+        )
     _check_weights(name, pretrained)
     try:
         with warnings.catch_warnings():
@@ -164,11 +171,15 @@ def _registered_name(model: str) -> str:
             raise ModelError(f"--model {model}: there is no such config file")
         open_clip.add_model_config(path)
         if path.stem not in open_clip.list_models():
-            raise ModelError(f"--model {model}: not an open_clip config (embed_dim, vision_cfg, text_cfg expected)")
+            raise ModelError(
+                f"--model {model}: not an open_clip config (embed_dim, vision_cfg, text_cfg expected)"
+            )
         return path.stem
     if "/" not in model and model not in open_clip.list_models():
         near = get_close_matches(model, open_clip.list_models(), n=3, cutoff=0.4)
-        raise ModelError(f"--model {model}: open_clip knows no such model; near: {_listed(near)}, or a config file (.json)")
+        raise ModelError(
+            f"--model {model}: open_clip knows no such model; near: {_listed(near)}, or a config file (.json)"
+        )
     return model
 
 
@@ -180,7 +191,8 @@ def _check_weights(name: str, pretrained: str) -> None:
     if Path(pretrained).is_file() or pretrained.lower() in (tag.lower() for tag in _tags_of(name)):
         return
     raise ModelError(
-        f"--pretrained {pretrained}: neither a file nor a weights tag of {name}; its tags: {_listed(_tags_of(name))}"
+        f"--pretrained {pretrained}: neither a file nor a weights tag of {name}; "
+        f"its tags: {_listed(_tags_of(name))}"
     )
 
 

@@ -12,7 +12,7 @@ _LIST_LINE = re.compile(r"(?:[A-Za-z0-9_.-]+/)*(?P<image_id>[A-Za-z0-9_-]{1,64})
 
 
 def is_image_id(text: str) -> bool:
-    """Return whether `text` may be an image id: 1 to 64 of ``A-Z a-z 0-9 _ -``, nothing that leaves a folder."""
+    """Return whether `text` may be an image id: 1 to 64 of ``A-Z a-z 0-9 _ -``, so no path."""
     return IMAGE_ID_PATTERN.fullmatch(text) is not None
 
 
@@ -37,10 +37,14 @@ def read_image_ids(path: Path) -> list[str]:
             continue
         match = _LIST_LINE.fullmatch(line.strip())
         if match is None or ".." in line.split("/"):
-            raise InputError(f"{path}, line {number}: expected an image id such as 0a1b2c3d4e5f6071, found {line[:80]!r}")
+            raise InputError(
+                f"{path}, line {number}: expected an image id such as 0a1b2c3d4e5f6071, found {line[:80]!r}"
+            )
         image_id = match["image_id"]
         if image_id in first_line:
-            raise InputError(f"{path}, line {number}: image id {image_id} stands already in line {first_line[image_id]}")
+            raise InputError(
+                f"{path}, line {number}: image id {image_id} stands already in line {first_line[image_id]}"
+            )
         first_line[image_id] = number
     if not first_line:
         raise InputError(f"{path}: holds no image id")

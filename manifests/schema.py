@@ -7,13 +7,20 @@ import pyarrow as pa
 from manifests.errors import TableError
 
 DOWNLOAD_STATUSES = (
-    "ok", "missing", "placeholder", "not_an_image", "undecodable", "too_large", "refused", "failed",
+    "ok",
+    "missing",
+    "placeholder",
+    "not_an_image",
+    "undecodable",
+    "too_large",
+    "refused",
+    "failed",
 )
 SCREEN_STATUSES = ("review", "dropped")
 SCREEN_REASONS = ("in_class", "duplicate", "leak", "unreadable", "low_quality")
 ANSWERS = ("in", "out", "difficult", "skip", "undo")
 QUEUES = ("first", "inspection", "dispute", "gold", "audit")
-VERDICTS = ("out", "in", "difficult", "disputed", "open")
+VERDICT_WORDS = ("out", "in", "difficult", "disputed", "open")
 VERDICT_SOURCES = ("consensus", "adjudication", "inspection")
 
 OOD_LABEL = -1
@@ -79,90 +86,100 @@ IMAGE_ID = _required("image_id", pa.string())
 
 CANDIDATES = TableSpec(
     "candidates.parquet",
-    pa.schema([
-        IMAGE_ID,
-        _required("subset", pa.string()),
-        _required("url", pa.string()),
-        pa.field("original_url", pa.string()),
-        pa.field("landing_url", pa.string()),
-        pa.field("license_url", pa.string()),
-        pa.field("author", pa.string()),
-        pa.field("author_profile_url", pa.string()),
-        pa.field("title", pa.string()),
-        pa.field("original_size_bytes", pa.int64()),
-        pa.field("original_md5", pa.string()),
-        pa.field("rotation_deg", pa.int16()),
-    ]),
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("subset", pa.string()),
+            _required("url", pa.string()),
+            pa.field("original_url", pa.string()),
+            pa.field("landing_url", pa.string()),
+            pa.field("license_url", pa.string()),
+            pa.field("author", pa.string()),
+            pa.field("author_profile_url", pa.string()),
+            pa.field("title", pa.string()),
+            pa.field("original_size_bytes", pa.int64()),
+            pa.field("original_md5", pa.string()),
+            pa.field("rotation_deg", pa.int16()),
+        ]
+    ),
     "candidates",
     {},
 )
 
 DOWNLOADS = TableSpec(
     "downloads.parquet",
-    pa.schema([
-        IMAGE_ID,
-        _required("status", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("http_status", pa.int16()),
-        _required("attempts", pa.int16()),
-        pa.field("sha256", pa.string()),
-        pa.field("size_bytes", pa.int64()),
-        pa.field("width_px", pa.int32()),
-        pa.field("height_px", pa.int32()),
-        pa.field("path", pa.string()),
-    ]),
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("status", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("http_status", pa.int16()),
+            _required("attempts", pa.int16()),
+            pa.field("sha256", pa.string()),
+            pa.field("size_bytes", pa.int64()),
+            pa.field("width_px", pa.int32()),
+            pa.field("height_px", pa.int32()),
+            pa.field("path", pa.string()),
+        ]
+    ),
     "download",
     {"status": DOWNLOAD_STATUSES},
 )
 
 SCREEN = TableSpec(
     "screen.parquet",
-    pa.schema([
-        IMAGE_ID,
-        _required("status", pa.string()),
-        pa.field("reason", pa.string()),
-        pa.field("duplicate_of", pa.string()),
-        pa.field("risk", pa.float32()),
-        pa.field("shown_classes", pa.list_(pa.int16())),
-        pa.field("shown_similarities", pa.list_(pa.float32())),
-        _required("is_control", pa.bool_()),
-    ]),
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("status", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("duplicate_of", pa.string()),
+            pa.field("risk", pa.float32()),
+            pa.field("shown_classes", pa.list_(pa.int16())),
+            pa.field("shown_similarities", pa.list_(pa.float32())),
+            _required("is_control", pa.bool_()),
+        ]
+    ),
     "screen",
     {"status": SCREEN_STATUSES, "reason": SCREEN_REASONS},
 )
 
 VERDICTS = TableSpec(
     "verdicts.parquet",
-    pa.schema([
-        IMAGE_ID,
-        _required("verdict", pa.string()),
-        _required("source", pa.string()),
-        _required("n_out", pa.int16()),
-        _required("n_in", pa.int16()),
-        _required("n_difficult", pa.int16()),
-        pa.field("class_index", pa.int16()),
-    ]),
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("verdict", pa.string()),
+            _required("source", pa.string()),
+            _required("n_out", pa.int16()),
+            _required("n_in", pa.int16()),
+            _required("n_difficult", pa.int16()),
+            pa.field("class_index", pa.int16()),
+        ]
+    ),
     "consensus",
-    {"verdict": VERDICTS, "source": VERDICT_SOURCES},
+    {"verdict": VERDICT_WORDS, "source": VERDICT_SOURCES},
 )
 
 MANIFEST = TableSpec(
     "manifest.parquet",
-    pa.schema([
-        IMAGE_ID,
-        pa.field("sha256", pa.string()),
-        pa.field("url", pa.string()),
-        pa.field("license_url", pa.string()),
-        pa.field("author", pa.string()),
-        pa.field("title", pa.string()),
-        pa.field("landing_url", pa.string()),
-        pa.field("width_px", pa.int32()),
-        pa.field("height_px", pa.int32()),
-        pa.field("verdict_source", pa.string()),
-        pa.field("n_out", pa.int16()),
-        _required("split", pa.string()),
-        pa.field("strata", pa.string()),
-    ]),
+    pa.schema(
+        [
+            IMAGE_ID,
+            pa.field("sha256", pa.string()),
+            pa.field("url", pa.string()),
+            pa.field("license_url", pa.string()),
+            pa.field("author", pa.string()),
+            pa.field("title", pa.string()),
+            pa.field("landing_url", pa.string()),
+            pa.field("width_px", pa.int32()),
+            pa.field("height_px", pa.int32()),
+            pa.field("verdict_source", pa.string()),
+            pa.field("n_out", pa.int16()),
+            _required("split", pa.string()),
+            pa.field("strata", pa.string()),
+        ]
+    ),
     "build-manifest",
     {},
 )
@@ -170,18 +187,22 @@ MANIFEST = TableSpec(
 
 def embeddings_schema(n_dimensions: int) -> pa.Schema:
     """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16."""
-    return pa.schema([
-        IMAGE_ID,
-        _required("sha256", pa.string()),
-        _required("view", pa.string()),
-        _required("embedding", pa.list_(pa.float16(), n_dimensions)),
-    ])
+    return pa.schema(
+        [
+            IMAGE_ID,
+            _required("sha256", pa.string()),
+            _required("view", pa.string()),
+            _required("embedding", pa.list_(pa.float16(), n_dimensions)),
+        ]
+    )
 
 
 def features_schema(n_features: int) -> pa.Schema:
     """Return the schema of one feature set: one row an image, class index null where unknown."""
-    return pa.schema([
-        IMAGE_ID,
-        pa.field("class_index", pa.int32()),
-        _required("features", pa.list_(pa.float32(), n_features)),
-    ])
+    return pa.schema(
+        [
+            IMAGE_ID,
+            pa.field("class_index", pa.int32()),
+            _required("features", pa.list_(pa.float32(), n_features)),
+        ]
+    )

@@ -105,7 +105,9 @@ class Workspace:
         """
         path = self.path_of(table)
         if not path.exists():
-            raise StageMissingError(f"{path} is not there: run the stage '{table.written_by}' on this workspace first")
+            raise StageMissingError(
+                f"{path} is not there: run the stage '{table.written_by}' on this workspace first"
+            )
         return table.check(read_parquet(path), str(path))
 
     def write(self, table: schema.TableSpec, rows: Sequence[Mapping[str, Any]] | pa.Table) -> Path:
@@ -152,7 +154,12 @@ class Workspace:
 
     @contextlib.contextmanager
     def stage(
-        self, name: str, arguments: Mapping[str, Any], inputs: Sequence[Path] = (), *, record_as: str | None = None
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        inputs: Sequence[Path] = (),
+        *,
+        record_as: str | None = None,
     ) -> Iterator[StageRecord]:
         """Hold the workspace for one stage and record how it was run.
 
@@ -183,18 +190,21 @@ class Workspace:
                 outcome = "interrupted"
                 raise
             finally:
-                write_json(self.root / "provenance" / f"{record_as or name}.json", {
-                    "stage": name,
-                    "outcome": outcome,
-                    "arguments": dict(arguments),
-                    "inputs": {str(path): sha256_of_file(path) for path in inputs if path.is_file()},
-                    "seed": record.seed,
-                    "counts": record.counts,
-                    "details": record.details,
-                    "started": started.isoformat(timespec="seconds"),
-                    "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-                    "versions": _versions(),
-                })
+                write_json(
+                    self.root / "provenance" / f"{record_as or name}.json",
+                    {
+                        "stage": name,
+                        "outcome": outcome,
+                        "arguments": dict(arguments),
+                        "inputs": {str(path): sha256_of_file(path) for path in inputs if path.is_file()},
+                        "seed": record.seed,
+                        "counts": record.counts,
+                        "details": record.details,
+                        "started": started.isoformat(timespec="seconds"),
+                        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                        "versions": _versions(),
+                    },
+                )
 
     @contextlib.contextmanager
     def _locked(self, stage_name: str) -> Iterator[None]:
@@ -206,15 +216,18 @@ class Workspace:
             lock.acquire(blocking=False)
         except filelock.Timeout:
             raise WorkspaceLockedError(
-                f"{self.root} is in use by {_holder(holder_path)}: wait until it ends, or use another --workspace"
+                f"{self.root} is in use by {_holder(holder_path)}: wait for its end, or use another --workspace"
             ) from None
         try:
-            write_json(holder_path, {
-                "process": os.getpid(),
-                "host": platform.node(),
-                "stage": stage_name,
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            })
+            write_json(
+                holder_path,
+                {
+                    "process": os.getpid(),
+                    "host": platform.node(),
+                    "stage": stage_name,
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            )
             yield
         finally:
             holder_path.unlink(missing_ok=True)

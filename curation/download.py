@@ -1,0 +1,180 @@
+"""The stage `download`: every candidate's picture, or the reason why there is none."""
+
+import contextlib
+import hashlib
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Any
+
+from tqdm import tqdm
+
+from curation.fetch import Fetcher, FetchPolicy
+from curation.open_images import picture_url
+from manifests import schema
+from manifests.durable import append_json_lines, cut_torn_tail, read_json_lines, write_bytes
+from manifests.errors import InputError, OpenImageOError, UnreadableImageError
+from manifests.images import decode_image
+from manifests.workspace import Workspace
+
+_ROWS_A_FLUSH = 64
+_SECONDS_A_FLUSH = 1.0
+_IN_FLIGHT_A_WORKER = 4
+
+_NOTHING = {field.name: None for field in schema.DOWNLOADS.schema}
+
+
+def download_pictures(
+    workspace: Workspace,
+    *,
+    base_url: str | None = None,
+    policy: FetchPolicy | None = None,
+    n_workers: int = 16,
+    retry: Sequence[str] = (),
+) -> dict[str, int]:
+    """Fetch what is missing, write ``downloads.parquet``, and return the number of images per status.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        With ``candidates.parquet``.
+    base_url : str, optional
+        A mirror that holds pictures at ``<base_url>/<subset>/<image_id>.jpg``, instead of each row's own URL.
+    policy : FetchPolicy, optional
+        How hard to try, and what to refuse.
+    n_workers : int
+        Pictures fetched at a time.
+    retry : sequence of str
+        Statuses to fetch again, besides what was never fetched or is gone from the disk.
+
+    Raises
+    ------
+    InputError
+        `n_workers` or a word of `retry` is not what it should be.
+    OpenImageOError
+        Not one picture arrived; everything that was learnt is saved.
+    """
+    if n_workers < 1:
+        raise InputError(f"--workers: expected 1 or more, found {n_workers}")
+    strange = set(retry) - set(schema.DOWNLOAD_STATUSES)
+    if strange:
+        raise InputError(f"--retry: expected {', '.join(schema.DOWNLOAD_STATUSES)}, found {min(strange)!r}")
+    policy = policy or FetchPolicy()
+    arguments = {
+        "base_url": base_url, "allow_private": policy.allow_private, "workers": n_workers, "retry": [*retry],
+    }  # fmt: skip
+    candidates = workspace.read(schema.CANDIDATES).to_pylist()
+    with workspace.stage("download", arguments, [workspace.path_of(schema.CANDIDATES)]) as record:
+        known = _read_log(workspace)
+        todo = [row for row in candidates if not _is_done(workspace, known.get(row["image_id"]), retry)]
+        fetcher = Fetcher(policy)
+
+        def fetch(candidate: dict[str, Any]) -> dict[str, Any]:
+            url = candidate["url"]
+            if base_url is not None:
+                url = picture_url(base_url, candidate["subset"], candidate["image_id"])
+            return _fetch_one(workspace, fetcher, candidate, url)
+
+        _fetch_all(workspace, todo, fetch, known, n_workers)
+        rows = [_NOTHING | known[row["image_id"]] for row in candidates]
+        workspace.write(schema.DOWNLOADS, rows)
+        record.counts = dict(Counter(row["status"] for row in rows))
+    if not record.counts.get("ok"):
+        reasons = Counter(f"{row['status']} ({row['reason']})" for row in rows)
+        commonest, n_images = reasons.most_common(1)[0]
+        raise OpenImageOError(f"no picture arrived; {n_images} of {len(rows)} were {commonest}")
+    return record.counts
+
+
+def _read_log(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    cut_torn_tail(workspace.downloads_log_path)
+    return {row["image_id"]: row for row in read_json_lines(workspace.downloads_log_path)}
+
+
+def _is_done(workspace: Workspace, row: dict[str, Any] | None, retry: Sequence[str]) -> bool:
+    """Return whether an image needs no request: its last status stands, and an arrived picture is on disk."""
+    if row is None or row["status"] in retry:
+        return False
+    if row["status"] != "ok":
+        return True
+    path = workspace.root / row["path"]
+    return path.exists() and path.stat().st_size == row["size_bytes"]
+
+
+def _fetch_one(workspace: Workspace, fetcher: Fetcher, candidate: dict[str, Any], url: str) -> dict[str, Any]:
+    """Fetch one picture, look at it, store it if it is one, and return its row."""
+    fetched = fetcher.fetch(url)
+    row = {
+        "image_id": candidate["image_id"],
+        "status": fetched.status,
+        "reason": fetched.reason,
+        "http_status": fetched.http_status,
+        "attempts": fetched.attempts,
+    }
+    if fetched.status != "ok":
+        return row
+    try:
+        image = decode_image(fetched.content)
+    except UnreadableImageError as error:
+        return row | {"status": error.status, "reason": error.reason}
+    path = workspace.relative_image_path(candidate["image_id"])
+    write_bytes(workspace.root / path, fetched.content)
+    return row | {
+        "sha256": hashlib.sha256(fetched.content).hexdigest(),
+        "size_bytes": len(fetched.content),
+        "width_px": image.width,
+        "height_px": image.height,
+        "path": path,
+    }
+
+
+def _fetch_all(
+    workspace: Workspace,
+    todo: Sequence[dict[str, Any]],
+    fetch: Callable[[dict[str, Any]], dict[str, Any]],
+    known: dict[str, dict[str, Any]],
+    n_workers: int,
+) -> None:
+    """Fetch `todo` in threads; the log is on disk about once a second, and when the run is interrupted."""
+    if not todo:
+        return
+    counts: Counter[str] = Counter()
+    gathered: list[dict[str, Any]] = []
+    flushed_at = time.monotonic()
+    bar = tqdm(total=len(todo), desc="download", unit="img", disable=not sys.stderr.isatty())
+    completed = _completed(todo, fetch, n_workers)
+    with workspace.downloads_log_path.open("ab") as log, bar, contextlib.closing(completed):
+        try:
+            for row in completed:
+                gathered.append(row)
+                known[row["image_id"]] = row
+                counts[row["status"]] += 1
+                bar.set_postfix(counts, refresh=False)
+                bar.update()
+                if len(gathered) >= _ROWS_A_FLUSH or time.monotonic() - flushed_at > _SECONDS_A_FLUSH:
+                    append_json_lines(log, gathered)
+                    gathered, flushed_at = [], time.monotonic()
+        finally:
+            append_json_lines(log, gathered)
+
+
+def _completed(
+    todo: Sequence[dict[str, Any]], fetch: Callable[[dict[str, Any]], dict[str, Any]], n_workers: int
+) -> Generator[dict[str, Any], None, None]:
+    """Yield rows as they are done, with few enough in flight that memory does not grow with `todo`."""
+    waiting = iter(todo)
+    pool = ThreadPoolExecutor(n_workers, thread_name_prefix="download")
+    try:
+        in_flight: set[Future[dict[str, Any]]] = {
+            pool.submit(fetch, row) for row in islice(waiting, n_workers * _IN_FLIGHT_A_WORKER)
+        }
+        while in_flight:
+            done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+            in_flight |= {pool.submit(fetch, row) for row in islice(waiting, len(done))}
+            for future in done:
+                yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,179 @@
+"""Embeddings on disk: one folder a model and tiling, shards of images chosen by a hash of the image id.
+
+``embeddings/<store digest>/`` holds ``model.json``, ``shard-NNNN.parquet`` and ``unreadable.parquet``. An image's
+shard depends on its id alone, so a run that was killed, resumed, or given more images later writes each row
+where an undisturbed run would, and a shard is either whole or absent.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from manifests import schema
+from manifests.durable import write_json
+from manifests.errors import InputError, StageMissingError, TableError
+from manifests.workspace import Workspace, read_parquet, write_parquet
+
+_IMAGES_A_SHARD = 256
+_UNREADABLE_SCHEMA = pa.schema([schema.IMAGE_ID, pa.field("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class StoreKey:
+    """What the vectors of a store have in common; another key is another folder.
+
+    Attributes
+    ----------
+    source : str
+        ``clip`` or ``features``.
+    model, pretrained : str
+        As given on the command line; of features, the model's folder and the set.
+    encoder_digest : str
+        Digest of weights and preprocessing.
+    n_dimensions : int
+        Length of an embedding.
+    grid : int
+        Tiles a side, 0 for the whole picture only.
+    """
+
+    source: str
+    model: str
+    pretrained: str
+    encoder_digest: str
+    n_dimensions: int
+    grid: int
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name the store's folder."""
+        text = f"{self.source} {self.encoder_digest} {self.n_dimensions} {self.grid}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class EmbeddedImage:
+    """One image's vectors: `embeddings` is (n_views, n_dimensions), unit length, in the order of `views`."""
+
+    image_id: str
+    sha256: str
+    views: tuple[str, ...]
+    embeddings: npt.NDArray[np.float16]
+
+
+class EmbeddingStore:
+    """The folder of one model's embeddings in a workspace."""
+
+    def __init__(self, folder: Path, key: StoreKey, n_shards: int) -> None:
+        self.folder = folder
+        self.key = key
+        self.n_shards = n_shards
+
+    @classmethod
+    def for_key(cls, workspace: Workspace, key: StoreKey, n_images: int) -> "EmbeddingStore":
+        """Return the store of `key`, made for about `n_images` if it is not there yet."""
+        folder = workspace.embeddings_dir / key.digest
+        if not (folder / "model.json").exists():
+            n_shards = max(1, -(-n_images // _IMAGES_A_SHARD))
+            write_json(folder / "model.json", {**asdict(key), "n_shards": n_shards})
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "EmbeddingStore":
+        """Return the store in `folder`."""
+        try:
+            content = json.loads((folder / "model.json").read_text())
+            n_shards = int(content.pop("n_shards"))
+            return cls(folder, StoreKey(**content), n_shards)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise TableError(
+                f"{folder / 'model.json'}: not the description of an embedding store ({error})"
+            ) from error
+
+    @classmethod
+    def choose(cls, workspace: Workspace, digest: str | None) -> "EmbeddingStore":
+        """Return the workspace's only store, or the one whose digest starts with `digest`."""
+        folders = sorted(path.parent for path in workspace.embeddings_dir.glob("*/model.json"))
+        if not folders:
+            raise StageMissingError(f"{workspace.root} holds no embeddings: run the stage 'embed' first")
+        chosen = [folder for folder in folders if digest is None or folder.name.startswith(digest)]
+        if len(chosen) == 1:
+            return cls.open(chosen[0])
+        known = ", ".join(f"{folder.name} ({cls.open(folder).key.model})" for folder in folders)
+        raise InputError(f"--embeddings: expected the digest of one of {known}; found {digest or 'none given'}")
+
+    def shard_of(self, image_id: str) -> int:
+        """Return the shard of an image, which depends on its id alone."""
+        return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % self.n_shards
+
+    def read_shard(self, shard: int) -> dict[str, EmbeddedImage]:
+        """Return the images of one shard by id; empty where it has not been written."""
+        path = self._shard_path(shard)
+        if not path.exists():
+            return {}
+        table = read_parquet(path)
+        if not table.schema.equals(schema.embeddings_schema(self.key.n_dimensions)):
+            raise TableError(f"{path}: not an embeddings shard of {self.key.n_dimensions} dimensions")
+        vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+        rows: dict[str, list[int]] = {}
+        image_ids, views, digests = (table.column(name).to_pylist() for name in ("image_id", "view", "sha256"))
+        for row, image_id in enumerate(image_ids):
+            rows.setdefault(image_id, []).append(row)
+        return {
+            image_id: EmbeddedImage(
+                image_id, digests[at[0]], tuple(views[row] for row in at), vectors[at[0] : at[-1] + 1]
+            )
+            for image_id, at in rows.items()
+        }
+
+    def write_shard(self, shard: int, images: Mapping[str, EmbeddedImage]) -> None:
+        """Write one shard, sorted by image id, in one step."""
+        ordered = [images[image_id] for image_id in sorted(images)]
+        vectors = np.concatenate([image.embeddings for image in ordered]).astype(np.float16)
+        columns = {
+            "image_id": [image.image_id for image in ordered for _ in image.views],
+            "sha256": [image.sha256 for image in ordered for _ in image.views],
+            "view": [view for image in ordered for view in image.views],
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.key.n_dimensions),
+        }
+        table = pa.table(columns, schema=schema.embeddings_schema(self.key.n_dimensions))
+        write_parquet(self._shard_path(shard), table)
+
+    def shards(self) -> Iterator[dict[str, EmbeddedImage]]:
+        """Yield the images of each shard that has been written."""
+        for shard in range(self.n_shards):
+            images = self.read_shard(shard)
+            if images:
+                yield images
+
+    @property
+    def _unreadable_path(self) -> Path:
+        return self.folder / "unreadable.parquet"
+
+    def write_unreadable(self, reasons: Mapping[str, str]) -> None:
+        """Write why some images have no embedding."""
+        rows = [{"image_id": image_id, "reason": reasons[image_id]} for image_id in sorted(reasons)]
+        write_parquet(self._unreadable_path, pa.Table.from_pylist(rows, schema=_UNREADABLE_SCHEMA))
+
+    def read_unreadable(self) -> dict[str, str]:
+        """Return why some images have no embedding, by image id.
+
+        Raises
+        ------
+        StageMissingError
+            The stage `embed` has not come to its end for this store.
+        """
+        if not self._unreadable_path.exists():
+            raise StageMissingError(
+                f"{self.folder} is not complete: run the stage 'embed' again, it goes on where it stopped"
+            )
+        table = read_parquet(self._unreadable_path).to_pydict()
+        return dict(zip(table["image_id"], table["reason"], strict=True))
+
+    def _shard_path(self, shard: int) -> Path:
+        return self.folder / f"shard-{shard:04d}.parquet"
