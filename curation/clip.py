@@ -14,7 +14,8 @@ import open_clip
 import torch
 from PIL import Image
 
-from manifests.errors import InputError, ModelError
+from manifests.devices import device_name
+from manifests.errors import ModelError
 
 TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
     "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -87,25 +88,6 @@ def imagenet_class_names() -> list[str]:
     return list(open_clip.IMAGENET_CLASSNAMES)
 
 
-def choose_device(device: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``auto`` prefers a GPU.
-
-    Raises
-    ------
-    InputError
-        The device is unknown, or CUDA is asked for and not there.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"--device: expected auto, cpu or cuda, found {device!r}") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no CUDA device is available here; use --device cpu or auto")
-    return chosen
-
-
 def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> ClipEncoder:
     """Return an encoder with trained weights.
 
@@ -123,7 +105,7 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
     ModelError
         The model or tag is unknown, the weights cannot be had, or do not fit the model.
     """
-    chosen = choose_device(device)
+    chosen = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
     name = _registered_name(model)
     if not pretrained:
         raise ModelError(

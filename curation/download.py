@@ -13,11 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 from curation.fetch import Fetcher, FetchPolicy
-from curation.open_images import picture_url
 from manifests import schema
 from manifests.durable import append_json_lines, cut_torn_tail, read_json_lines, write_bytes
 from manifests.errors import InputError, OpenImageOError, UnreadableImageError
 from manifests.images import decode_image
+from manifests.mirror import picture_url
 from manifests.workspace import Workspace
 
 _ROWS_A_FLUSH = 64

@@ -111,7 +111,7 @@ def duplicates_of(groups: Sequence[Sequence[str]], n_pixels: Mapping[str, int]) 
 
     The representative is the picture with the most pixels; of equals, the smallest image id.
     """
-    representative = {}
+    representative: dict[str, str] = {}
     for group in groups:
         kept = min(group, key=lambda image_id: (-n_pixels[image_id], image_id))
         representative |= {image_id: kept for image_id in group if image_id != kept}

@@ -110,7 +110,7 @@ class Fetcher:
             try:
                 return self._attempt(url, attempt, deadline)
             except _RetryableError as error:
-                wait_s = error.wait_s if error.wait_s is not None else random.uniform(0, bound_s)  # noqa: S311
+                wait_s = error.wait_s if error.wait_s is not None else random.uniform(0, bound_s)
                 bound_s = min(bound_s * 2, self._policy.longest_wait_s)
                 is_last = attempt == self._policy.max_attempts or time.monotonic() + wait_s > deadline
                 if is_last:

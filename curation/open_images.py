@@ -13,22 +13,15 @@ from typing import IO, Any
 
 from manifests.errors import InputError
 from manifests.image_ids import is_image_id, read_image_ids
+from manifests.mirror import MIRROR_URL, picture_url
 
 SUBSETS = ("train", "validation", "test")
-
-MIRROR_URL = "https://open-images-dataset.s3.amazonaws.com"
-"""The official mirror of the pictures (at most 1,024 px), laid out as ``<subset>/<image id>.jpg``."""
 
 _V3_COLUMNS = (
     "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
     "OriginalSize", "OriginalMD5", "Thumbnail300KURL",
 )  # fmt: skip
 _V4_COLUMNS = (*_V3_COLUMNS, "Rotation")
-
-
-def picture_url(base_url: str, subset: str, image_id: str) -> str:
-    """Return where a mirror laid out as the official one holds a picture."""
-    return f"{base_url.rstrip('/')}/{subset}/{image_id}.jpg"
 
 
 def read_metadata(path: Path, *, subset_of_list: str = "test") -> Iterator[dict[str, Any]]:
