@@ -1,14 +1,13 @@
 """The stage `download`: every candidate's picture, or the reason why there is none."""
 
-import contextlib
 import hashlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import Any
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -138,43 +137,41 @@ def _fetch_all(
     known: dict[str, dict[str, Any]],
     n_workers: int,
 ) -> None:
-    """Fetch `todo` in threads; the log is on disk about once a second, and when the run is interrupted."""
+    """Fetch `todo` in threads; the log is on disk about once a second, and when the run is interrupted.
+
+    Few enough are in flight that memory does not grow with `todo`.
+    """
     if not todo:
         return
-    counts: Counter[str] = Counter()
-    gathered: list[dict[str, Any]] = []
-    flushed_at = time.monotonic()
-    bar = tqdm(total=len(todo), desc="download", unit="img", disable=not sys.stderr.isatty())
-    completed = _completed(todo, fetch, n_workers)
-    with workspace.downloads_log_path.open("ab") as log, bar, contextlib.closing(completed):
-        try:
-            for row in completed:
-                gathered.append(row)
-                known[row["image_id"]] = row
-                counts[row["status"]] += 1
-                bar.set_postfix(counts, refresh=False)
-                bar.update()
-                if len(gathered) >= _ROWS_A_FLUSH or time.monotonic() - flushed_at > _SECONDS_A_FLUSH:
-                    append_json_lines(log, gathered)
-                    gathered, flushed_at = [], time.monotonic()
-        finally:
-            append_json_lines(log, gathered)
-
-
-def _completed(
-    todo: Sequence[dict[str, Any]], fetch: Callable[[dict[str, Any]], dict[str, Any]], n_workers: int
-) -> Generator[dict[str, Any], None, None]:
-    """Yield rows as they are done, with few enough in flight that memory does not grow with `todo`."""
     waiting = iter(todo)
     pool = ThreadPoolExecutor(n_workers, thread_name_prefix="download")
-    try:
-        in_flight: set[Future[dict[str, Any]]] = {
-            pool.submit(fetch, row) for row in islice(waiting, n_workers * _IN_FLIGHT_A_WORKER)
-        }
-        while in_flight:
-            done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
-            in_flight |= {pool.submit(fetch, row) for row in islice(waiting, len(done))}
-            for future in done:
-                yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    in_flight: set[Future[dict[str, Any]]] = set()
+    done: set[Future[dict[str, Any]]] = set()
+    counts: Counter[str] = Counter()
+    bar = tqdm(total=len(todo), desc="download", unit="img", disable=not sys.stderr.isatty())
+    with workspace.downloads_log_path.open("ab") as log, bar:
+        try:
+            for candidate in islice(waiting, n_workers * _IN_FLIGHT_A_WORKER):
+                in_flight.add(pool.submit(fetch, candidate))
+            flushed_at = time.monotonic()
+            while in_flight:
+                just_done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                done |= just_done
+                for candidate in islice(waiting, len(just_done)):
+                    in_flight.add(pool.submit(fetch, candidate))
+                counts.update(future.result()["status"] for future in just_done)
+                bar.set_postfix(counts, refresh=False)
+                bar.update(len(just_done))
+                if len(done) >= _ROWS_A_FLUSH or time.monotonic() - flushed_at > _SECONDS_A_FLUSH:
+                    _save(log, done, known)
+                    done, flushed_at = set(), time.monotonic()
+        finally:
+            # On Ctrl-C too: the pictures in flight come to their end and into the log.
+            pool.shutdown(wait=True, cancel_futures=True)
+            _save(log, done | {future for future in in_flight if not future.cancelled()}, known)
+
+
+def _save(log: IO[bytes], done: Iterable[Future[dict[str, Any]]], known: dict[str, dict[str, Any]]) -> None:
+    rows = [future.result() for future in done]
+    append_json_lines(log, rows)
+    known.update((row["image_id"], row) for row in rows)

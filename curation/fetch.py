@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from manifests.errors import InputError
 from manifests.workspace import DISTRIBUTION_NAME, tool_version
@@ -133,7 +134,7 @@ class Fetcher:
                 if status != requests.codes.ok:
                     return Fetched("failed", f"HTTP {status}", status, attempt)
                 return self._body(response, attempt, deadline)
-        except requests.exceptions.Timeout as error:
+        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise _RetryableError("timed out") from error
         except requests.exceptions.SSLError:
             return Fetched("refused", "the server's certificate is not valid", None, attempt)
@@ -141,14 +142,15 @@ class Fetcher:
             return Fetched("refused", "not a valid URL", None, attempt)
         except requests.exceptions.ConnectionError as error:
             raise _RetryableError("the connection failed") from error
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _RetryableError("the body did not arrive whole") from error
 
     def _body(self, response: requests.Response, attempt: int, deadline: float) -> Fetched:
         status = response.status_code
         announced = response.headers.get("Content-Length", "")
         content = bytearray()
-        for block in response.iter_content(_BLOCK_BYTES):
+        # `read1` returns what has come; `read` waits for a whole block, and a slow server passes the deadline.
+        while block := response.raw.read1(_BLOCK_BYTES, decode_content=True):
             content += block
             if len(content) > self._policy.max_bytes:
                 return Fetched("too_large", f"over {self._policy.max_bytes} bytes", status, attempt)

@@ -62,7 +62,7 @@ def _bare_row(image_id: str, subset: str) -> dict[str, Any]:
 
 def _read_archive(path: Path) -> Iterator[dict[str, Any]]:
     found = False
-    with tarfile.open(path, "r|*") as archive:
+    with tarfile.open(path) as archive:
         for member in archive:
             stream = archive.extractfile(member) if Path(member.name).name == "images.csv" else None
             if stream is not None:

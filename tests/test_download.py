@@ -1,0 +1,265 @@
+import hashlib
+import io
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curation.download import download_pictures
+from curation.fetch import Fetcher, FetchPolicy
+from manifests import schema
+from manifests.errors import InputError, OpenImageOError, StageMissingError
+from manifests.workspace import Workspace, tool_version
+from tests import fault_server
+from tests.conftest import REPOSITORY
+from tests.test_images import png_header_of
+
+QUICK = FetchPolicy(
+    allow_private=True, max_attempts=3, socket_timeout_s=1.0, deadline_s=3.0, max_bytes=300_000,
+    first_wait_s=0.01, longest_wait_s=0.02,
+)  # fmt: skip
+
+
+def picture(seed, side=96):
+    pixels = np.random.default_rng(seed).integers(0, 256, (side // 8, side // 8, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).resize((side, side)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+GOOD = picture(0)
+
+
+def propose(workspace, image_ids):
+    rows = [
+        {"image_id": image_id, "subset": "test", "url": f"https://mirror.invalid/test/{image_id}.jpg"}
+        for image_id in image_ids
+    ]
+    workspace.write(schema.CANDIDATES, rows)
+    return workspace
+
+
+def run_download(workspace, server, **options):
+    return download_pictures(workspace, base_url=server.base_url, policy=options.pop("policy", QUICK), **options)
+
+
+FAULTS = {
+    # script, status, reason, HTTP status, attempts
+    "good": (fault_server.body(GOOD), "ok", None, 200, 1),
+    "gone404": (fault_server.status(404), "missing", "HTTP 404", 404, 1),
+    "gone410": (fault_server.status(410), "missing", "HTTP 410", 410, 1),
+    "denied": (fault_server.status(403), "failed", "HTTP 403", 403, 1),
+    "html": (fault_server.body(b"<html>photo unavailable</html>"), "not_an_image",
+             "the file starts with <html>photo unav", 200, 1),
+    "empty": (fault_server.body(b""), "not_an_image", "the file is empty", 200, 1),
+    "truncated": (fault_server.body(GOOD[:-300]), "undecodable", None, 200, 1),
+    "bomb": (fault_server.body(png_header_of(8000, 7000)), "too_large",
+             "8000 x 7000 px is over the cap of 50000000 px", 200, 1),
+    "endless": (fault_server.endless, "too_large", "over 300000 bytes", 200, 1),
+    "busy": (fault_server.first_then(fault_server.status(503), fault_server.body(GOOD), 2), "ok", None, 200, 3),
+    "limited": (fault_server.first_then(fault_server.status(429, Retry_After="0"), fault_server.body(GOOD)),
+                "ok", None, 200, 2),
+    "down": (fault_server.status(500), "failed", "HTTP 500", 500, 3),
+    "reset": (fault_server.first_then(fault_server.reset_in_body(GOOD), fault_server.body(GOOD)),
+              "ok", None, 200, 2),
+    "always_reset": (fault_server.reset_in_body(GOOD), "failed", "the body did not arrive whole", None, 3),
+    "slow": (fault_server.slow(GOOD, 0.05), "failed", "not done within 3 s", 200, 1),
+    "redirect": (fault_server.status(302, Location="http://169.254.169.254/"), "refused",
+                 "the server redirects elsewhere", 302, 1),
+}  # fmt: skip
+
+
+def test_each_fault_becomes_its_status_and_the_run_goes_on(tmp_path):
+    workspace = propose(Workspace(tmp_path), FAULTS)
+    scripts = {f"/test/{image_id}.jpg": fault[0] for image_id, fault in FAULTS.items()}
+    with fault_server.serving(scripts) as server:
+        counts = run_download(workspace, server)
+    rows = {row["image_id"]: row for row in workspace.read(schema.DOWNLOADS).to_pylist()}
+    for image_id, (_, status, reason, http_status, attempts) in FAULTS.items():
+        row = rows[image_id]
+        found = (row["status"], row["http_status"], row["attempts"])
+        assert found == (status, http_status, attempts), image_id
+        assert reason is None or row["reason"].startswith(reason), image_id
+        assert (status == "ok") == (row["reason"] is None)
+        assert (tmp_path / "images" / image_id[:2] / f"{image_id}.jpg").exists() == (status == "ok"), image_id
+    assert sum(counts.values()) == len(FAULTS)
+    assert server.user_agents == {f"openimage-o-toolkit/{tool_version()}"}
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_an_arrived_picture_is_recorded_as_it_lies_on_disk(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["good"])
+    with fault_server.serving({}, fault_server.body(GOOD)) as server:
+        run_download(workspace, server)
+    (row,) = workspace.read(schema.DOWNLOADS).to_pylist()
+    assert (tmp_path / row["path"]).read_bytes() == GOOD
+    assert row["sha256"] == hashlib.sha256(GOOD).hexdigest()
+    assert (row["size_bytes"], row["width_px"], row["height_px"]) == (len(GOOD), 96, 96)
+
+
+def test_retry_after_is_waited_for(tmp_path):
+    script = fault_server.first_then(fault_server.status(429, Retry_After="1"), fault_server.body(GOOD))
+    with fault_server.serving({}, script) as server:
+        started = time.monotonic()
+        assert Fetcher(QUICK).fetch(f"{server.base_url}/a").status == "ok"
+    assert 1.0 <= time.monotonic() - started < 2.5
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("file:///etc/passwd", "the scheme 'file' is not http or https"),
+        ("ftp://example.org/a.jpg", "the scheme 'ftp'"),
+        ("data:image/png;base64,AAAA", "the scheme 'data'"),
+        ("http://127.0.0.1/a", "127.0.0.1 is not a public address"),
+        ("http://localhost/a", "localhost is not a public address"),
+        ("http://[::1]/a", "::1 is not a public address"),
+        ("http://169.254.169.254/latest", "169.254.169.254 is not a public address"),
+        ("http://10.0.0.1/a", "10.0.0.1 is not a public address"),
+        ("http://2130706433/a", "2130706433 is not a public address"),
+    ],
+)
+def test_what_may_not_be_fetched_is_refused_before_a_request(url, reason):
+    fetched = Fetcher(FetchPolicy()).fetch(url)
+    assert (fetched.status, fetched.attempts) == ("refused", 0)
+    assert fetched.reason.startswith(reason)
+
+
+def test_a_server_that_is_not_there_ends_the_run_in_one_error_and_saves_the_rows(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["a", "b"])
+    with pytest.raises(OpenImageOError, match=r"no picture arrived; 2 of 2 were failed \(the connection failed\)"):
+        download_pictures(workspace, base_url="http://127.0.0.1:9", policy=QUICK)
+    assert set(workspace.read(schema.DOWNLOADS).column("status").to_pylist()) == {"failed"}
+
+
+def test_a_second_run_asks_for_nothing_and_writes_the_same_bytes(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["a", "b", "gone"])
+    scripts = {f"/test/{name}.jpg": fault_server.body(GOOD) for name in "ab"}
+    with fault_server.serving(scripts) as server:
+        run_download(workspace, server)
+        first = workspace.path_of(schema.DOWNLOADS).read_bytes()
+        server.requests.clear()
+        assert run_download(workspace, server) == {"ok": 2, "missing": 1}
+        assert not server.requests
+    assert workspace.path_of(schema.DOWNLOADS).read_bytes() == first
+
+
+def test_a_picture_gone_from_the_disk_and_a_retried_status_are_fetched_again(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["a", "b", "c"])
+    flaky = fault_server.first_then(fault_server.status(404), fault_server.body(GOOD))
+    scripts = {
+        "/test/a.jpg": fault_server.body(GOOD),
+        "/test/b.jpg": fault_server.body(GOOD),
+        "/test/c.jpg": flaky,
+    }
+    with fault_server.serving(scripts) as server:
+        assert run_download(workspace, server) == {"ok": 2, "missing": 1}
+        (tmp_path / "images" / "a" / "a.jpg").unlink()
+        assert run_download(workspace, server, retry=["missing"]) == {"ok": 3}
+        assert server.requests == {"/test/a.jpg": 2, "/test/b.jpg": 1, "/test/c.jpg": 2}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"n_workers": 0}, "--workers: expected 1 or more"), ({"retry": ["bad"]}, "--retry: expected ok, missing")],
+)
+def test_a_bad_option_is_refused(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        download_pictures(propose(Workspace(tmp_path), ["a"]), policy=QUICK, **options)
+
+
+def test_without_candidates_the_stage_to_run_is_named(tmp_path):
+    with pytest.raises(StageMissingError, match="run the stage 'candidates'"):
+        download_pictures(Workspace(tmp_path))
+
+
+def start_download(workspace, server):
+    command = [
+        sys.executable, "cli.py", "download", "--workspace", str(workspace.root), "--base-url", server.base_url,
+        "--allow-private", "--workers", "4",
+    ]  # fmt: skip
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors
+
+
+def tables_of(workspace):
+    pictures = {str(p.relative_to(workspace.root)): p.read_bytes() for p in workspace.root.glob("images/*/*")}
+    return workspace.path_of(schema.DOWNLOADS).read_bytes(), pictures
+
+
+def many_pictures(n_images=200):
+    names = [f"{number:04x}" for number in range(n_images)]
+
+    def delayed(content):
+        def script(handler, nth):
+            time.sleep(0.02)
+            handler.answer(200, content)
+
+        return script
+
+    scripts = {f"/test/{name}.jpg": delayed(picture(i % 7)) for i, name in enumerate(names) if i % 10}
+    scripts["/test/0000.jpg"] = fault_server.body(b"<html>")
+    return names, scripts
+
+
+def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(tmp_path):
+    names, scripts = many_pictures()
+    with fault_server.serving(scripts) as server:
+        undisturbed = propose(Workspace(tmp_path / "undisturbed"), names)
+        assert finish(start_download(undisturbed, server)) == (0, "")
+        killed = propose(Workspace(tmp_path / "killed"), names)
+        moments = random.Random(0)
+        n_kills = 0
+        for _ in range(6):
+            process = start_download(killed, server)
+            time.sleep(moments.uniform(0.4, 1.2))
+            process.kill()
+            n_kills += finish(process)[0] == -signal.SIGKILL
+        assert finish(start_download(killed, server)) == (0, "")
+    assert n_kills >= 2, "the runs ended before they could be killed"
+    assert tables_of(killed) == tables_of(undisturbed)
+
+
+def test_ctrl_c_exits_130_and_loses_no_finished_picture(tmp_path):
+    names, scripts = many_pictures()
+    workspace = propose(Workspace(tmp_path), names)
+    with fault_server.serving(scripts) as server:
+        process = start_download(workspace, server)
+        while not server.requests and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        message = "interrupted: what was done is saved, the same command goes on from there\n"
+        assert finish(process) == (130, message)
+        on_disk = len(list(tmp_path.glob("images/*/*.jpg")))
+        logged = sum('"ok"' in line for line in workspace.downloads_log_path.read_text().splitlines())
+        assert 0 < on_disk == logged < 180
+        assert finish(start_download(workspace, server)) == (0, "")
+    assert workspace.read(schema.DOWNLOADS).column("status").to_pylist().count("ok") == 180
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    command = [
+        sys.executable,
+        "cli.py",
+        "candidates",
+        "--metadata",
+        __file__,
+        "--workspace",
+        str(tmp_path / "file" / "ws"),
+    ]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(
+        f"error: --workspace {tmp_path}/file/ws: cannot be made or written (Not a directory)"
+    )

@@ -1,0 +1,175 @@
+import base64
+import csv
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from curation.candidates import propose_candidates
+from curation.open_images import read_metadata
+from manifests import schema
+from manifests.errors import InputError
+from manifests.workspace import Workspace
+
+V3 = [
+    "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
+    "OriginalSize", "OriginalMD5", "Thumbnail300KURL",
+]  # fmt: skip
+MD5 = hashlib.md5(b"original").digest()
+
+
+def cells(image_id="000026e7ee790996", subset="test", **changes):
+    row = dict(zip(V3, [
+        image_id, subset, "https://farm7.staticflickr.com/1/a_o.jpg", "https://www.flickr.com/photos/x/1",
+        "https://creativecommons.org/licenses/by/2.0/", "https://www.flickr.com/people/x/",
+        'Ana "A", X', "Dôme,\nat night",
+        "1234", base64.b64encode(MD5).decode(), "",
+    ], strict=True))  # fmt: skip
+    return row | changes
+
+
+def as_csv(rows, columns=None):
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns or V3, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def write_csv(path, rows, columns=None):
+    path.write_text(as_csv(rows, columns), encoding="utf-8")
+    return path
+
+
+def test_every_column_of_a_v3_row_is_kept(tmp_path):
+    (row,) = read_metadata(write_csv(tmp_path / "images.csv", [cells()]))
+    assert row == {
+        "image_id": "000026e7ee790996",
+        "subset": "test",
+        "url": "https://open-images-dataset.s3.amazonaws.com/test/000026e7ee790996.jpg",
+        "original_url": "https://farm7.staticflickr.com/1/a_o.jpg",
+        "landing_url": "https://www.flickr.com/photos/x/1",
+        "license_url": "https://creativecommons.org/licenses/by/2.0/",
+        "author": 'Ana "A", X',
+        "author_profile_url": "https://www.flickr.com/people/x/",
+        "title": "Dôme,\nat night",
+        "original_size_bytes": 1234,
+        "original_md5": hashlib.md5(b"original").hexdigest(),
+        "rotation_deg": None,
+    }
+
+
+@pytest.mark.parametrize(("text", "degrees"), [("", None), ("nan", None), ("0.0", 0), ("90", 90), ("270.0", 270)])
+def test_rotation_of_v4_to_v7(tmp_path, text, degrees):
+    path = write_csv(tmp_path / "test-images-with-rotation.csv", [cells(Rotation=text)], [*V3, "Rotation"])
+    (row,) = read_metadata(path)
+    assert row["rotation_deg"] == degrees
+
+
+def test_the_v3_archive_is_read_without_unpacking(tmp_path):
+    path = tmp_path / "images_2017_11.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for subset in ("train", "test"):
+            content = as_csv([cells(f"{subset}0001", subset)]).encode()
+            member = tarfile.TarInfo(f"2017_11/{subset}/images.csv")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert [row["image_id"] for row in read_metadata(path)] == ["train0001", "test0001"]
+    workspace = Workspace(tmp_path / "ws")
+    assert propose_candidates(workspace, path, subset="test") == {"test": 1}
+
+
+def test_a_list_of_bare_ids_gives_candidates_at_the_mirror(tmp_path):
+    path = tmp_path / "openimage_o.txt"
+    path.write_text("0a.jpg\n0b.jpg\n")
+    assert list(read_metadata(path)) == [
+        {"image_id": i, "subset": "test", "url": f"https://open-images-dataset.s3.amazonaws.com/test/{i}.jpg"}
+        for i in ("0a", "0b")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second_row", "message"),
+    [
+        ({"image_id": "a/b"}, "line 4: ImageID: expected 1 to 64 letters, digits, '_' or '-', found 'a/b'"),
+        ({"image_id": ""}, "line 4: ImageID"),
+        ({"subset": "dev"}, "line 4: Subset: expected one of train, validation, test, found 'dev'"),
+        ({"OriginalSize": "1e3"}, "line 4: OriginalSize: expected bytes as a whole number, found '1e3'"),
+        ({"OriginalMD5": "abc"}, "line 4: OriginalMD5: expected base64 of 16 bytes, found 'abc'"),
+        ({"OriginalMD5": base64.b64encode(b"short").decode()}, "line 4: OriginalMD5"),
+    ],
+)
+def test_a_malformed_cell_is_refused_with_file_and_line(tmp_path, second_row, message):
+    row = cells(**{"image_id": "b", "Title": "plain", **second_row})
+    path = write_csv(tmp_path / "images.csv", [cells("a"), row])  # the title of row one spans lines 2 and 3
+    with pytest.raises(InputError, match=rf"images\.csv, {message}"):
+        list(read_metadata(path))
+
+
+def test_a_row_with_too_few_cells_is_refused_with_its_line(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells(Title="plain")])
+    path.write_text(path.read_text() + "0002,test,https://x\n")
+    with pytest.raises(InputError, match=r"images\.csv, line 3: expected 11 cells, found 3"):
+        list(read_metadata(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("images.csv", b"a,b\n", "line 1: expected the columns ImageID"),
+        ("images.csv", b"", "line 1: expected the columns"),
+        ("images.csv", as_csv([cells()]).encode("latin-1"), "not CSV in UTF-8"),
+        ("images.csv", as_csv([cells(Title="x")]).encode() + b'"open', "not CSV in UTF-8"),
+        ("images.tar.gz", b"nonsense", "cannot be read"),
+        ("images.json", b"{}", r"expected \.csv, \.tar\.gz or a list \.txt"),
+    ],
+)
+def test_a_file_of_no_known_form_is_refused(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(read_metadata(tmp_path / name))
+
+
+def test_an_archive_without_images_csv_is_refused(tmp_path):
+    path = tmp_path / "classes.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("classes.txt"))
+    with pytest.raises(InputError, match=r"holds no images\.csv"):
+        list(read_metadata(path))
+
+
+def test_an_id_that_stands_twice_is_refused_and_nothing_is_written(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b"), cells("a")])
+    workspace = Workspace(tmp_path / "ws")
+    with pytest.raises(InputError, match="names image a twice"):
+        propose_candidates(workspace, path)
+    assert not workspace.has(schema.CANDIDATES)
+
+
+def test_ids_of_a_list_that_the_metadata_lacks_are_counted(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b")])
+    (tmp_path / "ids.txt").write_text("b.jpg\nc.jpg\n")
+    workspace = Workspace(tmp_path / "ws")
+    assert propose_candidates(workspace, path, image_ids_path=tmp_path / "ids.txt") == {
+        "test": 1,
+        "not_in_metadata": 1,
+    }
+    assert workspace.read(schema.CANDIDATES).column("image_id").to_pylist() == ["b"]
+
+
+def test_limit_and_second_run_give_the_same_bytes(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells(name) for name in "dbca"])
+    workspace = Workspace(tmp_path / "ws")
+    propose_candidates(workspace, path, limit=3)
+    first = workspace.path_of(schema.CANDIDATES).read_bytes()
+    assert workspace.read(schema.CANDIDATES).column("image_id").to_pylist() == ["b", "c", "d"]
+    propose_candidates(workspace, path, limit=3)
+    assert workspace.path_of(schema.CANDIDATES).read_bytes() == first
+
+
+def test_the_real_rows_of_the_pool_are_read(shared, tmp_path):
+    workspace = Workspace(tmp_path)
+    assert propose_candidates(workspace, shared / "data" / "pool" / "images.csv") == {"test": 766}
+    rows = workspace.read(schema.CANDIDATES).to_pylist()
+    assert sum("flickr.com" in (row["landing_url"] or "") for row in rows) == 452

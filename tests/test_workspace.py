@@ -1,0 +1,168 @@
+import multiprocessing
+import time
+
+import pyarrow as pa
+import pytest
+
+from manifests import schema
+from manifests.durable import append_json_lines, cut_torn_tail, read_json_lines, replacing, write_text
+from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
+from manifests.image_ids import is_image_id, read_image_ids
+from manifests.label_space import ClassName, read_label_space, write_label_space
+from manifests.workspace import Workspace, checked_name
+
+
+def hold(root, ready, release):
+    with Workspace(root).stage("download", {}):
+        ready.set()
+        release.wait(20)
+
+
+def test_a_second_process_is_told_who_holds_the_workspace(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    try:
+        assert ready.wait(20)
+        with (
+            pytest.raises(WorkspaceLockedError, match=rf"process {process.pid} on .* \(download, since"),
+            Workspace(tmp_path).stage("screen", {}),
+        ):
+            pass
+    finally:
+        release.set()
+        process.join()
+    with Workspace(tmp_path).stage("screen", {}):
+        pass
+
+
+def test_a_killed_holder_frees_the_workspace(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    process = context.Process(target=hold, args=(tmp_path, ready, release))
+    process.start()
+    assert ready.wait(20)
+    process.kill()
+    process.join()
+    started = time.monotonic()
+    with Workspace(tmp_path).stage("screen", {}):
+        assert time.monotonic() - started < 1
+
+
+def test_failed_replacement_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "table.txt"
+    write_text(path, "old")
+
+    def fail_in_the_middle():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise InputError("in the middle")
+
+    with pytest.raises(InputError, match="in the middle"):
+        fail_in_the_middle()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_a_torn_last_line_is_cut_and_the_rest_is_kept(tmp_path):
+    path = tmp_path / "log.jsonl"
+    with path.open("ab") as log:
+        append_json_lines(log, [{"a": 1}, {"a": 2}])
+        log.write(b'{"a": 3')
+    assert read_json_lines(path) == [{"a": 1}, {"a": 2}]
+    assert cut_torn_tail(path) == len(b'{"a": 3')
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n'
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"a": 1}\nnonsense\n{"a": 2}\n')
+    with pytest.raises(TableError, match=r"log\.jsonl, line 2: not JSON"):
+        read_json_lines(path)
+
+
+def verdict(image_id, **columns):
+    row = {"verdict": "out", "source": "consensus", "n_out": 2, "n_in": 0, "n_difficult": 0, "class_index": None}
+    return {"image_id": image_id, **row, **columns}
+
+
+def test_a_table_comes_back_sorted_and_equal_bytes_on_a_second_write(tmp_path):
+    workspace = Workspace(tmp_path)
+    path = workspace.write(schema.VERDICTS, [verdict("b"), verdict("a")])
+    first = path.read_bytes()
+    assert workspace.read(schema.VERDICTS).column("image_id").to_pylist() == ["a", "b"]
+    workspace.write(schema.VERDICTS, [verdict("a"), verdict("b")])
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([verdict("a"), verdict("a")], "an image_id stands in more than one row"),
+        ([verdict("a", verdict="maybe")], "column verdict holds the unknown word 'maybe'"),
+        ([verdict("a", n_out=None)], "column n_out holds 1 empty cells"),
+    ],
+)
+def test_a_table_that_breaks_its_schema_is_refused(tmp_path, rows, message):
+    nullable = pa.schema([field.with_nullable(True) for field in schema.VERDICTS.schema])
+    table = pa.Table.from_pylist(rows, schema=nullable)
+    with pytest.raises(TableError, match=message):
+        Workspace(tmp_path).write(schema.VERDICTS, table)
+    assert not (tmp_path / "verdicts.parquet").exists()
+
+
+def test_a_missing_table_names_the_stage_to_run(tmp_path):
+    with pytest.raises(StageMissingError, match="run the stage 'consensus'"):
+        Workspace(tmp_path).read(schema.VERDICTS)
+
+
+def test_a_file_that_is_not_parquet_is_named(tmp_path):
+    (tmp_path / "verdicts.parquet").write_bytes(b"nonsense")
+    with pytest.raises(TableError, match=r"verdicts\.parquet: cannot be read as Parquet"):
+        Workspace(tmp_path).read(schema.VERDICTS)
+
+
+@pytest.mark.parametrize("text", ["", "a/b", "..", "a b", "a" * 65, "é", "a\n"])
+def test_what_is_no_image_id(text):
+    assert not is_image_id(text)
+
+
+@pytest.mark.parametrize("text", ["../../etc", "", ".hidden", "a/b", "a b"])
+def test_a_name_that_leaves_the_workspace_is_refused(text):
+    with pytest.raises(InputError, match="expected letters, digits"):
+        checked_name(text, "--name")
+
+
+def test_the_published_forms_of_a_list_are_read(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("00a1.jpg\nopenimage_o/images/00a2.jpg -1\ntest/00a3\n\n00a4\n")
+    assert read_image_ids(path) == ["00a1", "00a2", "00a3", "00a4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a.jpg\nb c\n", r"line 2: expected an image id such as \w+, found 'b c'"),
+        ("a.jpg\n../b.jpg\n", "line 2: expected an image id"),
+        ("a.jpg\nb\na\n", "line 3: image id a stands already in line 1"),
+        ("\n\n", "holds no image id"),
+    ],
+)
+def test_a_bad_list_is_refused_with_its_line(tmp_path, content, message):
+    path = tmp_path / "list.txt"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_image_ids(path)
+
+
+def test_a_label_space_comes_back_as_written(tmp_path):
+    classes = [ClassName(0, 'cock, "rooster"', "n01514668"), ClassName(1, "hen")]
+    write_label_space(tmp_path / "classes.csv", classes)
+    assert read_label_space(tmp_path / "classes.csv") == classes
+
+
+def test_a_label_space_with_a_gap_is_refused(tmp_path):
+    (tmp_path / "classes.csv").write_text("class_index,name\n0,cock\n2,hen\n")
+    with pytest.raises(InputError, match="line 3: expected class_index 1 and a name, found '2'"):
+        read_label_space(tmp_path / "classes.csv")
