@@ -80,7 +80,8 @@ class ClipEncoder:
             device=self.device,
             use_tqdm=False,
         )  # (n_dimensions, n_classes)
-        return prototypes.T.float().cpu().numpy()
+        # Contiguous, as safetensors stores a transposed array's memory and not its values.
+        return prototypes.T.float().contiguous().cpu().numpy()
 
 
 def imagenet_class_names() -> list[str]:
@@ -123,15 +124,18 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
         # The hub client raises subclasses of OSError, torch and open_clip the others.
         raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({_one_line(error)})") from error
     network.eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.inference_mode():
+        n_dimensions = network.encode_text(tokenizer([""]).to(chosen)).shape[1]
     return ClipEncoder(
         name=f"{model}/{pretrained}",
         digest=_digest(network),
-        n_dimensions=int(network.encode_text(open_clip.get_tokenizer(name)([""]).to(chosen)).shape[1]),
-        logit_scale=float(network.logit_scale.exp()),
+        n_dimensions=n_dimensions,
+        logit_scale=network.logit_scale.detach().exp().item(),
         device=chosen,
         _model=network,
         _preprocess=preprocess,
-        _tokenizer=open_clip.get_tokenizer(name),
+        _tokenizer=tokenizer,
     )
 
 
