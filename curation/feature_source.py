@@ -1,5 +1,6 @@
 """A classifier's features and head as `scoring` wrote them, read as image embeddings and class prototypes."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def read_head_rows(features_dir: Path) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """One feature set by image id; `digest` is that of the head, which fixes the space that features live in."""
+    """One feature set by image id; `digest` is that of head and features, so that no two sets are mixed."""
 
     digest: str
     n_features: int
@@ -49,7 +50,8 @@ class FeatureSource:
         if values.shape[1] != n_features:
             raise InputError(f"{path}: {values.shape[1]} features an image, but the head takes {n_features}")
         image_ids = table.column("image_id").to_pylist()
-        digest = sha256_of_file(features_dir / "head.safetensors")[:16]
+        files = (features_dir / "head.safetensors", path)
+        digest = hashlib.sha256(" ".join(sha256_of_file(file) for file in files).encode()).hexdigest()[:16]
         return cls(digest, n_features, dict(zip(image_ids, values, strict=True)))
 
     def unit_features(self, image_id: str) -> npt.NDArray[np.float16] | None:
