@@ -6,14 +6,20 @@ Heavy libraries are imported inside the commands, so that ``--help`` answers at 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from manifests.errors import InputError, OpenImageOError
 
+if TYPE_CHECKING:
+    from manifests.workspace import Workspace
+
 EXIT_OUR_ERROR = 1
 EXIT_INTERRUPTED = 130
+
+DEMO_MARKER = ".made-by-demo"
+TINY_CLASSIFIER = Path(__file__).parent / "scoring" / "sample" / "weights" / "tiny_classifier.safetensors"
 
 app = typer.Typer(
     help="Curate, annotate, freeze and score an out-of-distribution benchmark for ImageNet-1K out of Open Images.",
@@ -123,7 +129,8 @@ def embed(
     from manifests.workspace import Workspace
 
     if features is not None:
-        summary = embed_from_features(Workspace(workspace), features, feature_set)
+        space = Workspace(workspace)
+        summary = embed_from_features(space, _features_folder(space, features), feature_set)
     else:
         summary = embed_pictures(
             Workspace(workspace), model, pretrained, grid=tiles, batch_size=batch_size, device=device,
@@ -168,6 +175,57 @@ def screen(
         embeddings_digest=embeddings, device=device, announce=_announce,
     )  # fmt: skip
     _counted("screen", counts)
+
+
+@app.command()
+def annotate(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    annotator: Annotated[str | None, typer.Option(help="Who answers; the name of the decisions log.")] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="Example pictures: <class_index>/ or <wnid>/ folders.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the App on 127.0.0.1; 0 for a free one.")] = 0,
+    open_browser: Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")] = False,
+    simulate_from: Annotated[
+        Path | None, typer.Option(help="For demos: simulated annotators answer from this truth table.")
+    ] = None,
+) -> None:
+    r"""Serve the pictures under review to one annotator in the FiftyOne App.
+
+    \b
+    Example: python cli.py annotate --annotator ana --workspace workspace
+    """
+    from manifests.workspace import Workspace
+
+    if (annotator is None) == (simulate_from is None):
+        raise InputError("annotate: expected either --annotator NAME or --simulate-from TRUTH.csv")
+    if simulate_from is not None:
+        from annotation.simulated import simulate
+
+        simulation = simulate(Workspace(workspace), simulate_from)
+        _counted(f"annotate ({', '.join(simulation.annotator_ids)})", simulation.n_by_answer)
+        return
+    assert annotator is not None
+    from annotation.annotate import annotate as serve
+
+    session = serve(Workspace(workspace), annotator, examples_dir=examples, port=port, open_browser=open_browser)
+    print(f"annotate: {session.annotator_id} answered {session.n_answered:,}, {session.n_left:,} left")
+
+
+@app.command()
+def consensus(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    r"""Turn the annotators' answers into verdicts: two or more agreeing out, or in, difficult, disputed, open.
+
+    \b
+    Example: python cli.py consensus --workspace workspace
+    """
+    from annotation.consensus import run_consensus
+    from manifests.workspace import Workspace
+
+    summary = run_consensus(Workspace(workspace))
+    _counted(f"consensus of {summary.n_annotators} annotators", dict(summary.n_by_verdict))
+    if summary.n_answers_outside:
+        print(f"  {summary.n_answers_outside:,} answers are on images no longer under review; the logs keep them")
 
 
 @app.command("build-manifest")
@@ -220,6 +278,112 @@ def export(
         print(f"export: {path}")
 
 
+@app.command("extract-features")
+def extract_features_command(
+    model: Annotated[str, typer.Option(help="timm model name.")],
+    feature_set: Annotated[str, typer.Option("--set", help="Name of the set to write: train, val, ...")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    checkpoint: Annotated[Path | None, typer.Option(help="Local weights instead of timm's.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of pictures; default: the workspace's downloads.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="CSV file,class_index for the pictures of --images.")] = None,
+    image_ids: Annotated[Path | None, typer.Option(help="Keep only the images of this list.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="Keep only the images of this manifest of the workspace.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Folder below features/; default: the model name.")] = None,
+    n_classes: Annotated[int | None, typer.Option(help="Size of the head, where it is not timm's.")] = None,
+    model_arg: Annotated[
+        list[str] | None, typer.Option(help="Model argument KEY=VALUE, e.g. pad_type=same.")
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of input_size_px, mean, std, interpolation, crop_fraction.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Pictures in one call of the model.")] = 64,
+    workers: Annotated[int, typer.Option(help="Threads that decode ahead of the model.")] = 2,
+    device: DeviceOption = "auto",
+) -> None:
+    r"""Write a classifier's penultimate features of a set of pictures, and its head.
+
+    \b
+    Example: python cli.py extract-features --model resnet50.tv_in1k --set val --images imagenet/val
+    """
+    from manifests.frozen import find_manifest
+    from manifests.image_ids import read_image_ids
+    from manifests.workspace import Workspace, checked_name
+    from scoring.classifier import load_classifier
+    from scoring.devices import choose_device
+    from scoring.extract import extract_features
+    from scoring.pictures import pictures_in_folder, pictures_of_workspace
+
+    space = Workspace(workspace)
+    classifier = load_classifier(
+        model, checkpoint=checkpoint, n_classes=n_classes, model_arguments=_pairs(model_arg or (), "--model-arg"),
+        preprocessing=_preprocessing(preprocess or ()), device=choose_device(device),
+    )  # fmt: skip
+    wanted = set(read_image_ids(image_ids)) if image_ids else None
+    if manifest is not None:
+        of_manifest = set(find_manifest(space.manifests_dir, manifest).records.column("image_id").to_pylist())
+        wanted = of_manifest if wanted is None else wanted & of_manifest
+    if images is not None:
+        source = pictures_in_folder(
+            images, labels_path=labels, n_classes=classifier.head.n_classes, image_ids=wanted
+        )
+    else:
+        source = pictures_of_workspace(space, image_ids=wanted)
+    folder = space.features_dir / checked_name(name or model, "--name")
+    arguments = {"model": model, "checkpoint": str(checkpoint), "images": str(images), "set": feature_set}
+    with space.stage(
+        "extract-features", arguments, record_as=f"extract-features.{folder.name}.{feature_set}"
+    ) as record:
+        result = extract_features(
+            source, classifier, set_name=feature_set, features_dir=folder, batch_size=batch_size, n_workers=workers
+        )
+        record.counts = {"images": result.n_images, "unreadable": result.n_unreadable}
+    accuracy = "" if result.top1 is None else f", top-1 {result.top1:.3f} of {result.n_labelled:,} labelled"
+    print(
+        f"extract-features: {result.n_images:,} of {feature_set}, {result.n_unreadable:,} unreadable"
+        f"{accuracy}; {result.features_path}"
+    )
+
+
+@app.command()
+def score(
+    ood: Annotated[list[str], typer.Option(help="An OOD set of the folder; may be given several times.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    features: Annotated[
+        Path | None, typer.Option(help="Folder of sets and head; default: the workspace's only one.")
+    ] = None,
+    train: Annotated[str, typer.Option(help="In-distribution set that methods are fitted on.")] = "train",
+    val: Annotated[str, typer.Option(help="In-distribution set that is scored.")] = "val",
+    out: Annotated[Path | None, typer.Option(help="Default: <workspace>/scores/<model>.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A method; may be given several times; default: all.")
+    ] = None,
+    dim_rule: Annotated[str, typer.Option(help="D of the principal space: repo or paper.")] = "repo",
+    dim: Annotated[int | None, typer.Option(help="D itself, instead of a rule.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    r"""Score a classifier on OOD sets with the ViM suite: AUROC, AUPR and both FPR95.
+
+    \b
+    Example: python cli.py score --features workspace/features/resnet50.tv_in1k --ood openimage_o --out scores
+    """
+    from manifests.workspace import Workspace
+    from scoring.methods.table import METHOD_NAMES
+    from scoring.score import score as score_sets
+    from scoring.tables import results_table
+
+    folder = _features_folder(Workspace(workspace), features)
+    result = score_sets(
+        folder, train=train, val=val, ood_sets=ood, methods=method or METHOD_NAMES,
+        out_dir=out or Workspace(workspace).scores_dir / folder.name, dim_rule=dim_rule, dim=dim, device=device,
+    )  # fmt: skip
+    print(results_table(result))
+    print(f"score: {result.results_path}, {result.scores_path}")
+
+
 @app.command()
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     r"""Show the funnel: how many images stand at which stage, and why the others left.
@@ -233,6 +397,97 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     if not workspace.is_dir():
         raise InputError(f"--workspace {workspace}: there is no such folder; 'candidates' makes one")
     print(format_funnel(funnel(Workspace(workspace))))
+
+
+@app.command()
+def demo(
+    workspace: WorkspaceOption = Path("demo"),
+    real: Annotated[
+        Path | None, typer.Option(help="Folder of real pictures (pool/, imagenet_val/, classifier/, lists/).")
+    ] = None,
+) -> None:
+    r"""Run the main job on the embedded sample, or on a folder of real pictures, command by command.
+
+    \b
+    Example: python cli.py demo --workspace demo
+    """
+    from curation.sample.commands import embedded_commands, real_commands, write_real_lists
+    from curation.sample.grade import format_grades, grade
+    from curation.sample.mirror import serving
+    from curation.sample.world import make_world
+    from manifests.frozen import find_manifest
+    from manifests.workspace import Workspace
+
+    _clear_demo(workspace)
+    if real is not None:
+        lists_dir = workspace / "lists"
+        write_real_lists(real, lists_dir)
+        with serving(real / "pool", busy_share=0.0) as base_url:
+            _run_all(real_commands(real, lists_dir, base_url), workspace)
+        return
+    _announce("drawing the sample world (simulated pictures, metadata and truth)")
+    world = make_world(workspace / "world")
+    with serving(world.mirror_dir) as base_url:
+        _run_all(embedded_commands(world, base_url, TINY_CLASSIFIER), workspace)
+    manifest = find_manifest(Workspace(workspace).manifests_dir, None)
+    print(f"\n{format_grades(grade(Workspace(workspace), manifest, world.truth_path))}")
+    print(
+        "(a drawn world and simulated annotators: these figures show the machinery, not OpenImage-O)\n\n"
+        f"Look at: {manifest.folder}/manifest.parquet, {workspace}/exports, {workspace}/scores/tiny/results.csv;\n"
+        f"annotate yourself: python cli.py annotate --annotator you --examples {world.examples_dir} "
+        f"--workspace {workspace} --open-browser"
+    )
+
+
+def _clear_demo(workspace: Path) -> None:
+    """Empty a folder that an earlier demo made; refuse any other that holds something."""
+    import shutil
+
+    marker = workspace / DEMO_MARKER
+    if workspace.exists() and any(workspace.iterdir()):
+        if not marker.exists():
+            raise InputError(f"--workspace {workspace}: holds something that is not a demo; name another folder")
+        shutil.rmtree(workspace)
+    workspace.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def _run_all(commands: Sequence[Sequence[str]], workspace: Path) -> None:
+    """Run command lines one after another, showing each as a user would type it."""
+    import shlex
+
+    for command in commands:
+        line = [*command, "--workspace", str(workspace)]
+        print(f"\n$ python cli.py {shlex.join(line)}", flush=True)
+        code = run(line)
+        if code:
+            raise typer.Exit(code)
+
+
+def _preprocessing(values: Sequence[str]) -> dict[str, object]:
+    """Return ``--preprocess`` arguments with numbers as numbers: ``mean=0.5,0.5,0.5`` becomes three."""
+    changes: dict[str, object] = {}
+    for key, text in _pairs(values, "--preprocess").items():
+        try:
+            numbers = [float(part) for part in text.split(",")]
+        except ValueError:
+            changes[key] = text
+            continue
+        is_count = key == "input_size_px" and numbers[0].is_integer()
+        changes[key] = tuple(numbers) if len(numbers) > 1 else int(numbers[0]) if is_count else numbers[0]
+    return changes
+
+
+def _features_folder(workspace: "Workspace", features: Path | None) -> Path:
+    """Return a folder of features: a path, a name below the workspace's features, or the only one there."""
+    if features is not None:
+        below = workspace.features_dir / features
+        return below if below.is_dir() and not features.is_dir() else features
+    folders = sorted(path.parent for path in workspace.features_dir.glob("*/head.safetensors"))
+    if len(folders) != 1:
+        names = ", ".join(folder.name for folder in folders) or "none"
+        raise InputError(f"--features: expected one of the workspace's feature folders; there are: {names}")
+    return folders[0]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -96,16 +96,21 @@ class EmbeddingStore:
             ) from error
 
     @classmethod
-    def choose(cls, workspace: Workspace, digest: str | None) -> "EmbeddingStore":
-        """Return the workspace's only store, or the one whose digest starts with `digest`."""
+    def choose(cls, workspace: Workspace, wanted: str | None) -> "EmbeddingStore":
+        """Return the only store, or the one whose digest starts with `wanted` or whose model name holds it."""
         folders = sorted(path.parent for path in workspace.embeddings_dir.glob("*/model.json"))
         if not folders:
             raise StageMissingError(f"{workspace.root} holds no embeddings: run the stage 'embed' first")
-        chosen = [folder for folder in folders if digest is None or folder.name.startswith(digest)]
+        stores = [cls.open(folder) for folder in folders]
+        chosen = [
+            store
+            for store in stores
+            if wanted is None or store.key.digest.startswith(wanted) or wanted in store.key.model
+        ]
         if len(chosen) == 1:
-            return cls.open(chosen[0])
-        known = ", ".join(f"{folder.name} ({cls.open(folder).key.model})" for folder in folders)
-        raise InputError(f"--embeddings: expected the digest of one of {known}; found {digest or 'none given'}")
+            return chosen[0]
+        known = ", ".join(f"{store.key.digest} ({store.key.model})" for store in stores)
+        raise InputError(f"--embeddings: expected the digest of one of {known}; found {wanted or 'none given'}")
 
     def shard_of(self, image_id: str) -> int:
         """Return the shard of an image, which depends on its id alone."""

@@ -1,0 +1,124 @@
+"""The command lines of the demo: what a user would type, stage by stage."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from curation.sample.world import World
+from manifests.durable import replacing, write_text
+from manifests.errors import InputError
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+
+IN_CLASS_ABOVE = 0.8
+"""Of the sample's tiny CLIP: see the held-out figures that `curation.sample.train_clip` prints at its end."""
+
+_REAL_CLASSIFIER = (
+    "--model", "mobilenetv2_100", "--n-classes", "1000", "--model-arg", "pad_type=same",
+    "--preprocess", "mean=0.5,0.5,0.5", "--preprocess", "std=0.5,0.5,0.5",
+    "--preprocess", "interpolation=bilinear", "--preprocess", "input_size_px=224", "--preprocess", "crop_fraction=1.0",
+)  # fmt: skip
+_REAL_DIM = "256"
+"""D of the principal space: the authors' 512 exceeds the 452 pictures that there are to fit it on."""
+
+Commands = Sequence[Sequence[str]]
+
+
+def embedded_commands(world: World, base_url: str, classifier_path: Path) -> Commands:
+    """Return the commands that take the embedded sample from metadata to scores; all lack ``--workspace``."""
+    classifier = (
+        "--model",
+        "test_resnet",
+        "--checkpoint",
+        str(classifier_path),
+        "--n-classes",
+        "24",
+        "--name",
+        "tiny",
+    )
+    return [
+        ("candidates", "--metadata", str(world.metadata_path)),
+        ("download", "--base-url", base_url, "--allow-private"),
+        ("embed", *_tiny_clip(), "--tiles", "3"),
+        ("screen", "--classes", str(world.classes_path), "--in-class-above", str(IN_CLASS_ABOVE)),
+        ("annotate", "--simulate-from", str(world.truth_path)),
+        ("consensus",),
+        ("build-manifest", "--name", "openimage_o", "--version", "1.0.0"),
+        ("export", "--format", "openood", "--pictures"),
+        ("extract-features", *classifier, "--set", "train", "--images", str(world.imagenet_train_dir),
+         "--labels", str(world.train_labels_path)),
+        ("extract-features", *classifier, "--set", "val", "--images", str(world.imagenet_val_dir),
+         "--labels", str(world.val_labels_path)),
+        ("extract-features", *classifier, "--set", "openimage_o", "--manifest", "openimage_o-1.0.0"),
+        ("score", "--train", "train", "--val", "val", "--ood", "openimage_o"),
+        ("status",),
+    ]  # fmt: skip
+
+
+def real_commands(data_dir: Path, lists_dir: Path, base_url: str) -> Commands:
+    """Return the commands that take a folder of real pictures through the stages; all lack ``--workspace``.
+
+    Parameters
+    ----------
+    data_dir : Path
+        With ``pool/`` (images.csv, test/, truth.csv), ``imagenet_val/`` (pictures, labels.csv), ``classifier/``
+        and ``lists/``.
+    lists_dir : Path
+        Where `write_real_lists` put the lists that it derived from the truth table.
+    base_url : str
+        A mirror of ``pool/``.
+    """
+    pool, lists = data_dir / "pool", data_dir / "lists"
+    classifier = (*_REAL_CLASSIFIER, "--checkpoint", str(data_dir / "classifier" / "mobilenetv2_100.safetensors"))
+    return [
+        ("candidates", "--metadata", str(pool / "images.csv")),
+        ("download", "--base-url", base_url, "--allow-private"),
+        ("embed", *_tiny_clip(), "--tiles", "2"),
+        ("extract-features", *classifier, "--set", "candidates"),
+        ("embed", "--features", "mobilenetv2_100", "--set", "candidates"),
+        ("screen", "--embeddings", "mobilenetv2_100"),
+        ("extract-features", *classifier, "--set", "train", "--images", str(pool / "test"),
+         "--labels", str(lists_dir / "in_labels.csv"), "--image-ids", str(lists_dir / "in.txt")),
+        ("extract-features", *classifier, "--set", "val", "--images", str(data_dir / "imagenet_val"),
+         "--labels", str(data_dir / "imagenet_val" / "labels.csv")),
+        ("extract-features", *classifier, "--set", "textures", "--image-ids", str(lists_dir / "out.txt")),
+        ("score", "--train", "train", "--val", "val", "--ood", "textures", "--dim", _REAL_DIM),
+        ("build-manifest", "--from-list", f"val={lists / 'openood_val_openimage_o.txt'}",
+         "--from-list", f"test={lists / 'openood_test_openimage_o.txt'}"),
+        ("export", "--format", "openood"),
+        ("status",),
+    ]  # fmt: skip
+
+
+def write_real_lists(data_dir: Path, lists_dir: Path) -> None:
+    """Write ``in.txt``, ``out.txt`` and ``in_labels.csv`` from the pool's truth table.
+
+    Raises
+    ------
+    InputError
+        `data_dir` is not such a folder.
+    """
+    path = data_dir / "pool" / "truth.csv"
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        chosen = {word: [row for row in rows if row["truth"] == word] for word in ("in", "out")}
+        labels = [(f"{row['image_id']}.jpg", row["class_index"]) for row in chosen["in"]]
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"--real {data_dir}: expected pool/truth.csv with image_id, truth, class_index ({error})"
+        ) from error
+    for word, of_word in chosen.items():
+        write_text(lists_dir / f"{word}.txt", "".join(f"{row['image_id']}\n" for row in of_word))
+    with replacing(lists_dir / "in_labels.csv") as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerows([("file", "class_index"), *labels])
+
+
+def _tiny_clip() -> tuple[str, ...]:
+    return (
+        "--model",
+        str(WEIGHTS_DIR / "tiny_clip.json"),
+        "--pretrained",
+        str(WEIGHTS_DIR / "tiny_clip.safetensors"),
+    )
