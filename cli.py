@@ -60,7 +60,7 @@ def candidates(
     subset: Annotated[str | None, typer.Option(help="Keep only train, validation or test.")] = None,
     limit: Annotated[int | None, typer.Option(help="Keep the first N images.", min=1)] = None,
 ) -> None:
-    r"""Read Open Images metadata and propose its images.
+    """Read Open Images metadata and propose its images.
 
     \b
     Example: python cli.py candidates --metadata test-images-with-rotation.csv --workspace workspace
@@ -86,7 +86,7 @@ def download(
         list[str] | None, typer.Option(help="Fetch images of this status again, e.g. failed.")
     ] = None,
 ) -> None:
-    r"""Download every candidate that is not there yet, with a status and a reason for each.
+    """Download every candidate that is not there yet, with a status and a reason for each.
 
     \b
     Example: python cli.py download --workspace workspace --retry failed
@@ -120,7 +120,7 @@ def embed(
     workers: Annotated[int, typer.Option(help="Threads that decode ahead of the model.")] = 2,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Embed every downloaded picture, whole and in tiles, with a CLIP model.
+    """Embed every downloaded picture, whole and in tiles, with a CLIP model.
 
     \b
     Example: python cli.py embed --model ViT-B-32 --pretrained laion2b_s34b_b79k --workspace workspace
@@ -161,7 +161,7 @@ def screen(
     seed: Annotated[int, typer.Option(help="Chooses the control images.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Compare embeddings with the classes: ten to show, a risk, near-duplicates, what to drop.
+    """Compare embeddings with the classes: ten to show, a risk, near-duplicates, what to drop.
 
     \b
     Example: python cli.py screen --in-class-above 0.32 --workspace workspace
@@ -190,7 +190,7 @@ def annotate(
         Path | None, typer.Option(help="For demos: simulated annotators answer from this truth table.")
     ] = None,
 ) -> None:
-    r"""Serve the pictures under review to one annotator in the FiftyOne App.
+    """Serve the pictures under review to one annotator in the FiftyOne App.
 
     \b
     Example: python cli.py annotate --annotator ana --workspace workspace
@@ -214,7 +214,7 @@ def annotate(
 
 @app.command()
 def consensus(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
-    r"""Turn the annotators' answers into verdicts: two or more agreeing out, or in, difficult, disputed, open.
+    """Turn the annotators' answers into verdicts: two or more agreeing out, or in, difficult, disputed, open.
 
     \b
     Example: python cli.py consensus --workspace workspace
@@ -237,7 +237,7 @@ def build_manifest_command(
         list[str] | None, typer.Option(help="An official list instead of verdicts: [SPLIT=]FILE.")
     ] = None,
 ) -> None:
-    r"""Freeze the images agreed to be out of distribution, or an official list, as a manifest.
+    """Freeze the images agreed to be out of distribution, or an official list, as a manifest.
 
     \b
     Example: python cli.py build-manifest --from-list openimage_o.txt --workspace workspace
@@ -262,7 +262,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Default: <workspace>/exports/<manifest>/<format>.")] = None,
     pictures: Annotated[bool, typer.Option("--pictures", help="Place the pictures too, as hard links.")] = False,
 ) -> None:
-    r"""Write a manifest as the lists that an evaluation loader reads.
+    """Write a manifest as the lists that an evaluation loader reads.
 
     \b
     Example: python cli.py export --format openood --pictures --workspace workspace
@@ -304,7 +304,7 @@ def extract_features_command(
     workers: Annotated[int, typer.Option(help="Threads that decode ahead of the model.")] = 2,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Write a classifier's penultimate features of a set of pictures, and its head.
+    """Write a classifier's penultimate features of a set of pictures, and its head.
 
     \b
     Example: python cli.py extract-features --model resnet50.tv_in1k --set val --images imagenet/val
@@ -365,7 +365,7 @@ def score(
     dim: Annotated[int | None, typer.Option(help="D itself, instead of a rule.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Score a classifier on OOD sets with the ViM suite: AUROC, AUPR and both FPR95.
+    """Score a classifier on OOD sets with the ViM suite: AUROC, AUPR and both FPR95.
 
     \b
     Example: python cli.py score --features workspace/features/resnet50.tv_in1k --ood openimage_o --out scores
@@ -386,7 +386,7 @@ def score(
 
 @app.command()
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
-    r"""Show the funnel: how many images stand at which stage, and why the others left.
+    """Show the funnel: how many images stand at which stage, and why the others left.
 
     \b
     Example: python cli.py status --workspace workspace
@@ -406,7 +406,7 @@ def demo(
         Path | None, typer.Option(help="Folder of real pictures (pool/, imagenet_val/, classifier/, lists/).")
     ] = None,
 ) -> None:
-    r"""Run the main job on the embedded sample, or on a folder of real pictures, command by command.
+    """Run the main job on the embedded sample, or on a folder of real pictures, command by command.
 
     \b
     Example: python cli.py demo --workspace demo
