@@ -313,14 +313,13 @@ def extract_features_command(
     from manifests.image_ids import read_image_ids
     from manifests.workspace import Workspace, checked_name
     from scoring.classifier import load_classifier
-    from scoring.devices import choose_device
     from scoring.extract import extract_features
     from scoring.pictures import pictures_in_folder, pictures_of_workspace
 
     space = Workspace(workspace)
     classifier = load_classifier(
         model, checkpoint=checkpoint, n_classes=n_classes, model_arguments=_pairs(model_arg or (), "--model-arg"),
-        preprocessing=_preprocessing(preprocess or ()), device=choose_device(device),
+        preprocessing=_preprocessing(preprocess or ()), device=device,
     )  # fmt: skip
     wanted = set(read_image_ids(image_ids)) if image_ids else None
     if manifest is not None:

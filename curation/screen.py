@@ -118,7 +118,7 @@ def screen_pictures(
             for image_id, similarities in zip(screened.image_ids, screened.similarities, strict=True)
         ]
         rows += [_unreadable_row(image_id) for image_id in unreadable.keys() & downloads.keys()]
-        write_label_space(workspace.root / "classes.csv", classes)
+        write_label_space(workspace.classes_path, classes)
         workspace.write(schema.SCREEN, rows)
         record.seed = rules.seed
         record.counts = dict(Counter(_count_word(row) for row in rows))

@@ -128,6 +128,11 @@ class Workspace:
         return self.root / "embeddings"
 
     @property
+    def classes_path(self) -> Path:
+        """The in-distribution classes that `screen` compared with: class_index, name, wnid."""
+        return self.root / "classes.csv"
+
+    @property
     def decisions_dir(self) -> Path:
         """Folder with one log an annotator."""
         return self.root / "decisions"

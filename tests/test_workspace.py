@@ -162,7 +162,17 @@ def test_a_label_space_comes_back_as_written(tmp_path):
     assert read_label_space(tmp_path / "classes.csv") == classes
 
 
-def test_a_label_space_with_a_gap_is_refused(tmp_path):
-    (tmp_path / "classes.csv").write_text("class_index,name\n0,cock\n2,hen\n")
-    with pytest.raises(InputError, match="line 3: expected class_index 1 and a name, found '2'"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("index,name\n", r"line 1: expected the columns class_index,name\[,wnid\], found"),
+        ("class_index,name\n0,cock\n2,hen\n", "line 3: expected class_index 1 and a name, found '2'"),
+        ("class_index,name\n0,cock\n0,hen\n", "line 3: expected class_index 1"),
+        ("class_index,name\n0,cock\n1,\n", "line 3: expected class_index 1 and a name, found '1' and ''"),
+        ("class_index,name\n0,cock\n", "expected at least two classes, found 1"),
+    ],
+)
+def test_a_damaged_label_space_is_refused_by_line(tmp_path, content, message):
+    (tmp_path / "classes.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
         read_label_space(tmp_path / "classes.csv")

@@ -16,7 +16,7 @@ IN_CLASS_ABOVE = 0.8
 _REAL_CLASSIFIER = (
     "--model", "mobilenetv2_100", "--n-classes", "1000", "--model-arg", "pad_type=same",
     "--preprocess", "mean=0.5,0.5,0.5", "--preprocess", "std=0.5,0.5,0.5",
-    "--preprocess", "interpolation=bilinear", "--preprocess", "input_size_px=224", "--preprocess", "crop_fraction=1.0",
+    "--preprocess", "interpolation=bilinear",
 )  # fmt: skip
 _REAL_DIM = "256"
 """D of the principal space: the authors' 512 exceeds the 452 pictures that there are to fit it on."""

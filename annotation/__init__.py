@@ -1,0 +1,1 @@
+"""Human work: showing candidates to annotators, keeping their decisions, and agreeing on verdicts."""

@@ -1,0 +1,189 @@
+"""Decisions: what one annotator answered for one picture, and the check that every stored one must pass."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from manifests.errors import InputError
+from manifests.image_ids import is_image_id
+from manifests.schema import ANSWERS, QUEUES
+from manifests.workspace import checked_name
+
+MAX_CLASS_INDEX = 2**15 - 1
+"""Class indices are int16 in every table of the workspace."""
+
+_DECISION_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One answer of one annotator.
+
+    Attributes
+    ----------
+    decision_id : str
+        Made by whoever asks, before the answer is sent, so that a repeated request is known as such.
+    image_id : str
+        The picture answered.
+    answer : str
+        One of `manifests.schema.ANSWERS`; ``undo`` takes back the latest standing answer for this image.
+    class_index : int or None
+        The class seen, with the answer ``in`` only.
+    shown_classes : tuple of int
+        The classes that stood beside the picture, in the order shown.
+    queue : str
+        One of `manifests.schema.QUEUES`.
+    seconds : float
+        From picture on screen to answer.
+    guideline : str
+        Name and version of the instructions followed.
+    tool_version : str
+        Version of this toolkit.
+    at : str
+        Time of the answer, ISO 8601 in UTC.
+    """
+
+    decision_id: str
+    image_id: str
+    answer: str
+    class_index: int | None
+    shown_classes: tuple[int, ...]
+    queue: str
+    seconds: float
+    guideline: str
+    tool_version: str
+    at: str
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise InputError(f"decision: {problem}")
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the decision as JSON values."""
+        return asdict(self) | {"shown_classes": list(self.shown_classes)}
+
+    def says_the_same(self, other: "Decision") -> bool:
+        """Return whether both give one answer for one image; times may differ, as a request may be repeated."""
+        return (self.image_id, self.answer, self.class_index) == (other.image_id, other.answer, other.class_index)
+
+
+DECISION_FIELDS = tuple(field.name for field in fields(Decision))
+
+
+def decision_from_row(row: Mapping[str, Any]) -> Decision:
+    """Return the decision in a log's row.
+
+    Raises
+    ------
+    InputError
+        A field is missing, unknown, or not of its type or vocabulary.
+    """
+    if set(row) != set(DECISION_FIELDS):
+        missing, unknown = sorted(set(DECISION_FIELDS) - set(row)), sorted(set(row) - set(DECISION_FIELDS))
+        raise InputError(f"decision: missing fields {missing}, unknown fields {unknown}")
+    if not isinstance(row["shown_classes"], list):
+        raise InputError(f"decision: shown_classes should be a list, is {row['shown_classes']!r}")
+    return Decision(**{**row, "shown_classes": tuple(row["shown_classes"])})
+
+
+def checked_annotator_id(annotator_id: str) -> str:
+    """Return `annotator_id` if it can name a log.
+
+    Raises
+    ------
+    InputError
+        It could not be a file's name.
+    """
+    return checked_name(annotator_id, "annotator")
+
+
+def utc_now() -> str:
+    """Return the time as decisions carry it, ISO 8601 in UTC to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def standing_answers(decisions: Iterable[Decision]) -> dict[str, Decision]:
+    """Return what one annotator's answers come to: image_id to the latest answer not taken back.
+
+    Parameters
+    ----------
+    decisions : iterable of Decision
+        One annotator's decisions in the order given. A decision_id met again changes nothing.
+
+    Returns
+    -------
+    dict of str to Decision
+        In the order in which the standing answers were given, the latest last. Includes ``skip``.
+    """
+    seen: set[str] = set()
+    stacks: dict[str, list[tuple[int, Decision]]] = {}
+    for position, decision in enumerate(decisions):
+        if decision.decision_id in seen:
+            continue
+        seen.add(decision.decision_id)
+        stack = stacks.setdefault(decision.image_id, [])
+        if decision.answer != "undo":
+            stack.append((position, decision))
+        elif stack:
+            stack.pop()
+    latest = sorted((stack[-1] for stack in stacks.values() if stack), key=lambda entry: entry[0])
+    return {decision.image_id: decision for _, decision in latest}
+
+
+def _problem(decision: Decision) -> str | None:
+    """Return what is wrong with the fields of `decision`, or None."""
+    checks = (
+        (_matches(_DECISION_ID_PATTERN, decision.decision_id), "decision_id", "1 to 100 of A-Z a-z 0-9 _ . -"),
+        (isinstance(decision.image_id, str) and is_image_id(decision.image_id), "image_id", "an image id"),
+        (decision.answer in ANSWERS, "answer", f"one of {ANSWERS}"),
+        (decision.queue in QUEUES, "queue", f"one of {QUEUES}"),
+        (_is_class_index_of(decision), "class_index", "a class with the answer 'in', null with any other"),
+        (_are_distinct_classes(decision.shown_classes), "shown_classes", "distinct class indices"),
+        (_is_duration(decision.seconds), "seconds", "a finite number, zero or more"),
+        (_is_name(decision.guideline), "guideline", "a name"),
+        (_is_name(decision.tool_version), "tool_version", "a version"),
+        (_is_utc_time(decision.at), "at", "an ISO 8601 time in UTC"),
+    )
+    for is_right, name, expected in checks:
+        if not is_right:
+            return f"{name} should be {expected}, is {getattr(decision, name)!r}"
+    return None
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_class_index(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_CLASS_INDEX
+
+
+def _is_class_index_of(decision: Decision) -> bool:
+    if decision.answer == "in":
+        return _is_class_index(decision.class_index)
+    return decision.class_index is None
+
+
+def _are_distinct_classes(values: tuple[object, ...]) -> bool:
+    return all(map(_is_class_index, values)) and len(set(values)) == len(values)
+
+
+def _is_duration(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value >= 0  # type: ignore[arg-type, operator]
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 100
+
+
+def _is_utc_time(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        return datetime.fromisoformat(value).utcoffset() == timedelta(0)
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""One method, one file; `table.METHODS` lists them all."""

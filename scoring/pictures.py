@@ -1,0 +1,199 @@
+"""Which pictures go through the classifier: those of a folder, or those that a workspace downloaded."""
+
+import csv
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from manifests.errors import InputError, TableError
+from manifests.image_ids import is_image_id
+from manifests.schema import CANDIDATES, DOWNLOADS
+from manifests.workspace import Workspace
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+"""Files of a folder that pass for pictures, in any case; whether one can be read shows on reading."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to extract features of.
+
+    Attributes
+    ----------
+    image_id : str
+        Its id.
+    path : Path
+        Its file.
+    rotation_deg : int, optional
+        Open Images' rotation, counterclockwise.
+    class_index : int, optional
+        Its class, None where unknown.
+    """
+
+    image_id: str
+    path: Path
+    rotation_deg: int | None = None
+    class_index: int | None = None
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Pictures sorted by image id, and what was asked for and is not there.
+
+    Attributes
+    ----------
+    pictures : tuple of Picture
+        At least one.
+    absent : mapping of str to str
+        Image ids that were asked for and have no picture, each with the reason.
+    """
+
+    pictures: tuple[Picture, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+def pictures_in_folder(
+    folder: Path,
+    *,
+    labels_path: Path | None = None,
+    n_classes: int | None = None,
+    image_ids: Collection[str] | None = None,
+) -> PictureSource:
+    """Return the pictures below `folder`, at any depth; the image id is the file name without its suffix.
+
+    Hidden files and folders, and files without the suffix of a picture, are passed over.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched recursively.
+    labels_path : Path, optional
+        CSV with the header ``file,class_index``; ``file`` is a path below `folder` or a bare name. Pictures that
+        it does not name have no class.
+    n_classes : int, optional
+        Upper bound, exclusive, of a class index.
+    image_ids : collection of str, optional
+        Keep these alone; those without a picture become `PictureSource.absent`.
+
+    Raises
+    ------
+    InputError
+        There is no such folder, no picture in it, or none that was asked for; a file name is no image id; two
+        pictures have one id; a line of the labels names no picture or holds no class (with file and line).
+    """
+    paths = _picture_paths(folder)
+    classes = {} if labels_path is None else _read_labels(labels_path, folder, paths, n_classes)
+    pictures = {
+        image_id: Picture(image_id, path, class_index=classes.get(image_id)) for image_id, path in paths.items()
+    }
+    wanted = set(pictures) if image_ids is None else set(image_ids)
+    absent = dict.fromkeys(sorted(wanted - pictures.keys()), "no picture of this id in the folder")
+    return _source(pictures, wanted, absent, str(folder))
+
+
+def pictures_of_workspace(workspace: Workspace, *, image_ids: Collection[str] | None = None) -> PictureSource:
+    """Return the pictures that a workspace downloaded, each with its rotation.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        With the tables of `candidates` and `download`.
+    image_ids : collection of str, optional
+        Keep these alone; those that were not downloaded become `PictureSource.absent`. All that were, where not
+        given.
+
+    Raises
+    ------
+    StageMissingError
+        A table is not there.
+    TableError
+        A downloaded picture has no path.
+    InputError
+        No picture was downloaded, or none that was asked for.
+    """
+    downloads = workspace.read(DOWNLOADS).select(["image_id", "status", "path"]).to_pylist()
+    candidates = workspace.read(CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict()
+    rotations = dict(zip(candidates["image_id"], candidates["rotation_deg"], strict=True))
+    pictures, statuses = {}, {}
+    for row in downloads:
+        image_id = row["image_id"]
+        statuses[image_id] = row["status"]
+        if row["status"] != "ok":
+            continue
+        if row["path"] is None:
+            raise TableError(f"{workspace.path_of(DOWNLOADS)}: image {image_id} has the status ok and no path")
+        pictures[image_id] = Picture(image_id, workspace.root / row["path"], rotations.get(image_id))
+    wanted = set(pictures) if image_ids is None else set(image_ids)
+    absent = {
+        image_id: f"download status {statuses[image_id]}" if image_id in statuses else "never downloaded"
+        for image_id in sorted(wanted - pictures.keys())
+    }
+    return _source(pictures, wanted, absent, str(workspace.root))
+
+
+def _source(
+    pictures: Mapping[str, Picture], wanted: Collection[str], absent: Mapping[str, str], where: str
+) -> PictureSource:
+    kept = tuple(pictures[image_id] for image_id in sorted(wanted) if image_id in pictures)
+    if not kept:
+        raise InputError(f"{where}: none of the {len(wanted)} images asked for has a picture there")
+    return PictureSource(kept, absent)
+
+
+def _picture_paths(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder of pictures")
+    paths: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if is_hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
+            continue
+        if not is_image_id(path.stem):
+            raise InputError(
+                f"{path}: the name of a picture is its image id: expected 1 to 64 letters, digits, '_' or '-', "
+                f"found {path.stem!r}"
+            )
+        if path.stem in paths:
+            raise InputError(f"{path}: the image id {path.stem} is taken by {paths[path.stem]}; rename one")
+        paths[path.stem] = path
+    if not paths:
+        raise InputError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+    return paths
+
+
+def _read_labels(
+    labels_path: Path, folder: Path, paths: Mapping[str, Path], n_classes: int | None
+) -> dict[str, int]:
+    try:
+        with labels_path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{labels_path}: cannot be read as CSV ({error})") from error
+    header = ",".join(rows[0]) if rows else ""
+    if header != "file,class_index":
+        raise InputError(f"{labels_path}, line 1: expected the header file,class_index, found {header!r}")
+    image_id_of = {path.relative_to(folder).as_posix(): image_id for image_id, path in paths.items()}
+    image_id_of |= {path.name: image_id for image_id, path in paths.items()}
+    classes: dict[str, int] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        where = f"{labels_path}, line {number}"
+        if len(row) != 2:
+            raise InputError(f"{where}: expected 2 cells, found {len(row)}")
+        if row[0] not in image_id_of:
+            raise InputError(f"{where}: no picture {row[0]!r} in {folder}")
+        image_id = image_id_of[row[0]]
+        if image_id in classes:
+            raise InputError(f"{where}: {row[0]} has a class already")
+        classes[image_id] = _class_index(row[1], n_classes, where)
+    return classes
+
+
+def _class_index(cell: str, n_classes: int | None, where: str) -> int:
+    text = cell.strip()
+    is_number = text.isascii() and text.isdigit()
+    if not is_number or (n_classes is not None and int(text) >= n_classes):
+        bound = "a whole number from 0" if n_classes is None else f"a whole number from 0 to {n_classes - 1}"
+        raise InputError(f"{where}: expected a class index, {bound}, found {cell!r}")
+    return int(text)

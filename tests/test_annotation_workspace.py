@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+
+from annotation.examples import find_examples
+from annotation.review import read_class_names, read_review, review_image_ids
+from manifests import schema
+from manifests.errors import InputError, StageMissingError, TableError
+from manifests.label_space import ClassName
+from manifests.workspace import Workspace
+from tests.annotation_workspace import image_id_of, make_examples, make_workspace
+
+
+def test_review_set_comes_riskiest_first_and_ties_by_id(tmp_path: Path) -> None:
+    items = read_review(make_workspace(tmp_path))
+    assert [item.risk for item in items] == [1.0, 0.75, 0.5, 0.5, 0.25, 0.125]
+    assert [item.image_id for item in items] == [image_id_of(number) for number in (4, 2, 1, 3, 0, 5)]
+
+
+def test_dropped_pictures_are_not_under_review(tmp_path: Path) -> None:
+    assert review_image_ids(make_workspace(tmp_path, n_review=2, n_dropped=3)) == [image_id_of(0), image_id_of(1)]
+
+
+def test_review_item_does_not_tell_whether_it_is_a_control(tmp_path: Path) -> None:
+    items = {item.image_id: item for item in read_review(make_workspace(tmp_path))}
+    assert "control" not in repr(items[image_id_of(1)])
+
+
+def test_rotation_comes_from_the_candidates(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=2)
+    rows = [
+        dict.fromkeys(schema.CANDIDATES.schema.names)
+        | {"image_id": image_id_of(number), "subset": "test", "url": "http://x", "rotation_deg": rotation_deg}
+        for number, rotation_deg in ((0, 90), (1, None))
+    ]
+    workspace.write(schema.CANDIDATES, rows)
+    assert {item.image_id: item.rotation_deg for item in read_review(workspace)} == {
+        image_id_of(0): 90,
+        image_id_of(1): 0,
+    }
+
+
+def test_review_before_screen_names_the_stage_to_run(tmp_path: Path) -> None:
+    with pytest.raises(StageMissingError, match="screen"):
+        review_image_ids(Workspace(tmp_path))
+
+
+def test_picture_under_review_without_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=2)
+    rows = [row for row in workspace.read(schema.DOWNLOADS).to_pylist() if row["image_id"] != image_id_of(1)]
+    workspace.write(schema.DOWNLOADS, rows)
+    with pytest.raises(TableError, match=f"{image_id_of(1)} is under review but has no picture"):
+        read_review(workspace)
+
+
+def test_class_names_and_their_absence(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    assert read_class_names(workspace)[2] == ClassName(2, "great white shark, white shark", "n00000002")
+    (tmp_path / "classes.csv").unlink()
+    assert read_class_names(workspace) == {}
+
+
+def test_examples_are_found_by_class_index_and_by_wnid(tmp_path: Path) -> None:
+    make_examples(tmp_path, n_classes=2)
+    names = {
+        0: ClassName(0, "tench", "n00000000"),
+        1: ClassName(1, "goldfish", "n00000001"),
+        2: ClassName(2, "shark"),
+    }
+    assert find_examples(tmp_path, [0, 1, 2], names) == {
+        0: tmp_path / "n00000000" / "a.jpg",
+        1: tmp_path / "1" / "a.jpg",
+    }
+
+
+def test_examples_for_no_class_shown_are_refused(tmp_path: Path) -> None:
+    make_examples(tmp_path, n_classes=2)
+    with pytest.raises(InputError, match="holds no picture for any class shown"):
+        find_examples(tmp_path, [7], {})
+    with pytest.raises(InputError, match="expected a folder"):
+        find_examples(tmp_path / "absent", [1], {})

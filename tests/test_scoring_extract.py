@@ -1,0 +1,287 @@
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from manifests.errors import FeatureError, InputError
+from manifests.schema import CANDIDATES, DOWNLOADS
+from manifests.workspace import Workspace
+from scoring.classifier import load_classifier
+from scoring.extract import extract_features
+from scoring.feature_sets import open_feature_set
+from scoring.heads import Head, read_head, write_head
+from scoring.pictures import Picture, PictureSource, pictures_in_folder, pictures_of_workspace
+
+N_CLASSES = 7
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A small network with seeded random weights."""
+    import timm
+
+    torch.manual_seed(0)
+    checkpoint = tmp_path_factory.mktemp("weights") / "tiny.pt"
+    torch.save(timm.create_model("test_resnet", num_classes=N_CLASSES).state_dict(), checkpoint)
+    return load_classifier(
+        "test_resnet", checkpoint=checkpoint, n_classes=N_CLASSES, preprocessing={"input_size_px": 32}
+    )
+
+
+def jpeg(seed: int, size: tuple[int, int] = (48, 40)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).resize(size).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six pictures, some in folders below, in an order that is not that of their ids."""
+    for seed, name in enumerate(["f.jpg", "deep/a.jpg", "deep/er/c.JPEG", "b.jpg", "e.png", "d.webp"]):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(seed))
+    return tmp_path / "pictures"
+
+
+def features_of(features_dir, name: str) -> dict[str, torch.Tensor]:
+    batches = open_feature_set(features_dir, name)
+    return {
+        image_id: row
+        for batch in batches
+        for image_id, row in zip(batch.image_ids.to_pylist(), batch.features, strict=True)
+    }
+
+
+def test_features_of_a_folder_are_sorted_and_equal_those_of_the_network(classifier, folder, tmp_path):
+    result = extract_features(
+        pictures_in_folder(folder), classifier, set_name="val", features_dir=tmp_path / "out", batch_size=4
+    )
+    assert (result.n_images, result.n_unreadable, result.n_labelled, result.top1) == (6, 0, 0, None)
+    found = features_of(tmp_path / "out", "val")
+    assert list(found) == ["a", "b", "c", "d", "e", "f"]
+    image = Image.open(folder / "deep/a.jpg")
+    with torch.inference_mode():
+        output = classifier.network(classifier.preprocessing.pixels(image)[None])
+    head = read_head(tmp_path / "out")
+    torch.testing.assert_close(head.logits(found["a"][None]), output, rtol=1e-4, atol=1e-5)
+
+
+def test_second_run_ends_in_the_same_bytes_with_any_number_of_threads(classifier, folder, tmp_path):
+    contents = []
+    for n_workers in (1, 4):
+        extract_features(
+            pictures_in_folder(folder),
+            classifier,
+            set_name="val",
+            features_dir=tmp_path / "out",
+            n_workers=n_workers,
+        )
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
+    assert contents[0] == contents[1]
+    assert contents[0].keys() == {"head.safetensors", "val.json", "val.parquet", "val.unreadable.csv"}
+
+
+def test_batch_size_changes_features_by_rounding_alone(classifier, folder, tmp_path):
+    for batch_size in (1, 5):
+        extract_features(
+            pictures_in_folder(folder),
+            classifier,
+            set_name=f"by{batch_size}",
+            features_dir=tmp_path / "out",
+            batch_size=batch_size,
+        )
+    one, other = features_of(tmp_path / "out", "by1"), features_of(tmp_path / "out", "by5")
+    for image_id, features in one.items():
+        torch.testing.assert_close(features, other[image_id], rtol=1e-4, atol=1e-5)
+
+
+def test_broken_pictures_among_good_ones_become_rows_with_a_reason(classifier, folder, tmp_path):
+    (folder / "b.jpg").write_bytes(jpeg(3)[:300])
+    (folder / "f.jpg").write_bytes(b"<html>not found</html>")
+    (folder / "e.png").write_bytes(b"")
+    result = extract_features(
+        pictures_in_folder(folder), classifier, set_name="far", features_dir=tmp_path / "out", batch_size=2
+    )
+    assert (result.n_images, result.n_unreadable) == (3, 3)
+    rows = result.unreadable_path.read_text().splitlines()
+    assert rows[0] == "image_id,status,reason"
+    assert rows[1].startswith("b,undecodable,cannot be decoded (")
+    assert rows[2] == "e,not_an_image,the file is empty"
+    assert rows[3].startswith("f,not_an_image,the file starts with <html>")
+    assert list(features_of(tmp_path / "out", "far")) == ["a", "c", "d"]
+    assert json.loads(result.record_path.read_text())["counts"]["unreadable"] == 3
+
+
+def test_list_of_unreadable_pictures_of_an_earlier_run_does_not_stay(classifier, folder, tmp_path):
+    good = (folder / "b.jpg").read_bytes()
+    for content, n_rows in ((good[:100], 2), (good, 1)):
+        (folder / "b.jpg").write_bytes(content)
+        result = extract_features(
+            pictures_in_folder(folder), classifier, set_name="far", features_dir=tmp_path / "out"
+        )
+        assert len(result.unreadable_path.read_text().splitlines()) == n_rows
+
+
+def test_folder_without_a_readable_picture_is_refused_and_writes_no_set(classifier, folder, tmp_path):
+    for path in folder.rglob("*.*"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(
+        FeatureError, match="far: none of 6 pictures can be read; the first, a: not_an_image: the file"
+    ):
+        extract_features(pictures_in_folder(folder), classifier, set_name="far", features_dir=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["head.safetensors"]
+
+
+def test_labels_reach_the_features_and_the_accuracy(classifier, folder, tmp_path):
+    extract_features(pictures_in_folder(folder), classifier, set_name="plain", features_dir=tmp_path / "out")
+    head = read_head(tmp_path / "out")
+    predicted = {
+        name: int(head.logits(row[None]).argmax()) for name, row in features_of(tmp_path / "out", "plain").items()
+    }
+    wrong = (predicted["b"] + 1) % N_CLASSES
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        f"file,class_index\ndeep/a.jpg,{predicted['a']}\nb.jpg,{wrong}\nc.JPEG,{predicted['c']}\n",
+        encoding="utf-8",
+    )
+    source = pictures_in_folder(folder, labels_path=labels, n_classes=N_CLASSES)
+    result = extract_features(source, classifier, set_name="val", features_dir=tmp_path / "out")
+    assert (result.n_labelled, result.top1) == (3, 2 / 3)
+    column = pq.read_table(result.features_path)["class_index"].to_pylist()
+    assert column == [predicted["a"], wrong, predicted["c"], None, None, None]
+
+
+def test_features_of_another_model_do_not_enter_the_folder(classifier, folder, tmp_path):
+    write_head(tmp_path / "out", Head(torch.zeros(2, 3), torch.zeros(2)))
+    with pytest.raises(FeatureError, match="holds the head of another model"):
+        extract_features(pictures_in_folder(folder), classifier, set_name="val", features_dir=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["head.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"set_name": "../val"}, "feature set: expected letters"),
+        ({"set_name": "val", "batch_size": 0}, "at least 1, found 0 and 4"),
+        ({"set_name": "val", "n_workers": 0}, "at least 1, found 64 and 0"),
+    ],
+)
+def test_wrong_arguments_are_refused(classifier, folder, tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        extract_features(pictures_in_folder(folder), classifier, features_dir=tmp_path / "out", **arguments)
+
+
+def test_wanted_images_are_kept_and_absent_ones_are_rows_with_a_reason(classifier, folder, tmp_path):
+    source = pictures_in_folder(folder, image_ids=["f", "zz", "b"])
+    assert [picture.image_id for picture in source.pictures] == ["b", "f"]
+    result = extract_features(source, classifier, set_name="far", features_dir=tmp_path / "out")
+    assert result.unreadable_path.read_text().splitlines()[1:] == [
+        "zz,missing,no picture of this id in the folder"
+    ]
+
+
+def test_two_pictures_of_one_id_are_refused(folder):
+    (folder / "deep/b.png").write_bytes(jpeg(1))
+    with pytest.raises(InputError, match=r"deep/b\.png: the image id b is taken by .*b\.jpg|b\.jpg: .* taken by"):
+        pictures_in_folder(folder)
+
+
+def test_picture_whose_name_is_no_image_id_is_refused(folder):
+    (folder / "my cat.jpg").write_bytes(jpeg(1))
+    with pytest.raises(InputError, match=r"my cat\.jpg: the name of a picture is its image id: .* found 'my cat'"):
+        pictures_in_folder(folder)
+
+
+def test_other_and_hidden_files_are_no_pictures(folder):
+    (folder / "labels.csv").write_text("file,class_index\n")
+    (folder / ".hidden.jpg").write_bytes(jpeg(1))
+    assert len(pictures_in_folder(folder).pictures) == 6
+
+
+def test_folder_without_pictures_or_without_those_wanted_is_refused(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no picture"):
+        pictures_in_folder(tmp_path / "empty")
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        pictures_in_folder(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="none of the 1 images asked for has a picture there"):
+        pictures_in_folder(folder, image_ids=["zz"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a.jpg,1\n", "line 1: expected the header file,class_index, found 'a.jpg,1'"),
+        ("", "line 1: expected the header file,class_index, found ''"),
+        ("file,class_index\na.jpg,1\nzz.jpg,2\n", r"line 3: no picture 'zz\.jpg'"),
+        (
+            "file,class_index\na.jpg,one\n",
+            "line 2: expected a class index, a whole number from 0 to 6, found 'one'",
+        ),
+        ("file,class_index\na.jpg,1.0\n", r"line 2: .* found '1\.0'"),
+        ("file,class_index\na.jpg,7\n", "line 2: .* found '7'"),
+        ("file,class_index\na.jpg,-1\n", "line 2: .* found '-1'"),
+        ("file,class_index\na.jpg,\n", "line 2: .* found ''"),
+        ("file,class_index\na.jpg\n", "line 2: expected 2 cells, found 1"),
+        ("file,class_index\na.jpg,1\ndeep/a.jpg,2\n", r"line 3: deep/a\.jpg has a class already"),
+    ],
+)
+def test_wrong_labels_are_refused_with_file_and_line(folder, tmp_path, content, message):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(content)
+    with pytest.raises(InputError, match=rf"labels\.csv, {message}"):
+        pictures_in_folder(folder, labels_path=labels, n_classes=N_CLASSES)
+
+
+def test_missing_labels_file_is_refused(folder, tmp_path):
+    with pytest.raises(InputError, match=r"none\.csv: cannot be read as CSV"):
+        pictures_in_folder(folder, labels_path=tmp_path / "none.csv")
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Three candidates: one turned, one that could not be fetched, one plain."""
+    workspace = Workspace(tmp_path / "workspace")
+    rows = (("aa1", 90, "ok"), ("bb2", None, "missing"), ("cc3", None, "ok"))
+    candidates = [{"image_id": name, "subset": "test", "url": "u", "rotation_deg": turn} for name, turn, _ in rows]
+    workspace.write(CANDIDATES, pa.Table.from_pylist(candidates, schema=CANDIDATES.schema))
+    downloads = []
+    for seed, (name, _, status) in enumerate(rows):
+        path = workspace.relative_image_path(name) if status == "ok" else None
+        downloads.append({"image_id": name, "status": status, "attempts": 1, "path": path})
+        if path:
+            (workspace.root / path).parent.mkdir(parents=True)
+            (workspace.root / path).write_bytes(jpeg(seed, (64, 32)))
+    workspace.write(DOWNLOADS, pa.Table.from_pylist(downloads, schema=DOWNLOADS.schema))
+    return workspace
+
+
+def test_pictures_of_a_workspace_are_those_downloaded_with_their_rotation(workspace):
+    assert pictures_of_workspace(workspace) == PictureSource(
+        (
+            Picture("aa1", workspace.root / "images/aa/aa1.jpg", 90),
+            Picture("cc3", workspace.root / "images/cc/cc3.jpg"),
+        )
+    )
+
+
+def test_wanted_images_that_were_not_downloaded_are_named_with_their_status(workspace):
+    source = pictures_of_workspace(workspace, image_ids=["cc3", "bb2", "dd4"])
+    assert [picture.image_id for picture in source.pictures] == ["cc3"]
+    assert source.absent == {"bb2": "download status missing", "dd4": "never downloaded"}
+
+
+def test_rotation_is_applied_before_the_network_sees_a_picture(classifier, workspace, tmp_path):
+    turned, plain = pictures_of_workspace(workspace).pictures
+    upright = Image.open(turned.path).rotate(90, expand=True)
+    extract_features(PictureSource((turned, plain)), classifier, set_name="far", features_dir=tmp_path / "out")
+    found = features_of(tmp_path / "out", "far")["aa1"]
+    expected = classifier.features(classifier.preprocessing.pixels(upright)[None])[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
