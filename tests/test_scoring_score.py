@@ -134,7 +134,7 @@ def test_validation_images_that_were_trained_on_are_a_warning(features_dir, tmp_
         ({"dim": 12}, FeatureError, r"expected 0 < D < N = 12 features, found D = 12"),
         ({"dim_rule": "half"}, InputError, "rule for D: expected one of repo, paper"),
         ({"ood_sets": ["nowhere"]}, FeatureError, r"nowhere\.parquet: no such file"),
-        ({"device": "tpu"}, InputError, "device: expected one of auto, cpu, cuda, found 'tpu'"),
+        ({"device": "tpu"}, InputError, "--device: expected auto, cpu, cuda or cuda:N, found 'tpu'"),
     ],
 )
 def test_wrong_arguments_are_refused_and_write_nothing(features_dir, tmp_path, arguments, error, message):
