@@ -6,19 +6,15 @@ Heavy libraries are imported inside the commands, so that ``--help`` answers at 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from manifests.errors import InputError, OpenImageOError
 
-if TYPE_CHECKING:
-    from manifests.workspace import Workspace
-
 EXIT_OUR_ERROR = 1
 EXIT_INTERRUPTED = 130
 
-DEMO_MARKER = ".made-by-demo"
 TINY_CLASSIFIER = Path(__file__).parent / "scoring" / "sample" / "weights" / "tiny_classifier.safetensors"
 
 app = typer.Typer(
@@ -130,7 +126,7 @@ def embed(
 
     if features is not None:
         space = Workspace(workspace)
-        summary = embed_from_features(space, _features_folder(space, features), feature_set)
+        summary = embed_from_features(space, space.find_features(features), feature_set)
     else:
         summary = embed_pictures(
             Workspace(workspace), model, pretrained, grid=tiles, batch_size=batch_size, device=device,
@@ -312,14 +308,14 @@ def extract_features_command(
     from manifests.frozen import find_manifest
     from manifests.image_ids import read_image_ids
     from manifests.workspace import Workspace, checked_name
-    from scoring.classifier import load_classifier
+    from scoring.classifier import load_classifier, preprocessing_from_text
     from scoring.extract import extract_features
     from scoring.pictures import pictures_in_folder, pictures_of_workspace
 
     space = Workspace(workspace)
     classifier = load_classifier(
         model, checkpoint=checkpoint, n_classes=n_classes, model_arguments=_pairs(model_arg or (), "--model-arg"),
-        preprocessing=_preprocessing(preprocess or ()), device=device,
+        preprocessing=preprocessing_from_text(_pairs(preprocess or (), "--preprocess")), device=device,
     )  # fmt: skip
     wanted = set(read_image_ids(image_ids)) if image_ids else None
     if manifest is not None:
@@ -374,7 +370,7 @@ def score(
     from scoring.score import score as score_sets
     from scoring.tables import results_table
 
-    folder = _features_folder(Workspace(workspace), features)
+    folder = Workspace(workspace).find_features(features)
     result = score_sets(
         folder, train=train, val=val, ood_sets=ood, methods=method or METHOD_NAMES,
         out_dir=out or Workspace(workspace).scores_dir / folder.name, dim_rule=dim_rule, dim=dim, device=device,
@@ -410,83 +406,13 @@ def demo(
     \b
     Example: python cli.py demo --workspace demo
     """
-    from curation.sample.commands import embedded_commands, real_commands, write_real_lists
-    from curation.sample.grade import format_grades, grade
-    from curation.sample.mirror import serving
-    from curation.sample.world import make_world
-    from manifests.frozen import find_manifest
-    from manifests.workspace import Workspace
+    from curation.sample.demo import run_embedded_demo, run_real_demo
 
-    _clear_demo(workspace)
     if real is not None:
-        lists_dir = workspace / "lists"
-        write_real_lists(real, lists_dir)
-        with serving(real / "pool", busy_share=0.0) as base_url:
-            _run_all(real_commands(real, lists_dir, base_url), workspace)
-        return
-    _announce("drawing the sample world (simulated pictures, metadata and truth)")
-    world = make_world(workspace / "world")
-    with serving(world.mirror_dir) as base_url:
-        _run_all(embedded_commands(world, base_url, TINY_CLASSIFIER), workspace)
-    manifest = find_manifest(Workspace(workspace).manifests_dir, None)
-    print(f"\n{format_grades(grade(Workspace(workspace), manifest, world.truth_path))}")
-    print(
-        "(a drawn world and simulated annotators: these figures show the machinery, not OpenImage-O)\n\n"
-        f"Look at: {manifest.folder}/manifest.parquet, {workspace}/exports, {workspace}/scores/tiny/results.csv;\n"
-        f"annotate yourself: python cli.py annotate --annotator you --examples {world.examples_dir} "
-        f"--workspace {workspace} --open-browser"
-    )
-
-
-def _clear_demo(workspace: Path) -> None:
-    """Empty a folder that an earlier demo made; refuse any other that holds something."""
-    import shutil
-
-    marker = workspace / DEMO_MARKER
-    if workspace.exists() and any(workspace.iterdir()):
-        if not marker.exists():
-            raise InputError(f"--workspace {workspace}: holds something that is not a demo; name another folder")
-        shutil.rmtree(workspace)
-    workspace.mkdir(parents=True, exist_ok=True)
-    marker.touch()
-
-
-def _run_all(commands: Sequence[Sequence[str]], workspace: Path) -> None:
-    """Run command lines one after another, showing each as a user would type it."""
-    import shlex
-
-    for command in commands:
-        line = [*command, "--workspace", str(workspace)]
-        print(f"\n$ python cli.py {shlex.join(line)}", flush=True)
-        code = run(line)
-        if code:
-            raise typer.Exit(code)
-
-
-def _preprocessing(values: Sequence[str]) -> dict[str, object]:
-    """Return ``--preprocess`` arguments with numbers as numbers: ``mean=0.5,0.5,0.5`` becomes three."""
-    changes: dict[str, object] = {}
-    for key, text in _pairs(values, "--preprocess").items():
-        try:
-            numbers = [float(part) for part in text.split(",")]
-        except ValueError:
-            changes[key] = text
-            continue
-        is_count = key == "input_size_px" and numbers[0].is_integer()
-        changes[key] = tuple(numbers) if len(numbers) > 1 else int(numbers[0]) if is_count else numbers[0]
-    return changes
-
-
-def _features_folder(workspace: "Workspace", features: Path | None) -> Path:
-    """Return a folder of features: a path, a name below the workspace's features, or the only one there."""
-    if features is not None:
-        below = workspace.features_dir / features
-        return below if below.is_dir() and not features.is_dir() else features
-    folders = sorted(path.parent for path in workspace.features_dir.glob("*/head.safetensors"))
-    if len(folders) != 1:
-        names = ", ".join(folder.name for folder in folders) or "none"
-        raise InputError(f"--features: expected one of the workspace's feature folders; there are: {names}")
-    return folders[0]
+        code = run_real_demo(workspace, real, run)
+    else:
+        code = run_embedded_demo(workspace, TINY_CLASSIFIER, run)
+    raise typer.Exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

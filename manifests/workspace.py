@@ -142,6 +142,23 @@ class Workspace:
         """Folder with one folder a model, each with sets and a head."""
         return self.root / "features"
 
+    def find_features(self, wanted: Path | None) -> Path:
+        """Return a folder of features: a path, a name below `features_dir`, or the only one there.
+
+        Raises
+        ------
+        InputError
+            `wanted` is not given, and the workspace holds none or several.
+        """
+        if wanted is not None:
+            below = self.features_dir / wanted
+            return below if below.is_dir() and not wanted.is_dir() else wanted
+        folders = sorted(path.parent for path in self.features_dir.glob("*/head.safetensors"))
+        if len(folders) == 1:
+            return folders[0]
+        names = ", ".join(folder.name for folder in folders) or "none"
+        raise InputError(f"--features: expected a folder of features; in {self.features_dir} there are: {names}")
+
     @property
     def scores_dir(self) -> Path:
         """Folder with one folder a model."""

@@ -83,6 +83,19 @@ class Preprocessing:
         return _transform(self)(image)
 
 
+def preprocessing_from_text(values: Mapping[str, str]) -> dict[str, Any]:
+    """Return fields of `Preprocessing` given as text (``mean``: ``0.5,0.5,0.5``) as what they stand for."""
+    return {name: _number_or_word(text) for name, text in values.items()}
+
+
+def _number_or_word(text: str) -> Any:
+    try:
+        numbers = tuple(int(part) if part.isdigit() else float(part) for part in text.split(","))
+    except ValueError:
+        return text
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 @functools.cache
 def _transform(preprocessing: Preprocessing) -> Callable[[Image.Image], torch.Tensor]:
     config = asdict(preprocessing)

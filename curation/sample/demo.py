@@ -1,0 +1,84 @@
+"""The demo: the command lines of `curation.sample.commands`, run one after another, each shown as it is typed."""
+
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from curation.sample.commands import Commands, embedded_commands, real_commands, write_real_lists
+from curation.sample.grade import format_grades, grade
+from curation.sample.mirror import serving
+from curation.sample.world import make_world
+from manifests.errors import InputError
+from manifests.frozen import find_manifest
+from manifests.workspace import Workspace
+
+_MARKER = ".made-by-demo"
+
+RunCommand = Callable[[Sequence[str]], int]
+"""Runs one command line and returns its exit code."""
+
+
+def run_embedded_demo(folder: Path, classifier_path: Path, run_command: RunCommand) -> int:
+    """Draw the sample world into `folder`, take it through every stage, and return the last exit code.
+
+    Parameters
+    ----------
+    folder : Path
+        The workspace; emptied first if an earlier demo made it.
+    classifier_path : Path
+        Weights of the tiny classifier.
+    run_command : callable
+        The command line.
+
+    Raises
+    ------
+    InputError
+        `folder` holds something that no demo made.
+    """
+    _start_anew(folder)
+    print("drawing the sample world: simulated pictures, metadata, and the truth about them", flush=True)
+    world = make_world(folder / "world")
+    with serving(world.mirror_dir) as base_url:
+        code = _run_all(embedded_commands(world, base_url, classifier_path), folder, run_command)
+    if code:
+        return code
+    workspace = Workspace(folder)
+    manifest = find_manifest(workspace.manifests_dir, None)
+    print(
+        f"\n{format_grades(grade(workspace, manifest, world.truth_path))}\n"
+        "(A drawn world and simulated annotators: the figures show the machinery, not OpenImage-O.)\n\n"
+        f"Look at    {manifest.folder}, {folder / 'exports'}, {folder / 'scores'}\n"
+        f"Annotate   python cli.py annotate --annotator me --examples {world.examples_dir} --workspace {folder}"
+    )
+    return 0
+
+
+def run_real_demo(folder: Path, data_dir: Path, run_command: RunCommand) -> int:
+    """Take the real pictures below `data_dir` through the stages; arguments, result and errors as above."""
+    _start_anew(folder)
+    lists_dir = folder / "lists"
+    write_real_lists(data_dir, lists_dir)
+    with serving(data_dir / "pool", busy_share=0.0) as base_url:
+        return _run_all(real_commands(data_dir, lists_dir, base_url), folder, run_command)
+
+
+def _start_anew(folder: Path) -> None:
+    """Empty a folder that an earlier demo made; refuse any other that holds something."""
+    marker = folder / _MARKER
+    if folder.exists() and any(folder.iterdir()):
+        if not marker.exists():
+            raise InputError(f"--workspace {folder}: holds something that is not a demo; name another folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+
+
+def _run_all(commands: Commands, folder: Path, run_command: RunCommand) -> int:
+    for command in commands:
+        line = [*command, "--workspace", str(folder)]
+        print(f"\n$ python cli.py {shlex.join(line)}", flush=True)
+        code = run_command(line)
+        if code:
+            return code
+    return 0
