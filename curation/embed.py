@@ -16,8 +16,9 @@ from curation.feature_source import FeatureSource
 from curation.views import FULL, cut_views, view_names
 from manifests import schema
 from manifests.ahead import prepared_ahead
-from manifests.errors import InputError, StageMissingError, UnreadableImageError
+from manifests.errors import InputError, UnreadableImageError
 from manifests.images import read_image
+from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
 
@@ -31,14 +32,6 @@ class EmbedSummary:
     n_kept: int
     n_unreadable: int
     images_per_s: float
-
-
-@dataclass(frozen=True)
-class _Picture:
-    image_id: str
-    sha256: str
-    path: Path
-    rotation_deg: int | None
 
 
 def embed_pictures(
@@ -78,13 +71,13 @@ def embed_pictures(
     ):
         if value < least:
             raise InputError(f"{flag}: expected {least} or more, found {value}")
-    pictures = _downloaded(workspace)
+    pictures = list(stored_pictures(workspace).values())
     encoder = load_encoder(model, pretrained, device)
     announce(f"embed: {encoder.name} on {encoder.device}, {len(view_names(grid))} views a picture")
     key = StoreKey("clip", model, pretrained or "", encoder.digest, encoder.n_dimensions, grid)
 
-    def embed_shard(wanted: Sequence[_Picture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
-        def view_inputs(picture: _Picture) -> torch.Tensor | str:
+    def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
+        def view_inputs(picture: StoredPicture) -> torch.Tensor | str:
             return _view_inputs(encoder, picture, grid)
 
         inputs = prepared_ahead(view_inputs, wanted, n_workers=n_workers, n_ahead=batch_size)
@@ -104,11 +97,11 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     InputError
         The features, or their head, are not there or do not fit.
     """
-    pictures = _downloaded(workspace)
+    pictures = list(stored_pictures(workspace).values())
     source = FeatureSource.read(features_dir, feature_set)
     key = StoreKey("features", str(features_dir), feature_set, source.digest, source.n_features, 0)
 
-    def embed_shard(wanted: Sequence[_Picture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
+    def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
         for picture in wanted:
             vector = source.unit_features(picture.image_id)
             if vector is None:
@@ -119,34 +112,16 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     return _fill_store(workspace, key, pictures, embed_shard, "cpu")
 
 
-def _downloaded(workspace: Workspace) -> list[_Picture]:
-    """Return the pictures that arrived, with the rotation that Open Images gives for them."""
-    rotation = dict(
-        zip(
-            *workspace.read(schema.CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict().values(),
-            strict=True,
-        )
-    )
-    pictures = [
-        _Picture(row["image_id"], row["sha256"], workspace.root / row["path"], rotation.get(row["image_id"]))
-        for row in workspace.read(schema.DOWNLOADS).to_pylist()
-        if row["status"] == "ok"
-    ]
-    if not pictures:
-        raise StageMissingError(f"{workspace.root} holds no downloaded picture: run the stage 'download' first")
-    return pictures
-
-
 def _fill_store(
-    workspace: Workspace, key: StoreKey, pictures: Sequence[_Picture],
-    embed_shard: Callable[[Sequence[_Picture]], Iterator[EmbeddedImage | tuple[str, str]]], device: str,
+    workspace: Workspace, key: StoreKey, pictures: Sequence[StoredPicture],
+    embed_shard: Callable[[Sequence[StoredPicture]], Iterator[EmbeddedImage | tuple[str, str]]], device: str,
 ) -> EmbedSummary:  # fmt: skip
     """Write each shard that lacks a wanted picture or holds an outdated one, and the list of unreadable ones."""
     arguments = {"model": key.model, "pretrained": key.pretrained, "tiles": key.grid, "device": device}
     inputs = [workspace.path_of(schema.DOWNLOADS)]
     with workspace.stage("embed", arguments, inputs, record_as=f"embed.{key.digest}") as record:
         store = EmbeddingStore.for_key(workspace, key, len(pictures))
-        shards: dict[int, list[_Picture]] = {}
+        shards: dict[int, list[StoredPicture]] = {}
         for picture in pictures:
             shards.setdefault(store.shard_of(picture.image_id), []).append(picture)
         unreadable: dict[str, str] = {}
@@ -177,7 +152,7 @@ def _fill_store(
     return EmbedSummary(key.digest, device, n_new, n_kept, len(unreadable), n_new / seconds if seconds else 0.0)
 
 
-def _view_inputs(encoder: ClipEncoder, picture: _Picture, grid: int) -> torch.Tensor | str:
+def _view_inputs(encoder: ClipEncoder, picture: StoredPicture, grid: int) -> torch.Tensor | str:
     """Return the model's inputs of one picture's views, (n_views, 3, height, width), or why there are none."""
     try:
         image = read_image(picture.path, picture.rotation_deg)
@@ -188,14 +163,14 @@ def _view_inputs(encoder: ClipEncoder, picture: _Picture, grid: int) -> torch.Te
 
 def _encoded(
     encoder: ClipEncoder,
-    pictures: Iterator[tuple[_Picture, torch.Tensor | str]],
+    pictures: Iterator[tuple[StoredPicture, torch.Tensor | str]],
     grid: int,
     batch_size: int,
 ) -> Iterator[EmbeddedImage | tuple[str, str]]:
     """Encode views in batches of whole pictures, in order, so that a shard's batches are the same on every run."""
     views = tuple(view_names(grid))
     pictures_a_batch = max(1, batch_size // len(views))
-    batch: list[tuple[_Picture, torch.Tensor]] = []
+    batch: list[tuple[StoredPicture, torch.Tensor]] = []
 
     def encode() -> Iterator[EmbeddedImage]:
         vectors = encoder.encode_inputs(torch.cat([inputs for _, inputs in batch])).astype(np.float16)

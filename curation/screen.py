@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from manifests.durable import replacing
 from manifests.errors import InputError
 from manifests.images import read_image
 from manifests.label_space import ClassName, read_label_space, write_label_space
+from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
 
@@ -96,9 +97,7 @@ def screen_pictures(
     _check_rules(rules)
     store = EmbeddingStore.choose(workspace, embeddings_digest)
     unreadable = store.read_unreadable()
-    downloads = {
-        row["image_id"]: row for row in workspace.read(schema.DOWNLOADS).to_pylist() if row["status"] == "ok"
-    }
+    pictures = stored_pictures(workspace)
     arguments = {
         "rules": vars(rules), "classes": str(classes_path) if classes_path else None,
         "templates": template_set, "embeddings": store.key.digest,
@@ -106,18 +105,18 @@ def screen_pictures(
     with workspace.stage("screen", arguments, [workspace.path_of(schema.DOWNLOADS)]) as record:
         classes, prototypes = class_prototypes(store, classes_path, template_set, device)
         announce(f"screen: {store.key.model} ({store.key.digest}) against {len(classes)} class prototypes")
-        screened = _similarities(store, downloads, prototypes)
-        missing = downloads.keys() - set(screened.image_ids) - unreadable.keys()
+        screened = _similarities(store, pictures, prototypes)
+        missing = pictures.keys() - set(screened.image_ids) - unreadable.keys()
         if missing:
             raise InputError(
                 f"{len(missing)} downloaded pictures have no embedding ({min(missing)}): run 'embed' again"
             )
-        duplicates = _find_duplicates(workspace, screened, downloads, rules)
+        duplicates = _find_duplicates(screened, pictures, rules)
         rows = [
             _row(image_id, similarities, duplicates.get(image_id), rules)
             for image_id, similarities in zip(screened.image_ids, screened.similarities, strict=True)
         ]
-        rows += [_unreadable_row(image_id) for image_id in unreadable.keys() & downloads.keys()]
+        rows += [_unreadable_row(image_id) for image_id in unreadable.keys() & pictures.keys()]
         write_label_space(workspace.classes_path, classes)
         workspace.write(schema.SCREEN, rows)
         record.seed = rules.seed
@@ -166,13 +165,13 @@ def _imagenet_classes() -> list[ClassName]:
 
 
 def _similarities(
-    store: EmbeddingStore, downloads: dict[str, dict[str, Any]], prototypes: npt.NDArray[np.float32]
+    store: EmbeddingStore, pictures: Mapping[str, StoredPicture], prototypes: npt.NDArray[np.float32]
 ) -> _Screened:
     """Return, shard by shard, each picture's whole-view vector and its similarities (n_classes,)."""
     screened = _Screened([], [], [], [])
     for images in store.shards():
         for image_id, image in images.items():
-            if image_id not in downloads or downloads[image_id]["sha256"] != image.sha256:
+            if image_id not in pictures or pictures[image_id].sha256 != image.sha256:
                 continue
             vectors = image.embeddings.astype(np.float32)  # (n_views, n_dimensions)
             screened.image_ids.append(image_id)
@@ -183,10 +182,10 @@ def _similarities(
 
 
 def _find_duplicates(
-    workspace: Workspace, screened: _Screened, downloads: dict[str, dict[str, Any]], rules: ScreenRules
+    screened: _Screened, pictures: Mapping[str, StoredPicture], rules: ScreenRules
 ) -> dict[str, str]:
     def hash_of(image_id: str) -> int:
-        return perceptual_hash(read_image(workspace.root / downloads[image_id]["path"]))
+        return perceptual_hash(read_image(pictures[image_id].path, pictures[image_id].rotation_deg))
 
     if not screened.image_ids:
         return {}
@@ -197,7 +196,7 @@ def _find_duplicates(
         screened.image_ids, screened.digests, full, hash_of,
         least_similarity=rules.least_similarity, most_bits=rules.most_bits,
     )  # fmt: skip
-    n_pixels = {image_id: row["width_px"] * row["height_px"] for image_id, row in downloads.items()}
+    n_pixels = {image_id: stored.width_px * stored.height_px for image_id, stored in pictures.items()}
     return duplicates_of(groups, n_pixels)
 
 

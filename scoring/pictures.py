@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from manifests.errors import InputError, TableError
+from manifests.errors import InputError
 from manifests.image_ids import is_image_id
-from manifests.schema import CANDIDATES, DOWNLOADS
+from manifests.schema import DOWNLOADS
+from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -105,25 +106,19 @@ def pictures_of_workspace(workspace: Workspace, *, image_ids: Collection[str] | 
     Raises
     ------
     StageMissingError
-        A table is not there.
+        A table is not there, or no picture was downloaded.
     TableError
         A downloaded picture has no path.
     InputError
-        No picture was downloaded, or none that was asked for.
+        No picture that was asked for was downloaded.
     """
-    downloads = workspace.read(DOWNLOADS).select(["image_id", "status", "path"]).to_pylist()
-    candidates = workspace.read(CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict()
-    rotations = dict(zip(candidates["image_id"], candidates["rotation_deg"], strict=True))
-    pictures, statuses = {}, {}
-    for row in downloads:
-        image_id = row["image_id"]
-        statuses[image_id] = row["status"]
-        if row["status"] != "ok":
-            continue
-        if row["path"] is None:
-            raise TableError(f"{workspace.path_of(DOWNLOADS)}: image {image_id} has the status ok and no path")
-        pictures[image_id] = Picture(image_id, workspace.root / row["path"], rotations.get(image_id))
+    pictures = {
+        image_id: Picture(image_id, stored.path, stored.rotation_deg)
+        for image_id, stored in stored_pictures(workspace).items()
+    }
     wanted = set(pictures) if image_ids is None else set(image_ids)
+    downloads = workspace.read(DOWNLOADS).select(["image_id", "status"]).to_pydict()
+    statuses = dict(zip(downloads["image_id"], downloads["status"], strict=True))
     absent = {
         image_id: f"download status {statuses[image_id]}" if image_id in statuses else "never downloaded"
         for image_id in sorted(wanted - pictures.keys())

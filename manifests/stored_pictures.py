@@ -1,0 +1,62 @@
+"""The pictures that arrived: what every stage that opens them needs to know."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from manifests import schema
+from manifests.errors import StageMissingError, TableError
+from manifests.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StoredPicture:
+    """One downloaded picture.
+
+    Attributes
+    ----------
+    image_id, sha256 : str
+        Its id, and the digest of its bytes.
+    path : Path
+        Its file.
+    width_px, height_px : int
+        Upright by EXIF, before `rotation_deg`.
+    rotation_deg : int or None
+        Open Images' rotation, counterclockwise, where known.
+    """
+
+    image_id: str
+    sha256: str
+    path: Path
+    width_px: int
+    height_px: int
+    rotation_deg: int | None
+
+
+def stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
+    """Return the downloaded pictures by image id, sorted by it.
+
+    Raises
+    ------
+    StageMissingError
+        `candidates` or `download` has not been run, or no picture arrived.
+    TableError
+        A picture that arrived has no path.
+    """
+    candidates = workspace.read(schema.CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict()
+    rotations = dict(zip(candidates["image_id"], candidates["rotation_deg"], strict=True))
+    pictures = {}
+    for row in workspace.read(schema.DOWNLOADS).to_pylist():
+        if row["status"] != "ok":
+            continue
+        image_id = row["image_id"]
+        if row["path"] is None:
+            raise TableError(
+                f"{workspace.path_of(schema.DOWNLOADS)}: image {image_id} has the status ok and no path"
+            )
+        pictures[image_id] = StoredPicture(
+            image_id, row["sha256"], workspace.root / row["path"], row["width_px"], row["height_px"],
+            rotations.get(image_id),
+        )  # fmt: skip
+    if not pictures:
+        raise StageMissingError(f"{workspace.root} holds no downloaded picture: run the stage 'download' first")
+    return pictures
