@@ -8,6 +8,7 @@ from typing import Any
 from manifests import schema
 from manifests.errors import TableError
 from manifests.label_space import ClassName, read_label_space
+from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
 
@@ -23,8 +24,8 @@ class ReviewItem:
         Its id.
     path : Path
         The picture, absolute.
-    width_px, height_px : int or None
-        As downloaded, where known.
+    width_px, height_px : int
+        As downloaded.
     rotation_deg : int
         Open Images' rotation, counterclockwise; 0 where there is none.
     risk : float
@@ -37,8 +38,8 @@ class ReviewItem:
 
     image_id: str
     path: Path
-    width_px: int | None
-    height_px: int | None
+    width_px: int
+    height_px: int
     rotation_deg: int
     risk: float
     shown_classes: tuple[int, ...]
@@ -60,12 +61,10 @@ def read_review(workspace: Workspace) -> list[ReviewItem]:
     TableError
         A picture under review has no file, no risk, or no shown classes.
     """
-    downloads = {row["image_id"]: row for row in workspace.read(schema.DOWNLOADS).to_pylist()}
-    rotations = _rotations(workspace)
-    items = [
-        _item(workspace, row, downloads.get(row["image_id"]), rotations.get(row["image_id"]) or 0)
-        for row in _review_rows(workspace)
-    ]
+    where = str(workspace.path_of(schema.SCREEN))
+    rows = _review_rows(workspace)
+    pictures = stored_pictures(workspace)
+    items = [_item(f"{where}: {row['image_id']} is under review but", row, pictures) for row in rows]
     return sorted(items, key=lambda item: (-item.risk, item.image_id))
 
 
@@ -85,19 +84,9 @@ def _review_rows(workspace: Workspace) -> list[dict[str, Any]]:
     return [row for row in workspace.read(schema.SCREEN).to_pylist() if row["status"] == "review"]
 
 
-def _rotations(workspace: Workspace) -> dict[str, int | None]:
-    if not workspace.has(schema.CANDIDATES):
-        return {}
-    table = workspace.read(schema.CANDIDATES)
-    return dict(zip(table.column("image_id").to_pylist(), table.column("rotation_deg").to_pylist(), strict=True))
-
-
-def _item(
-    workspace: Workspace, row: Mapping[str, Any], download: Mapping[str, Any] | None, rotation_deg: int
-) -> ReviewItem:
-    image_id = row["image_id"]
-    where = f"{workspace.path_of(schema.SCREEN)}: {image_id} is under review but"
-    if download is None or not download["path"]:
+def _item(where: str, row: Mapping[str, Any], pictures: Mapping[str, StoredPicture]) -> ReviewItem:
+    stored = pictures.get(row["image_id"])
+    if stored is None:
         raise TableError(f"{where} has no picture in {schema.DOWNLOADS.file_name}")
     if row["risk"] is None or row["shown_classes"] is None or row["shown_similarities"] is None:
         raise TableError(f"{where} has no risk, shown_classes or shown_similarities")
@@ -107,11 +96,11 @@ def _item(
             "shown_similarities"
         )
     return ReviewItem(
-        image_id=image_id,
-        path=(workspace.root / download["path"]).resolve(),
-        width_px=download["width_px"],
-        height_px=download["height_px"],
-        rotation_deg=rotation_deg,
+        image_id=stored.image_id,
+        path=stored.path.resolve(),
+        width_px=stored.width_px,
+        height_px=stored.height_px,
+        rotation_deg=stored.rotation_deg or 0,
         risk=row["risk"],
         shown_classes=tuple(row["shown_classes"]),
         shown_similarities=tuple(row["shown_similarities"]),

@@ -64,6 +64,10 @@ def make_workspace(root: Path, *, n_review: int = 6, n_dropped: int = 1) -> Work
                 "is_control": number == 1,
             }
         )
+    workspace.write(
+        schema.CANDIDATES,
+        [{"image_id": row["image_id"], "subset": "test", "url": "http://mirror.invalid"} for row in downloads],
+    )
     workspace.write(schema.DOWNLOADS, downloads)
     workspace.write(schema.SCREEN, screen)
     lines = [f'{index},"{name}",n{index:08d}' for index, name in enumerate(CLASS_NAMES)]
