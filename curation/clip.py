@@ -128,7 +128,7 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
     with torch.inference_mode():
         n_dimensions = network.encode_text(tokenizer([""]).to(chosen)).shape[1]
     return ClipEncoder(
-        name=f"{model}/{pretrained}",
+        name=f"{Path(model).name} with {Path(pretrained).name}",
         digest=_digest(network),
         n_dimensions=n_dimensions,
         logit_scale=network.logit_scale.detach().exp().item(),

@@ -134,7 +134,7 @@ def test_real_pictures_go_through_every_stage(shared, tmp_path):
     assert len(find_manifest(workspace.manifests_dir, None).records) == 17_632
     results = results_of(workspace)
     assert set(results) == METHODS
-    # Textures against ImageNet objects: what the residual of a trained MobileNetV2 shows well (Table 2 of the paper).
+    # Textures against objects: what the residual shows well, as in the Texture column of the paper's Table 2.
     assert float(results["vim"]["auroc"]) > 0.9 > float(results["energy"]["auroc"])
     top1 = float(re.search(r"of val, 0 unreadable, top-1 ([\d.]+)", output)[1])
     assert top1 > 0.7

@@ -11,8 +11,13 @@ from manifests.errors import InputError
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 
 IN_CLASS_ABOVE = 0.8
-"""Of the sample's tiny CLIP: see the held-out figures that `curation.sample.train_clip` prints at its end."""
+"""A cosine of the sample's tiny CLIP; the last figures of ``python -m curation.sample.train_clip --check`` are the
+shares of a held-out world above it."""
 
+_TINY_CLASSIFIER = (
+    "--model", "test_resnet", "--n-classes", "24", "--name", "tiny", "--preprocess", "input_size_px=96",
+    "--preprocess", "crop_fraction=1.0", "--preprocess", "crop_mode=squash",
+)  # fmt: skip
 _REAL_CLASSIFIER = (
     "--model", "mobilenetv2_100", "--n-classes", "1000", "--model-arg", "pad_type=same",
     "--preprocess", "mean=0.5,0.5,0.5", "--preprocess", "std=0.5,0.5,0.5",
