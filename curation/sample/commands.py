@@ -31,16 +31,7 @@ Commands = Sequence[Sequence[str]]
 
 def embedded_commands(world: World, base_url: str, classifier_path: Path) -> Commands:
     """Return the commands that take the embedded sample from metadata to scores; all lack ``--workspace``."""
-    classifier = (
-        "--model",
-        "test_resnet",
-        "--checkpoint",
-        str(classifier_path),
-        "--n-classes",
-        "24",
-        "--name",
-        "tiny",
-    )
+    classifier = (*_TINY_CLASSIFIER, "--checkpoint", str(_short(classifier_path)))
     return [
         ("candidates", "--metadata", str(world.metadata_path)),
         ("download", "--base-url", base_url, "--allow-private"),
