@@ -112,9 +112,10 @@ def write_real_lists(data_dir: Path, lists_dir: Path) -> None:
 
 
 def _tiny_clip() -> tuple[str, ...]:
-    return (
-        "--model",
-        str(WEIGHTS_DIR / "tiny_clip.json"),
-        "--pretrained",
-        str(WEIGHTS_DIR / "tiny_clip.safetensors"),
-    )
+    weights_dir = _short(WEIGHTS_DIR)
+    return ("--model", f"{weights_dir}/tiny_clip.json", "--pretrained", f"{weights_dir}/tiny_clip.safetensors")
+
+
+def _short(path: Path) -> Path:
+    """Return `path` as a user in this folder would type it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
