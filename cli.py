@@ -270,7 +270,16 @@ def export(
     space = Workspace(workspace)
     frozen = find_manifest(space.manifests_dir, manifest)
     out_dir = out or space.root / "exports" / frozen.folder.name / export_format
-    for path in export_manifest(frozen, export_format, out_dir, pictures_of=space if pictures else None):
+    arguments = {
+        "format": export_format,
+        "manifest": frozen.folder.name,
+        "out": str(out_dir),
+        "pictures": pictures,
+    }
+    with space.stage("export", arguments, record_as=f"export.{frozen.folder.name}.{export_format}") as record:
+        written = export_manifest(frozen, export_format, out_dir, pictures_of=space if pictures else None)
+        record.counts = {"images": frozen.records.num_rows}
+    for path in written:
         print(f"export: {path}")
 
 
@@ -371,10 +380,17 @@ def score(
     from scoring.tables import results_table
 
     folder = Workspace(workspace).find_features(features)
-    result = score_sets(
-        folder, train=train, val=val, ood_sets=ood, methods=method or METHOD_NAMES,
-        out_dir=out or Workspace(workspace).scores_dir / folder.name, dim_rule=dim_rule, dim=dim, device=device,
-    )  # fmt: skip
+    out_dir = out or Workspace(workspace).scores_dir / folder.name
+    arguments = {"features": str(folder), "train": train, "val": val, "ood": ood, "method": method, "dim": dim}
+    # Away from a workspace, the folder of results keeps its own record.
+    recorder = Workspace(workspace if out is None else out)
+    inputs = sorted(path for path in folder.glob("*") if path.suffix in (".parquet", ".safetensors"))
+    with recorder.stage("score", arguments, inputs, record_as=f"score.{folder.name}") as record:
+        result = score_sets(
+            folder, train=train, val=val, ood_sets=ood, methods=method or METHOD_NAMES, out_dir=out_dir,
+            dim_rule=dim_rule, dim=dim, device=device,
+        )  # fmt: skip
+        record.counts = dict(result.n_images)
     print(results_table(result))
     print(f"score: {result.results_path}, {result.scores_path}")
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,7 @@ from typing import IO, Any
 from manifests.errors import TableError
 
 _BLOCK_BYTES = 1 << 20
+_TEMPORARY_PATTERN = re.compile(r"\..+\.\d+\.tmp")
 
 
 @contextlib.contextmanager
@@ -28,6 +30,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_left_overs(folder: Path, *, recursive: bool) -> None:
+    """Delete the temporary files of `replacing` that a killed process left in `folder`."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if _TEMPORARY_PATTERN.fullmatch(name):
+                (Path(place) / name).unlink(missing_ok=True)
+        if not recursive:
+            return
 
 
 def write_bytes(path: Path, content: bytes) -> None:

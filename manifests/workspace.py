@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import schema
-from manifests.durable import replacing, sha256_of_file, write_json
+from manifests.durable import remove_left_overs, replacing, sha256_of_file, write_json
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
@@ -241,6 +241,7 @@ class Workspace:
                 f"{self.root} is in use by {_holder(holder_path)}: wait for its end, or use another --workspace"
             ) from None
         try:
+            self._sweep()
             write_json(
                 holder_path,
                 {
@@ -254,6 +255,11 @@ class Workspace:
         finally:
             holder_path.unlink(missing_ok=True)
             lock.release()
+
+    def _sweep(self) -> None:
+        """Delete what killed processes left half-written: under the lock, nobody else is writing here."""
+        for name in ("", "images", "embeddings", "features", "scores", "manifests", "exports", "provenance"):
+            remove_left_overs(self.root / name, recursive=bool(name))
 
     def _make_root(self) -> None:
         try:

@@ -1,13 +1,12 @@
 """The stage `score`: a folder of features in, scores of every image and figures of every method out."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -237,9 +236,9 @@ def _write_scores(
 
 
 def _results_csv(figures: Mapping[tuple[str, str], Metrics]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["method", "set", *METRIC_NAMES])
-    for (method, ood_set), metrics in figures.items():
-        writer.writerow([method, ood_set, *(repr(asdict(metrics)[name]) for name in METRIC_NAMES)])
-    return stream.getvalue()
+    """Return one line a method and set, fractions at full precision."""
+    rows = [
+        {"method": method, "set": ood_set, **asdict(metrics)} for (method, ood_set), metrics in figures.items()
+    ]
+    table = pd.DataFrame(rows, columns=["method", "set", *METRIC_NAMES])
+    return table.to_csv(index=False, lineterminator="\n")

@@ -11,7 +11,7 @@ _FPR95_OUT = "fpr95_out: share of ID images lost where 95 % of OOD images are ca
 
 
 def results_table(result: ScoreResult) -> str:
-    """Return methods as rows and OOD sets as columns, the average last, in percent; then what the figures mean."""
+    """Return methods as rows and OOD sets as columns, the average of several last, in percent, and what they mean."""
     lines = ["AUROC / fpr95_in, %"]
     lines += _block(result, lambda metrics: (metrics.auroc, metrics.fpr95_in))
     lines += ["", "AUROC / fpr95_out, %"]
@@ -22,11 +22,13 @@ def results_table(result: ScoreResult) -> str:
 
 
 def _block(result: ScoreResult, figures_of: Callable[[Metrics], tuple[float, float]]) -> list[str]:
-    rows = [["method", "source", *result.ood_sets, "average"]]
+    has_average = len(result.ood_sets) > 1
+    rows = [["method", "source", *result.ood_sets, *(["average"] if has_average else [])]]
     for method in result.methods:
         pairs = [figures_of(result.figures[method.name, ood_set]) for ood_set in result.ood_sets]
-        first, second = zip(*pairs, strict=True)
-        pairs.append((fmean(first), fmean(second)))
+        if has_average:
+            first, second = zip(*pairs, strict=True)
+            pairs.append((fmean(first), fmean(second)))
         rows.append(
             [method.title, method.family, *(f"{100 * one:.2f} / {100 * other:.2f}" for one, other in pairs)]
         )

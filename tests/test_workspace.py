@@ -65,6 +65,18 @@ def test_failed_replacement_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
 
 
+def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
+    workspace = Workspace(tmp_path)
+    left_over = [tmp_path / ".a.parquet.123.tmp", tmp_path / "images" / "ab" / ".abc.jpg.99.tmp"]
+    kept = [tmp_path / "notes.tmp", tmp_path / "images" / "ab" / "abc.jpg", tmp_path / "mine" / ".b.1.tmp"]
+    for path in (*left_over, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with workspace.stage("download", {}):
+        assert not any(path.exists() for path in left_over)
+    assert all(path.exists() for path in kept)
+
+
 def test_a_torn_last_line_is_cut_and_the_rest_is_kept(tmp_path):
     path = tmp_path / "log.jsonl"
     with path.open("ab") as log:
