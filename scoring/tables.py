@@ -11,7 +11,7 @@ _FPR95_OUT = "fpr95_out: share of ID images lost where 95 % of OOD images are ca
 
 
 def results_table(result: ScoreResult) -> str:
-    """Return methods as rows and OOD sets as columns, the average of several last, in percent, and what they mean."""
+    """Return methods as rows and OOD sets as columns, in percent, and below what the figures mean."""
     lines = ["AUROC / fpr95_in, %"]
     lines += _block(result, lambda metrics: (metrics.auroc, metrics.fpr95_in))
     lines += ["", "AUROC / fpr95_out, %"]
