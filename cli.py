@@ -445,7 +445,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OUR_ERROR
     except OSError as error:
         # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}; what was done is saved", file=sys.stderr)
         return EXIT_OUR_ERROR
     return 0
 
