@@ -217,15 +217,16 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(tmp_p
         undisturbed = propose(Workspace(tmp_path / "undisturbed"), names)
         assert finish(start_download(undisturbed, server)) == (0, "")
         killed = propose(Workspace(tmp_path / "killed"), names)
-        moments = random.Random(0)
-        n_kills = 0
+        draws = random.Random(0)
+        server.requests.clear()
         for _ in range(6):
+            enough = server.requests.total() + draws.randint(1, 25)
             process = start_download(killed, server)
-            time.sleep(moments.uniform(0.4, 1.2))
+            while server.requests.total() < enough and process.poll() is None:
+                time.sleep(draws.uniform(0, 0.01))
             process.kill()
-            n_kills += finish(process)[0] == -signal.SIGKILL
+            assert finish(process)[0] == -signal.SIGKILL, "the run ended before it could be killed"
         assert finish(start_download(killed, server)) == (0, "")
-    assert n_kills >= 2, "the runs ended before they could be killed"
     assert tables_of(killed) == tables_of(undisturbed)
 
 
