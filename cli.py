@@ -438,7 +438,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as finished:
         code = finished.code if isinstance(finished.code, int) else 0
         if code == EXIT_INTERRUPTED:
-            print("interrupted: what was done is saved, the same command goes on from there", file=sys.stderr)
+            print("interrupted: what was done is saved; run the same command again", file=sys.stderr)
         return code
     except OpenImageOError as error:
         print(f"error: {error}", file=sys.stderr)

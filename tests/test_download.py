@@ -239,7 +239,7 @@ def test_ctrl_c_exits_130_and_loses_no_finished_picture(tmp_path):
             time.sleep(0.02)
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
-        message = "interrupted: what was done is saved, the same command goes on from there\n"
+        message = "interrupted: what was done is saved; run the same command again\n"
         assert finish(process) == (130, message)
         on_disk = len(list(tmp_path.glob("images/*/*.jpg")))
         logged = sum('"ok"' in line for line in workspace.downloads_log_path.read_text().splitlines())
