@@ -124,7 +124,7 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
         # The hub client raises subclasses of OSError, torch and open_clip the others.
         if "Failed to download" in str(error):
             raise ModelError(
-                f"{model} with weights {pretrained}: cannot be fetched; go on-line once, or give a local checkpoint"
+                f"{model} with weights {pretrained}: cannot be fetched; go on-line, or give a local checkpoint"
             ) from error
         raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({_one_line(error)})") from error
     network.eval()
