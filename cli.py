@@ -193,15 +193,14 @@ def annotate(
     """
     from manifests.workspace import Workspace
 
-    if (annotator is None) == (simulate_from is None):
-        raise InputError("annotate: expected either --annotator NAME or --simulate-from TRUTH.csv")
-    if simulate_from is not None:
+    if simulate_from is not None and annotator is None:
         from annotation.simulated import simulate
 
         simulation = simulate(Workspace(workspace), simulate_from)
         _counted(f"annotate ({', '.join(simulation.annotator_ids)})", simulation.n_by_answer)
         return
-    assert annotator is not None
+    if annotator is None or simulate_from is not None:
+        raise InputError("annotate: expected either --annotator NAME or --simulate-from TRUTH.csv")
     from annotation.annotate import annotate as serve
 
     session = serve(Workspace(workspace), annotator, examples_dir=examples, port=port, open_browser=open_browser)
@@ -314,6 +313,8 @@ def extract_features_command(
     \b
     Example: python cli.py extract-features --model resnet50.tv_in1k --set val --images imagenet/val
     """
+    arguments = {name: str(value) for name, value in locals().items() if value is not None}
+    from manifests import schema
     from manifests.frozen import find_manifest
     from manifests.image_ids import read_image_ids
     from manifests.workspace import Workspace, checked_name
@@ -337,10 +338,10 @@ def extract_features_command(
     else:
         source = pictures_of_workspace(space, image_ids=wanted)
     folder = space.features_dir / checked_name(name or model, "--name")
-    arguments = {"model": model, "checkpoint": str(checkpoint), "images": str(images), "set": feature_set}
-    with space.stage(
-        "extract-features", arguments, record_as=f"extract-features.{folder.name}.{feature_set}"
-    ) as record:
+    tables = [] if images else [space.path_of(schema.CANDIDATES), space.path_of(schema.DOWNLOADS)]
+    inputs = [*tables, *(path for path in (checkpoint, labels, image_ids) if path is not None)]
+    record_name = f"extract-features.{folder.name}.{checked_name(feature_set, '--set')}"
+    with space.stage("extract-features", arguments, inputs, record_as=record_name) as record:
         result = extract_features(
             source, classifier, set_name=feature_set, features_dir=folder, batch_size=batch_size, n_workers=workers
         )
@@ -381,10 +382,13 @@ def score(
 
     folder = Workspace(workspace).find_features(features)
     out_dir = out or Workspace(workspace).scores_dir / folder.name
-    arguments = {"features": str(folder), "train": train, "val": val, "ood": ood, "method": method, "dim": dim}
+    arguments = {
+        "features": str(folder), "train": train, "val": val, "ood": ood, "method": method, "dim_rule": dim_rule,
+        "dim": dim, "device": device,
+    }  # fmt: skip
     # Away from a workspace, the folder of results keeps its own record.
     recorder = Workspace(workspace if out is None else out)
-    inputs = sorted(path for path in folder.glob("*") if path.suffix in (".parquet", ".safetensors"))
+    inputs = [folder / "head.safetensors", *(folder / f"{name}.parquet" for name in (train, val, *ood))]
     with recorder.stage("score", arguments, inputs, record_as=f"score.{folder.name}") as record:
         result = score_sets(
             folder, train=train, val=val, ood_sets=ood, methods=method or METHOD_NAMES, out_dir=out_dir,
@@ -441,7 +445,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             print("interrupted: what was done is saved; run the same command again", file=sys.stderr)
         return code
     except OpenImageOError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # One line, whatever a library put into its message.
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return EXIT_OUR_ERROR
     except OSError as error:
         # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.

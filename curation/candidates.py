@@ -1,5 +1,6 @@
 """The stage `candidates`: which images are proposed, with everything Open Images says of them."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,28 +48,35 @@ def propose_candidates(
     }  # fmt: skip
     inputs = [metadata_path, *([image_ids_path] if image_ids_path else [])]
     with workspace.stage("candidates", arguments, inputs) as record:
-        rows = _chosen(read_metadata(metadata_path, subset_of_list=subset or "test"), wanted, subset, limit)
+        known: set[str] = set()
+        rows = _chosen(
+            _once_each(read_metadata(metadata_path, subset_of_list=subset or "test"), known), wanted, subset, limit
+        )
         table = {row["image_id"]: row for row in rows}
         if not table:
             raise InputError(f"{metadata_path}: no image is left after --image-ids, --subset and --limit")
         workspace.write(schema.CANDIDATES, list(table.values()))
         record.counts = dict(Counter(row["subset"] for row in table.values()))
         if wanted is not None and limit is None:
-            record.counts["not_in_metadata"] = len(wanted - table.keys())
+            record.counts["not_in_metadata"] = len(wanted - known)
         return record.counts
 
 
 def _chosen(
     rows: Iterator[dict[str, Any]], wanted: set[str] | None, subset: str | None, limit: int | None
 ) -> Iterator[dict[str, Any]]:
-    seen: set[str] = set()
+    kept = (
+        row
+        for row in rows
+        if (wanted is None or row["image_id"] in wanted) and (subset is None or row["subset"] == subset)
+    )
+    return itertools.islice(kept, limit)
+
+
+def _once_each(rows: Iterator[dict[str, Any]], known: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield `rows`, entering their ids in `known`; refuse an id that stands twice."""
     for row in rows:
-        if limit is not None and len(seen) >= limit:
-            return
-        image_id = row["image_id"]
-        if (wanted is not None and image_id not in wanted) or (subset and row["subset"] != subset):
-            continue
-        if image_id in seen:
-            raise InputError(f"the metadata names image {image_id} twice")
-        seen.add(image_id)
+        if row["image_id"] in known:
+            raise InputError(f"the metadata names image {row['image_id']} twice: delete one of its rows")
+        known.add(row["image_id"])
         yield row

@@ -1,6 +1,8 @@
 """CLIP encoders: the one home of open_clip."""
 
 import hashlib
+import json
+import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy.typing as npt
 import open_clip
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from manifests.devices import device_name
 from manifests.errors import ModelError
@@ -22,6 +25,12 @@ TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
     "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES,
 }
 """The prompt ensembles that come with open_clip: 80 and 7 templates."""
+
+# What open_clip, torch, safetensors, pickle and the hub client (OSError) raise for weights that cannot be loaded.
+_LOADING_ERRORS = (
+    RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError, AssertionError, EOFError,
+    SafetensorError, pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,9 @@ class ClipEncoder:
     name : str
         Model and weights as asked for, for people to read.
     digest : str
-        16 hex digits over weights and preprocessing: equal digests give comparable embeddings.
+        16 hex digits over weights, architecture and preprocessing: equal digests give comparable embeddings.
     n_dimensions : int
         Length of an embedding.
-    logit_scale : float
-        The model's own factor from cosine to logit.
     device : torch.device
         Where it runs.
     """
@@ -45,7 +52,6 @@ class ClipEncoder:
     name: str
     digest: str
     n_dimensions: int
-    logit_scale: float
     device: torch.device
     _model: torch.nn.Module
     _preprocess: Callable[[Image.Image], torch.Tensor]
@@ -114,28 +120,30 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
         )
     _check_weights(name, pretrained)
     try:
-        with warnings.catch_warnings():
-            # open_clip warns of a QuickGELU mismatch that its own configs carry; the weights still load.
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
             network, _, preprocess = open_clip.create_model_and_transforms(
                 name, pretrained=pretrained, device=chosen, require_pretrained=True
             )
-    except (RuntimeError, ValueError, OSError, KeyError, TypeError) as error:
-        # The hub client raises subclasses of OSError, torch and open_clip the others.
+    except _LOADING_ERRORS as error:
         if "Failed to download" in str(error):
             raise ModelError(
                 f"{model} with weights {pretrained}: cannot be fetched; go on-line, or give a local checkpoint"
             ) from error
         raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({_one_line(error)})") from error
+    if any("QuickGELU mismatch" in str(warning.message) for warning in said):
+        # The names and shapes fit either activation; the wrong one gives other embeddings and says nothing.
+        raise ModelError(
+            f"{model} with weights {pretrained}: these were trained with QuickGELU; use {model}-quickgelu"
+        )
     network.eval()
     tokenizer = open_clip.get_tokenizer(name)
     with torch.inference_mode():
         n_dimensions = network.encode_text(tokenizer([""]).to(chosen)).shape[1]
     return ClipEncoder(
         name=f"{Path(model).name} with {Path(pretrained).name}",
-        digest=_digest(network),
+        digest=_digest(network, open_clip.get_model_config(name)),
         n_dimensions=n_dimensions,
-        logit_scale=network.logit_scale.detach().exp().item(),
         device=chosen,
         _model=network,
         _preprocess=preprocess,
@@ -159,7 +167,10 @@ def _registered_name(model: str) -> str:
         path = Path(model)
         if not path.is_file():
             raise ModelError(f"--model {model}: there is no such config file")
-        open_clip.add_model_config(path)
+        try:
+            open_clip.add_model_config(path)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ModelError(f"--model {model}: not an open_clip config ({_one_line(error)})") from error
         if path.stem not in open_clip.list_models():
             raise ModelError(
                 f"--model {model}: not an open_clip config (embed_dim, vision_cfg, text_cfg expected)"
@@ -186,8 +197,9 @@ def _check_weights(name: str, pretrained: str) -> None:
     )
 
 
-def _digest(network: Any) -> str:
-    digest = hashlib.sha256(repr(sorted(network.visual.preprocess_cfg.items())).encode())
+def _digest(network: Any, config: Any) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(repr(sorted(network.visual.preprocess_cfg.items())).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from curation.fetch import Fetcher, FetchPolicy
 from manifests import schema
 from manifests.durable import append_json_lines, cut_torn_tail, read_json_lines, write_bytes
-from manifests.errors import InputError, OpenImageOError, UnreadableImageError
+from manifests.errors import InputError, OpenImageOError, TableError, UnreadableImageError
+from manifests.image_ids import is_image_id
 from manifests.images import decode_image
 from manifests.mirror import picture_url
 from manifests.workspace import Workspace
@@ -23,7 +24,7 @@ _ROWS_A_FLUSH = 64
 _SECONDS_A_FLUSH = 1.0
 _IN_FLIGHT_A_WORKER = 4
 
-_NOTHING = {field.name: None for field in schema.DOWNLOADS.schema}
+_COLUMNS = schema.DOWNLOADS.schema.names
 
 
 def download_pictures(
@@ -65,20 +66,24 @@ def download_pictures(
     arguments = {
         "base_url": base_url, "allow_private": policy.allow_private, "workers": n_workers, "retry": [*retry],
     }  # fmt: skip
-    candidates = workspace.read(schema.CANDIDATES).to_pylist()
     with workspace.stage("download", arguments, [workspace.path_of(schema.CANDIDATES)]) as record:
+        candidates = workspace.read(schema.CANDIDATES).select(["image_id", "subset", "url"]).to_pylist()
+        if base_url is not None:
+            for row in candidates:
+                row["url"] = picture_url(base_url, row["subset"], row["image_id"])
         known = _read_log(workspace)
-        todo = [row for row in candidates if not _is_done(workspace, known.get(row["image_id"]), retry)]
+        todo = [
+            row for row in candidates if not _is_done(workspace, known.get(row["image_id"]), row["url"], retry)
+        ]
         fetcher = Fetcher(policy)
 
         def fetch(candidate: dict[str, Any]) -> dict[str, Any]:
-            url = candidate["url"]
-            if base_url is not None:
-                url = picture_url(base_url, candidate["subset"], candidate["image_id"])
-            return _fetch_one(workspace, fetcher, candidate, url)
+            return _fetch_one(workspace, fetcher, candidate["image_id"], candidate["url"])
 
         _fetch_all(workspace, todo, fetch, known, n_workers)
-        rows = [_NOTHING | known[row["image_id"]] for row in candidates]
+        rows: list[dict[str, Any]] = [
+            {column: known[row["image_id"]].get(column) for column in _COLUMNS} for row in candidates
+        ]
         workspace.write(schema.DOWNLOADS, rows)
         record.counts = dict(Counter(row["status"] for row in rows))
     if not record.counts.get("ok"):
@@ -89,25 +94,37 @@ def download_pictures(
 
 
 def _read_log(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    cut_torn_tail(workspace.downloads_log_path)
-    return {row["image_id"]: row for row in read_json_lines(workspace.downloads_log_path)}
+    """Return the last line of each image; a line has the columns of the table and the URL that was asked."""
+    path = workspace.downloads_log_path
+    cut_torn_tail(path)
+    rows = read_json_lines(path)
+    for number, row in enumerate(rows, start=1):
+        is_row = is_image_id(str(row.get("image_id"))) and row.get("status") in schema.DOWNLOAD_STATUSES
+        is_stored = isinstance(row.get("path"), str) and isinstance(row.get("size_bytes"), int)
+        if not is_row or (row["status"] == "ok" and not is_stored):
+            raise TableError(f"{path}, line {number}: not a line of this log: {str(row)[:80]}")
+    return {row["image_id"]: row for row in rows}
 
 
-def _is_done(workspace: Workspace, row: dict[str, Any] | None, retry: Sequence[str]) -> bool:
-    """Return whether an image needs no request: its last status stands, and an arrived picture is on disk."""
+def _is_done(workspace: Workspace, row: dict[str, Any] | None, url: str, retry: Sequence[str]) -> bool:
+    """Return whether an image needs no request: its last status stands, and an arrived picture is on disk.
+
+    What another URL answered says nothing of this one, and a refusal before any request may be lifted by a flag.
+    """
     if row is None or row["status"] in retry:
         return False
     if row["status"] != "ok":
-        return True
+        return row.get("url") == url and row.get("attempts") != 0
     path = workspace.root / row["path"]
     return path.exists() and path.stat().st_size == row["size_bytes"]
 
 
-def _fetch_one(workspace: Workspace, fetcher: Fetcher, candidate: dict[str, Any], url: str) -> dict[str, Any]:
+def _fetch_one(workspace: Workspace, fetcher: Fetcher, image_id: str, url: str) -> dict[str, Any]:
     """Fetch one picture, look at it, store it if it is one, and return its row."""
     fetched = fetcher.fetch(url)
     row = {
-        "image_id": candidate["image_id"],
+        "image_id": image_id,
+        "url": url,
         "status": fetched.status,
         "reason": fetched.reason,
         "http_status": fetched.http_status,
@@ -119,7 +136,7 @@ def _fetch_one(workspace: Workspace, fetcher: Fetcher, candidate: dict[str, Any]
         image = decode_image(fetched.content)
     except UnreadableImageError as error:
         return row | {"status": error.status, "reason": error.reason}
-    path = workspace.relative_image_path(candidate["image_id"])
+    path = workspace.relative_image_path(image_id)
     write_bytes(workspace.root / path, fetched.content)
     return row | {
         "sha256": hashlib.sha256(fetched.content).hexdigest(),
@@ -168,10 +185,11 @@ def _fetch_all(
         finally:
             # On Ctrl-C too: the pictures in flight come to their end and into the log.
             pool.shutdown(wait=True, cancel_futures=True)
-            _save(log, done | {future for future in in_flight if not future.cancelled()}, known)
+            _save(log, done | in_flight, known)
 
 
 def _save(log: IO[bytes], done: Iterable[Future[dict[str, Any]]], known: dict[str, dict[str, Any]]) -> None:
-    rows = [future.result() for future in done]
+    """Put the rows of what came to an end into the log and into `known`; what raised is raised elsewhere."""
+    rows = [future.result() for future in done if not future.cancelled() and not future.exception()]
     append_json_lines(log, rows)
     known.update((row["image_id"], row) for row in rows)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,11 @@ def embed_pictures(
     ):
         if value < least:
             raise InputError(f"{flag}: expected {least} or more, found {value}")
-    pictures = list(stored_pictures(workspace).values())
+    # Before the model, which takes seconds; the stage itself reads them again, under the lock.
+    stored_pictures(workspace)
     encoder = load_encoder(model, pretrained, device)
     announce(f"embed: {encoder.name} on {encoder.device}, {len(view_names(grid))} views a picture")
-    key = StoreKey("clip", model, pretrained or "", encoder.digest, encoder.n_dimensions, grid)
+    key = StoreKey("clip", _lasting(model), _lasting(pretrained or ""), encoder.digest, encoder.n_dimensions, grid)
 
     def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
         def view_inputs(picture: StoredPicture) -> torch.Tensor | str:
@@ -83,7 +84,7 @@ def embed_pictures(
         inputs = prepared_ahead(view_inputs, wanted, n_workers=n_workers, n_ahead=batch_size)
         yield from _encoded(encoder, inputs, grid, batch_size)
 
-    return _fill_store(workspace, key, pictures, embed_shard, str(encoder.device))
+    return _fill_store(workspace, key, embed_shard, str(encoder.device), {"batch_size": batch_size})
 
 
 def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: str) -> EmbedSummary:
@@ -97,9 +98,8 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     InputError
         The features, or their head, are not there or do not fit.
     """
-    pictures = list(stored_pictures(workspace).values())
     source = FeatureSource.read(features_dir, feature_set)
-    key = StoreKey("features", str(features_dir), feature_set, source.digest, source.n_features, 0)
+    key = StoreKey("features", _lasting(str(features_dir)), feature_set, source.digest, source.n_features, 0)
 
     def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
         for picture in wanted:
@@ -107,20 +107,33 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
             if vector is None:
                 yield picture.image_id, f"no features in the set {feature_set}"
             else:
-                yield EmbeddedImage(picture.image_id, picture.sha256, (FULL,), vector[None])
+                yield EmbeddedImage(
+                    picture.image_id, picture.sha256, picture.rotation_deg or 0, (FULL,), vector[None]
+                )
 
-    return _fill_store(workspace, key, pictures, embed_shard, "cpu")
+    return _fill_store(workspace, key, embed_shard, "cpu", {})
+
+
+def _lasting(name_or_path: str) -> str:
+    """Return an existing file or folder by its absolute path, as `screen` may run in another folder."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if name_or_path and path.exists() else name_or_path
 
 
 def _fill_store(
-    workspace: Workspace, key: StoreKey, pictures: Sequence[StoredPicture],
-    embed_shard: Callable[[Sequence[StoredPicture]], Iterator[EmbeddedImage | tuple[str, str]]], device: str,
-) -> EmbedSummary:  # fmt: skip
+    workspace: Workspace,
+    key: StoreKey,
+    embed_shard: Callable[[Sequence[StoredPicture]], Iterator[EmbeddedImage | tuple[str, str]]],
+    device: str,
+    further_arguments: Mapping[str, int],
+) -> EmbedSummary:
     """Write each shard that lacks a wanted picture or holds an outdated one, and the list of unreadable ones."""
     arguments = {"model": key.model, "pretrained": key.pretrained, "tiles": key.grid, "device": device}
-    inputs = [workspace.path_of(schema.DOWNLOADS)]
-    with workspace.stage("embed", arguments, inputs, record_as=f"embed.{key.digest}") as record:
-        store = EmbeddingStore.for_key(workspace, key, len(pictures))
+    inputs = [workspace.path_of(schema.CANDIDATES), workspace.path_of(schema.DOWNLOADS)]
+    record_as = f"embed.{key.digest}"
+    with workspace.stage("embed", {**arguments, **further_arguments}, inputs, record_as=record_as) as record:
+        pictures = list(stored_pictures(workspace).values())
+        store = EmbeddingStore.for_key(workspace, key)
         shards: dict[int, list[StoredPicture]] = {}
         for picture in pictures:
             shards.setdefault(store.shard_of(picture.image_id), []).append(picture)
@@ -130,7 +143,7 @@ def _fill_store(
         with tqdm(total=len(pictures), desc="embed", unit="img", disable=not sys.stderr.isatty()) as bar:
             for shard, wanted in sorted(shards.items()):
                 stored = store.read_shard(shard)
-                missing = [p for p in wanted if p.image_id not in stored or stored[p.image_id].sha256 != p.sha256]
+                missing = [p for p in wanted if p.image_id not in stored or not stored[p.image_id].is_of(p)]
                 bar.update(len(wanted) - len(missing))
                 if not missing:
                     continue
@@ -175,7 +188,7 @@ def _encoded(
     def encode() -> Iterator[EmbeddedImage]:
         vectors = encoder.encode_inputs(torch.cat([inputs for _, inputs in batch])).astype(np.float16)
         for (picture, _), own in zip(batch, vectors.reshape(len(batch), len(views), -1), strict=True):
-            yield EmbeddedImage(picture.image_id, picture.sha256, views, own)
+            yield EmbeddedImage(picture.image_id, picture.sha256, picture.rotation_deg or 0, views, own)
 
     for picture, inputs in pictures:
         if isinstance(inputs, str):

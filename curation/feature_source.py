@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from manifests.durable import sha256_of_file
 from manifests.errors import InputError
+from manifests.schema import features_schema
 from manifests.workspace import read_parquet
 
 
@@ -21,6 +22,8 @@ def read_head_rows(features_dir: Path) -> npt.NDArray[np.float32]:
         weight = load_file(path)["weight"].astype(np.float32)
     except (OSError, SafetensorError, KeyError) as error:
         raise InputError(f"{path}: not a head with a weight ({error}); extract-features writes one") from error
+    if weight.ndim != 2 or not np.isfinite(weight).all():
+        raise InputError(f"{path}: expected a finite weight (n_classes, n_features), found shape {weight.shape}")
     norms = np.linalg.norm(weight, axis=1, keepdims=True)
     if not norms.all():
         raise InputError(f"{path}: class {int(np.argmin(norms))} has a zero weight row, so no direction")
@@ -42,14 +45,18 @@ class FeatureSource:
         path = features_dir / f"{feature_set}.parquet"
         if not path.is_file():
             raise InputError(f"{path} is not there: run 'extract-features --set {feature_set}' first")
-        table = read_parquet(path)
-        if not {"image_id", "features"} <= set(table.schema.names):
-            raise InputError(f"{path}: expected the columns image_id and features, found {table.schema.names}")
-        values = table.column("features").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
         n_features = read_head_rows(features_dir).shape[1]
-        if values.shape[1] != n_features:
-            raise InputError(f"{path}: {values.shape[1]} features an image, but the head takes {n_features}")
+        table = read_parquet(path)
+        expected = features_schema(n_features)
+        if table.schema.names != expected.names or table.schema.types != expected.types:
+            raise InputError(f"{path}: expected {n_features} float32 features an image, as its head takes")
         image_ids = table.column("image_id").to_pylist()
+        values = table.column("features").combine_chunks().flatten().to_numpy().reshape(len(image_ids), -1)
+        if len(set(image_ids)) < len(image_ids) or table.column("features").null_count:
+            raise InputError(f"{path}: an image stands in more than one row, or has no features")
+        if not np.isfinite(values).all():
+            bad = image_ids[int(np.argmin(np.isfinite(values).all(axis=1)))]
+            raise InputError(f"{path}: image {bad} has a NaN or infinite feature")
         files = (features_dir / "head.safetensors", path)
         digest = hashlib.sha256(" ".join(sha256_of_file(file) for file in files).encode()).hexdigest()[:16]
         return cls(digest, n_features, dict(zip(image_ids, values, strict=True)))

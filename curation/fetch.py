@@ -1,8 +1,8 @@
 """Fetching one picture over HTTP: the one home of the HTTP client.
 
 What this file promises: http and https only; no private, loopback or link-local address unless asked for; no
-redirects followed; a cap on bytes; a deadline over all attempts; retries of what may pass, with full jitter and
-Retry-After; reasons that are the same words on every run.
+redirects followed; a cap on bytes; a deadline over all bodies and waits; retries of what may pass, with full
+jitter and Retry-After; reasons that are the same words on every run.
 """
 
 import ipaddress
@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from manifests.errors import InputError
 from manifests.workspace import DISTRIBUTION_NAME, tool_version
 
 MAX_BYTES = 64 << 20
@@ -101,23 +100,28 @@ class Fetcher:
 
     def fetch(self, url: str) -> Fetched:
         """Return the body at `url`, or why there is none; never raises for what a server does."""
-        parts = urlsplit(url)
-        refusal = _scheme_refusal(parts.scheme) or self._host_refusal(parts.hostname or "")
+        try:
+            parts = urlsplit(url)
+            refusal = _scheme_refusal(parts.scheme) or self._host_refusal(parts.hostname or "")
+        except ValueError:
+            # UnicodeError of a host name that cannot be looked up is one of these too.
+            refusal = "not a valid URL"
         if refusal:
             return Fetched("refused", refusal, None, 0)
         deadline = time.monotonic() + self._policy.deadline_s
         bound_s = self._policy.first_wait_s
-        for attempt in range(1, self._policy.max_attempts + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 return self._attempt(url, attempt, deadline)
             except _RetryableError as error:
                 wait_s = error.wait_s if error.wait_s is not None else random.uniform(0, bound_s)
                 bound_s = min(bound_s * 2, self._policy.longest_wait_s)
-                is_last = attempt == self._policy.max_attempts or time.monotonic() + wait_s > deadline
+                is_last = attempt >= self._policy.max_attempts or time.monotonic() + wait_s > deadline
                 if is_last:
                     return Fetched("failed", error.reason, error.http_status, attempt)
                 time.sleep(wait_s)
-        raise InputError("max_attempts: expected 1 or more")
 
     def _attempt(self, url: str, attempt: int, deadline: float) -> Fetched:
         try:
@@ -125,6 +129,8 @@ class Fetcher:
                 url, stream=True, timeout=self._policy.socket_timeout_s, allow_redirects=False
             ) as response:
                 status = response.status_code
+                if status in (*_GONE_STATUSES, *_RETRIED_STATUSES):
+                    _drain(response, deadline)
                 if status in _GONE_STATUSES:
                     return Fetched("missing", f"HTTP {status}", status, attempt)
                 if status in _RETRIED_STATUSES:
@@ -167,6 +173,16 @@ class Fetcher:
         if host not in self._refused_hosts:
             self._refused_hosts[host] = _private_refusal(host)
         return self._refused_hosts[host]
+
+
+def _drain(response: requests.Response, deadline: float) -> None:
+    """Read a short error page to its end: the connection is kept for the next request."""
+    n_bytes = 0
+    while n_bytes < _BLOCK_BYTES and time.monotonic() < deadline:
+        block = response.raw.read1(_BLOCK_BYTES)
+        if not block:
+            return
+        n_bytes += len(block)
 
 
 def _scheme_refusal(scheme: str) -> str | None:

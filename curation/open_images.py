@@ -130,7 +130,7 @@ def _row(cells: dict[str, str]) -> dict[str, Any]:
 def _size(text: str) -> int | None:
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
         raise ValueError(f"OriginalSize: expected bytes as a whole number, found {text[:80]!r}")
     return int(text)
 

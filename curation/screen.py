@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from curation.duplicates import duplicate_groups, duplicates_of, perceptual_hash
@@ -17,7 +18,7 @@ from curation.feature_source import read_head_rows
 from curation.views import FULL
 from manifests import schema
 from manifests.durable import replacing
-from manifests.errors import InputError
+from manifests.errors import InputError, TableError, UnreadableImageError
 from manifests.images import read_image
 from manifests.label_space import ClassName, read_label_space, write_label_space
 from manifests.stored_pictures import StoredPicture, stored_pictures
@@ -96,13 +97,14 @@ def screen_pictures(
     """
     _check_rules(rules)
     store = EmbeddingStore.choose(workspace, embeddings_digest)
-    unreadable = store.read_unreadable()
-    pictures = stored_pictures(workspace)
     arguments = {
         "rules": vars(rules), "classes": str(classes_path) if classes_path else None,
         "templates": template_set, "embeddings": store.key.digest,
     }  # fmt: skip
-    with workspace.stage("screen", arguments, [workspace.path_of(schema.DOWNLOADS)]) as record:
+    inputs = [workspace.path_of(schema.CANDIDATES), workspace.path_of(schema.DOWNLOADS), *store.paths()]
+    with workspace.stage("screen", arguments, [*inputs, *([classes_path] if classes_path else [])]) as record:
+        unreadable = store.read_unreadable()
+        pictures = stored_pictures(workspace)
         classes, prototypes = class_prototypes(store, classes_path, template_set, device)
         announce(f"screen: {store.key.model} ({store.key.digest}) against {len(classes)} class prototypes")
         screened = _similarities(store, pictures, prototypes)
@@ -155,7 +157,10 @@ def class_prototypes(
             raise InputError(f"{store.key.pretrained} has changed since 'embed' used it: run 'embed' again")
         with replacing(path) as temporary:
             save_file({"prototypes": encoder.encode_class_names(names, template_set)}, temporary)
-    return classes, load_file(path)["prototypes"]
+    try:
+        return classes, load_file(path)["prototypes"]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise TableError(f"{path}: damaged ({error}); delete it, and it is made again") from error
 
 
 def _imagenet_classes() -> list[ClassName]:
@@ -171,7 +176,7 @@ def _similarities(
     screened = _Screened([], [], [], [])
     for images in store.shards():
         for image_id, image in images.items():
-            if image_id not in pictures or pictures[image_id].sha256 != image.sha256:
+            if image_id not in pictures or not image.is_of(pictures[image_id]):
                 continue
             vectors = image.embeddings.astype(np.float32)  # (n_views, n_dimensions)
             screened.image_ids.append(image_id)
@@ -185,7 +190,13 @@ def _find_duplicates(
     screened: _Screened, pictures: Mapping[str, StoredPicture], rules: ScreenRules
 ) -> dict[str, str]:
     def hash_of(image_id: str) -> int:
-        return perceptual_hash(read_image(pictures[image_id].path, pictures[image_id].rotation_deg))
+        path = pictures[image_id].path
+        try:
+            return perceptual_hash(read_image(path, pictures[image_id].rotation_deg))
+        except UnreadableImageError as error:
+            raise InputError(
+                f"{path}: {error.reason}, since 'embed' read it: run 'download' and 'embed' again"
+            ) from error
 
     if not screened.image_ids:
         return {}
@@ -239,6 +250,7 @@ def _count_word(row: dict[str, Any]) -> str:
 
 def _check_rules(rules: ScreenRules) -> None:
     bounds: Sequence[tuple[str, float, float, float]] = (
+        ("--in-class-above", 0 if rules.in_class_above is None else rules.in_class_above, -1, 1),
         ("--control-share", rules.control_share, 0, 1),
         ("--near-duplicate-above", rules.least_similarity, -1, 1),
         ("--near-duplicate-bits", rules.most_bits, 0, 64),

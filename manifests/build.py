@@ -10,10 +10,11 @@ from typing import Any
 
 from manifests import schema
 from manifests.durable import sha256_of_file
-from manifests.errors import InputError
+from manifests.errors import InputError, StageMissingError
 from manifests.frozen import Manifest, freeze, manifest_folder
 from manifests.image_ids import read_image_ids
 from manifests.mirror import MIRROR_URL, picture_url
+from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace, checked_name, tool_version
 
 DEFAULT_SPLIT = "test"
@@ -71,14 +72,14 @@ def build_manifest(
 
 def _from_verdicts(workspace: Workspace) -> dict[str, dict[str, Any]]:
     verdicts = workspace.read(schema.VERDICTS).to_pylist()
-    workspace.read(schema.CANDIDATES)
-    arrived = {row["image_id"] for row in workspace.read(schema.DOWNLOADS).to_pylist() if row["status"] == "ok"}
+    _check_verdicts_follow(workspace)
+    arrived = stored_pictures(workspace)
     chosen = {
         row["image_id"]: {"verdict_source": row["source"], "n_out": row["n_out"], "split": DEFAULT_SPLIT}
         for row in verdicts
         if row["verdict"] == "out"
     }
-    lost = chosen.keys() - arrived
+    lost = chosen.keys() - arrived.keys()
     if lost:
         raise InputError(
             f"{len(lost)} images with the verdict out have no picture ({min(lost)}): run 'download' again"
@@ -87,6 +88,18 @@ def _from_verdicts(workspace: Workspace) -> dict[str, dict[str, Any]]:
         words = Counter(row["verdict"] for row in verdicts)
         raise InputError(f"no image has the verdict out; of {len(verdicts)}: {dict(words)}")
     return chosen
+
+
+def _check_verdicts_follow(workspace: Workspace) -> None:
+    """Refuse verdicts that no longer follow from the screen and the decisions that lie in the workspace."""
+    recorded = workspace.recorded_inputs("consensus")
+    paths = [workspace.path_of(schema.SCREEN), *sorted(workspace.decisions_dir.glob("*.jsonl"))]
+    found = {path.relative_to(workspace.root).as_posix(): sha256_of_file(path) for path in paths if path.is_file()}
+    if recorded and recorded != found:
+        changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
+        raise StageMissingError(
+            f"{', '.join(changed)} changed since the verdicts: run the stage 'consensus' again"
+        )
 
 
 def _from_lists(lists: Sequence[tuple[str, Path]]) -> dict[str, dict[str, Any]]:
@@ -136,7 +149,8 @@ def _input_digests(workspace: Workspace, lists: Sequence[tuple[str, Path]]) -> d
         table.file_name: sha256_of_file(workspace.path_of(table)) for table in tables if workspace.has(table)
     }
     if lists:
-        return digests | {f"list {split}={path.name}": sha256_of_file(path) for split, path in lists}
+        numbered = enumerate(lists, start=1)
+        return digests | {f"list {n} {split}={path.name}": sha256_of_file(path) for n, (split, path) in numbered}
     logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
     return digests | {f"decisions/{path.name}": sha256_of_file(path) for path in logs}
 

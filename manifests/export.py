@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests import schema
-from manifests.durable import replacing, write_text
+from manifests.durable import replacing, sha256_of_file, write_text
 from manifests.errors import InputError
 from manifests.frozen import Manifest
 from manifests.workspace import Workspace
@@ -41,7 +41,7 @@ def export_manifest(
     Raises
     ------
     InputError
-        The format is unknown, or a picture is not at hand.
+        The format is unknown, or a picture is not at hand, or not the one that was frozen.
     """
     if export_format not in FORMATS:
         raise InputError(f"--format: expected {', '.join(FORMATS)}, found {export_format!r}")
@@ -80,11 +80,16 @@ def _inert(cell: str | None) -> str:
 def _place_pictures(manifest: Manifest, workspace: Workspace, pictures_dir: Path) -> Path:
     folder = pictures_dir / manifest.name / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    for image_id in manifest.records.column("image_id").to_pylist():
+    for record in manifest.records.select(["image_id", "sha256"]).to_pylist():
+        image_id = record["image_id"]
         source = workspace.root / workspace.relative_image_path(image_id)
         target = folder / f"{image_id}.jpg"
         if not source.is_file():
             raise InputError(f"{source} is not there: run the stage 'download' for this manifest's images first")
+        if record["sha256"] not in (None, sha256_of_file(source)):
+            raise InputError(
+                f"{source}: its bytes are not those that were frozen; delete it and run 'download' again"
+            )
         target.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             os.link(source, target)

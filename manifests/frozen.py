@@ -68,18 +68,28 @@ def freeze(folder: Path, header: dict[str, Any], records: list[dict[str, Any]]) 
     table = schema.MANIFEST.check(table, str(folder / schema.MANIFEST.file_name))
     digest = content_digest(table.to_pylist())
     if (folder / "manifest.json").exists():
-        frozen = read_manifest(folder)
-        if frozen.header["content_sha256"] != digest:
-            raise InputError(
-                f"{folder.name} is frozen with {frozen.records.num_rows} other records "
-                f"(digest {frozen.header['content_sha256'][:12]}, now {digest[:12]}): give a higher --version"
-            )
+        return _unchanged(read_manifest(folder), header, digest, len(records))
     with replacing(folder / schema.MANIFEST.file_name) as temporary:
         # Without compression, as compressed bytes differ between versions of a compressor.
         pq.write_table(table, temporary, compression="none", row_group_size=schema.ROW_GROUP_ROWS)
     # The header comes last: a folder without one is a build that was killed.
     write_json(folder / "manifest.json", header | {"content_sha256": digest, "schema_version": SCHEMA_VERSION})
     return read_manifest(folder)
+
+
+def _unchanged(frozen: Manifest, header: Mapping[str, Any], digest: str, n_records: int) -> Manifest:
+    """Return a manifest that was frozen before, untouched, if it would come out the same now."""
+    found = frozen.header["content_sha256"]
+    if found != digest:
+        raise InputError(
+            f"{frozen.folder.name} is frozen with {frozen.records.num_rows} other records "
+            f"(digest {found[:12]}, now {n_records} with {digest[:12]}): give a higher --version"
+        )
+    if frozen.header["inputs"] != header["inputs"]:
+        raise InputError(
+            f"{frozen.folder.name} is frozen with these records from other inputs: give a higher patch --version"
+        )
+    return frozen
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -98,8 +108,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         header = json.loads(header_path.read_text(encoding="utf-8"))
         expected = header["content_sha256"]
+        is_of_folder = folder.name == f"{header['name']}-{header['version']}"
     except (ValueError, KeyError, TypeError) as error:
         raise TableError(f"{header_path}: not a manifest header ({error})") from error
+    if not is_of_folder:
+        raise TableError(f"{header_path}: says {header['name']}-{header['version']}, but lies in {folder.name}")
     path = folder / schema.MANIFEST.file_name
     records = schema.MANIFEST.check(read_parquet(path), str(path))
     found = content_digest(records.to_pylist())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from manifests import schema
 from manifests.durable import read_json_lines
+from manifests.errors import TableError
 from manifests.frozen import read_manifest
 from manifests.workspace import Workspace
 
@@ -65,12 +66,17 @@ def _downloads_step(workspace: Workspace) -> FunnelStep:
 def _embed_steps(workspace: Workspace) -> list[FunnelStep]:
     """One step a model, from its record: the embeddings' layout belongs to `curation`."""
     steps = []
-    for path in sorted((workspace.root / "provenance").glob("embed.*.json")):
-        record = json.loads(path.read_text())
-        counts = record["counts"]
+    records = (workspace.root / "provenance").glob("embed.*.json")
+    # A failed run's record has one more part in its name.
+    for path in sorted(path for path in records if len(path.suffixes) == 2):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            counts = dict(record["counts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(f"{path}: not the record of a stage ({error})") from error
         name = f"embedded {path.suffixes[-2][1:9]}"
         left = {word: n for word, n in counts.items() if word != "embedded" and n}
-        steps.append(FunnelStep(name, counts.get("embedded", 0), left, is_done=record["outcome"] == "done"))
+        steps.append(FunnelStep(name, counts.get("embedded", 0), left))
     return steps or [FunnelStep("embedded", 0, is_done=False)]
 
 

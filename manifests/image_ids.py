@@ -28,7 +28,7 @@ def read_image_ids(path: Path) -> list[str]:
         The file cannot be read, a line holds no id, an id stands twice, or the list is empty.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a list of image ids ({error})") from error
     first_line: dict[str, int] = {}

@@ -38,24 +38,27 @@ def stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
     Raises
     ------
     StageMissingError
-        `candidates` or `download` has not been run, or no picture arrived.
+        `candidates` or `download` has not been run, or not since the other changed, or no picture arrived.
     TableError
-        A picture that arrived has no path.
+        A picture that arrived has another path than its id gives.
     """
     candidates = workspace.read(schema.CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict()
     rotations = dict(zip(candidates["image_id"], candidates["rotation_deg"], strict=True))
+    where = workspace.path_of(schema.DOWNLOADS)
     pictures = {}
     for row in workspace.read(schema.DOWNLOADS).to_pylist():
         if row["status"] != "ok":
             continue
         image_id = row["image_id"]
-        if row["path"] is None:
-            raise TableError(
-                f"{workspace.path_of(schema.DOWNLOADS)}: image {image_id} has the status ok and no path"
+        if row["path"] != workspace.relative_image_path(image_id):
+            raise TableError(f"{where}: image {image_id} has the status ok and the path {row['path']!r}")
+        if image_id not in rotations:
+            raise StageMissingError(
+                f"{where} holds images that are no longer candidates ({image_id}): run the stage 'download' again"
             )
         pictures[image_id] = StoredPicture(
             image_id, row["sha256"], workspace.root / row["path"], row["width_px"], row["height_px"],
-            rotations.get(image_id),
+            rotations[image_id],
         )  # fmt: skip
     if not pictures:
         raise StageMissingError(f"{workspace.root} holds no downloaded picture: run the stage 'download' first")

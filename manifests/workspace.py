@@ -201,6 +201,7 @@ class Workspace:
         WorkspaceLockedError
             Another process is at work here.
         """
+        file_name = checked_name(record_as or name, "record")
         with self._locked(name):
             record = StageRecord()
             started = datetime.now(UTC)
@@ -212,21 +213,39 @@ class Workspace:
                 outcome = "interrupted"
                 raise
             finally:
-                write_json(
-                    self.root / "provenance" / f"{record_as or name}.json",
-                    {
-                        "stage": name,
-                        "outcome": outcome,
-                        "arguments": dict(arguments),
-                        "inputs": {str(path): sha256_of_file(path) for path in inputs if path.is_file()},
-                        "seed": record.seed,
-                        "counts": record.counts,
-                        "details": record.details,
-                        "started": started.isoformat(timespec="seconds"),
-                        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-                        "versions": _versions(),
-                    },
-                )
+                # A run that failed leaves the table of an earlier one, whose record must stay.
+                ending = "json" if outcome == "done" else f"{outcome}.json"
+                content = {
+                    "stage": name,
+                    "outcome": outcome,
+                    "arguments": dict(arguments),
+                    "inputs": {self._named(path): sha256_of_file(path) for path in inputs if path.is_file()},
+                    "seed": record.seed,
+                    "counts": record.counts,
+                    "details": record.details,
+                    "started": started.isoformat(timespec="seconds"),
+                    "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                    "versions": _versions(),
+                }
+                write_json(self.root / "provenance" / f"{file_name}.{ending}", content)
+
+    def recorded_inputs(self, record_name: str) -> dict[str, str]:
+        """Return the SHA-256 of each input of the last run of a stage that was done; empty where none is recorded.
+
+        Raises
+        ------
+        TableError
+            The record is damaged.
+        """
+        path = self.root / "provenance" / f"{record_name}.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))["inputs"]) if path.exists() else {}
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(f"{path}: not the record of a stage ({error})") from error
+
+    def _named(self, path: Path) -> str:
+        """Return a file's name below the workspace, or its path where it lies elsewhere."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     @contextlib.contextmanager
     def _locked(self, stage_name: str) -> Iterator[None]:

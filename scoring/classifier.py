@@ -57,10 +57,10 @@ class Preprocessing:
     def __post_init__(self) -> None:
         ranges = {
             "input_size_px": isinstance(self.input_size_px, int) and self.input_size_px > 0,
-            "mean": len(self.mean) == 3,
-            "std": len(self.std) == 3 and min(self.std) > 0,
+            "mean": _are_three_numbers(self.mean),
+            "std": _are_three_numbers(self.std) and min(self.std) > 0,
             "interpolation": self.interpolation in _INTERPOLATIONS,
-            "crop_fraction": 0 < self.crop_fraction <= 1,
+            "crop_fraction": isinstance(self.crop_fraction, int | float) and 0 < self.crop_fraction <= 1,
             "crop_mode": self.crop_mode in _CROP_MODES,
         }
         if wrong := [name for name, is_right in ranges.items() if not is_right]:
@@ -81,6 +81,10 @@ class Preprocessing:
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """Return an upright RGB picture as network input, float32 (3, input_size_px, input_size_px)."""
         return _transform(self)(image)
+
+
+def _are_three_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
 
 
 def preprocessing_from_text(values: Mapping[str, str]) -> dict[str, Any]:

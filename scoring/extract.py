@@ -2,9 +2,11 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -98,6 +100,7 @@ def extract_features(
             f"extract-features: expected a batch size and a number of threads of at least 1, "
             f"found {batch_size} and {n_workers}"
         )
+    _check_sets_agree(features_dir, classifier, set_name)
     write_head(features_dir, classifier.head)
     unreadable = {image_id: ("missing", reason) for image_id, reason in source.absent.items()}
     n_images = n_labelled = n_correct = 0
@@ -189,11 +192,33 @@ def _unreadable_csv(unreadable: Mapping[str, tuple[str, str]]) -> str:
     return stream.getvalue()
 
 
+def _check_sets_agree(features_dir: Path, classifier: Classifier, set_name: str) -> None:
+    """Refuse a folder whose other sets were made by other weights or preprocessing: they are not comparable."""
+    own = _made_by(classifier)
+    others = [path.with_suffix(".json") for path in features_dir.glob("*.parquet") if path.stem != set_name]
+    for path in sorted(path for path in others if path.exists()):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            found = {name: record[name] for name in own}
+        except (ValueError, KeyError, TypeError) as error:
+            raise FeatureError(f"{path}: not the record of a set ({error})") from error
+        if differing := [name for name in own if found[name] != own[name]]:
+            raise FeatureError(
+                f"{path}: this set was made with another {differing[0]} ({found[differing[0]]}, now "
+                f"{own[differing[0]]}); use another folder, or delete the set"
+            )
+
+
+def _made_by(classifier: Classifier) -> dict[str, Any]:
+    # Through JSON, as tuples come back as lists.
+    preprocessing = json.loads(json.dumps(asdict(classifier.preprocessing)))
+    return {"weights_digest": classifier.weights_digest, "preprocessing": preprocessing}
+
+
 def _record(result: ExtractResult, classifier: Classifier, batch_size: int) -> dict[str, object]:
     return {
         "model": classifier.name,
-        "weights_digest": classifier.weights_digest,
-        "preprocessing": asdict(classifier.preprocessing),
+        **_made_by(classifier),
         "n_features": classifier.head.n_features,
         "n_classes": classifier.head.n_classes,
         "batch_size": batch_size,

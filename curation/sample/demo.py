@@ -56,6 +56,8 @@ def run_embedded_demo(folder: Path, classifier_path: Path, run_command: RunComma
 
 def run_real_demo(folder: Path, data_dir: Path, run_command: RunCommand) -> int:
     """Take the real pictures below `data_dir` through the stages; arguments, result and errors as above."""
+    if not (data_dir / "pool" / "truth.csv").is_file():
+        raise InputError(f"--real {data_dir}: expected a folder with pool/truth.csv, pool/images.csv and others")
     _start_anew(folder)
     lists_dir = folder / "lists"
     write_real_lists(data_dir, lists_dir)
@@ -69,6 +71,11 @@ def _start_anew(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         if not marker.exists():
             raise InputError(f"--workspace {folder}: holds something that is not a demo; name another folder")
+        people = [log.stem for log in folder.glob("decisions/*.jsonl") if not log.stem.startswith("simulated-")]
+        if people:
+            raise InputError(
+                f"--workspace {folder}: holds answers of {', '.join(people)}; name another folder, or delete it"
+            )
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     marker.touch()

@@ -29,7 +29,8 @@ def serving(folder: Path, *, busy_share: float = BUSY_SHARE) -> Iterator[str]:
     folder : Path
         Holds ``<subset>/<image_id>.jpg``; nothing else in it or outside it is served.
     busy_share : float
-        Share of ids, chosen by a hash of the id, whose first request is answered 503 with ``Retry-After: 0``;
+        Share of ids, chosen by a hash of the id, whose first request on a connection is answered 503 with
+        ``Retry-After: 0``;
         0 for a mirror that is never busy.
 
     Yields
@@ -64,18 +65,7 @@ class _Mirror(ThreadingHTTPServer):
     def __init__(self, folder: Path, busy_share: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
-        self._busy_share = busy_share
-        self._asked: set[str] = set()
-        self._lock = threading.Lock()
-
-    def takes_request(self, image_id: str) -> bool:
-        """Return whether to answer now; False the first time for the busy share of ids."""
-        if not is_busy_once(image_id, self._busy_share):
-            return True
-        with self._lock:
-            was_asked = image_id in self._asked
-            self._asked.add(image_id)
-        return was_asked
+        self.busy_share = busy_share
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -84,6 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = IDLE_TIMEOUT_S
     # Header and body are two writes; without this the second waits for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Begin a connection, on which nothing has been asked yet."""
+        super().setup()
+        self._asked: set[str] = set()
 
     def do_GET(self) -> None:
         """Answer with the picture, 404 or 503."""
@@ -102,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         if match is None:
             self._send(HTTPStatus.NOT_FOUND, b"", with_body=with_body)
             return
-        if not self.server.takes_request(match["image_id"]):
+        if self._is_busy(match["image_id"]):
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, b"", with_body=with_body)
             return
         try:
@@ -111,6 +106,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, b"", with_body=with_body)
             return
         self._send(HTTPStatus.OK, content, with_body=with_body)
+
+    def _is_busy(self, image_id: str) -> bool:
+        """Return True the first time on this connection for the busy share of ids.
+
+        By connection, so that a downloader that was killed and starts again meets what an undisturbed one meets.
+        """
+        was_asked = image_id in self._asked
+        self._asked.add(image_id)
+        return not was_asked and is_busy_once(image_id, self.server.busy_share)
 
     def _send(self, status: HTTPStatus, content: bytes, *, with_body: bool) -> None:
         with contextlib.suppress(ConnectionError):
