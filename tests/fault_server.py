@@ -19,6 +19,7 @@ class FaultServer(socketserver.ThreadingTCPServer):
         self.default = default
         self.requests = Counter()
         self.user_agents = set()
+        self.n_connections = 0
         self.lock = threading.Lock()
 
     def handle_error(self, request, client_address):
@@ -32,6 +33,11 @@ class FaultServer(socketserver.ThreadingTCPServer):
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self):
+        super().setup()
+        with self.server.lock:
+            self.server.n_connections += 1
 
     def do_GET(self):
         with self.server.lock:

@@ -127,6 +127,25 @@ def test_the_demo_does_not_touch_a_folder_of_somebody_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_the_demo_keeps_the_answers_of_people(tmp_path):
+    (tmp_path / ".made-by-demo").touch()
+    (tmp_path / "decisions").mkdir()
+    (tmp_path / "decisions" / "ana.jsonl").write_text("{}\n")
+    command = [sys.executable, "cli.py", "demo", "--workspace", str(tmp_path)]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert finished.returncode == 1
+    assert "holds answers of ana" in finished.stderr
+    assert (tmp_path / "decisions" / "ana.jsonl").exists()
+
+
+def test_a_missing_folder_of_real_pictures_is_found_before_anything_is_emptied(tmp_path):
+    (tmp_path / ".made-by-demo").touch()
+    (tmp_path / "kept.txt").touch()
+    command = [sys.executable, "cli.py", "demo", "--workspace", str(tmp_path), "--real", str(tmp_path / "none")]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert (finished.returncode, (tmp_path / "kept.txt").exists()) == (1, True)
+
+
 def test_real_pictures_go_through_every_stage(shared, tmp_path):
     output = run_demo(tmp_path / "real", "--real", str(shared / "data"))
     workspace = Workspace(tmp_path / "real")

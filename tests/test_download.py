@@ -13,7 +13,7 @@ from PIL import Image
 from curation.download import download_pictures
 from curation.fetch import Fetcher, FetchPolicy
 from manifests import schema
-from manifests.errors import InputError, OpenImageOError, StageMissingError
+from manifests.errors import InputError, OpenImageOError, StageMissingError, TableError
 from manifests.workspace import Workspace, tool_version
 from tests import fault_server
 from tests.conftest import REPOSITORY
@@ -121,6 +121,8 @@ def test_retry_after_is_waited_for(tmp_path):
         ("http://[::1]/a", "::1 is not a public address"),
         ("http://169.254.169.254/latest", "169.254.169.254 is not a public address"),
         ("http://10.0.0.1/a", "10.0.0.1 is not a public address"),
+        ("http://[bad/a", "not a valid URL"),
+        (f"http://{'a' * 64}.example/a", "not a valid URL"),
         ("http://2130706433/a", "2130706433 is not a public address"),
     ],
 )
@@ -162,6 +164,39 @@ def test_a_picture_gone_from_the_disk_and_a_retried_status_are_fetched_again(tmp
         (tmp_path / "images" / "a" / "a.jpg").unlink()
         assert run_download(workspace, server, retry=["missing"]) == {"ok": 3}
         assert server.requests == {"/test/a.jpg": 2, "/test/b.jpg": 1, "/test/c.jpg": 2}
+
+
+def test_a_refusal_is_lifted_by_its_flag_without_further_ado(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["a"])
+    with fault_server.serving({}, fault_server.body(GOOD)) as server:
+        with pytest.raises(OpenImageOError, match="is not a public address"):
+            run_download(workspace, server, policy=FetchPolicy())
+        assert run_download(workspace, server) == {"ok": 1}
+
+
+def test_what_one_mirror_lacks_is_asked_of_another(tmp_path):
+    workspace = propose(Workspace(tmp_path), ["a", "b"])
+    with fault_server.serving({"/test/a.jpg": fault_server.body(GOOD)}) as server:
+        assert run_download(workspace, server) == {"ok": 1, "missing": 1}
+    with fault_server.serving({}, fault_server.body(GOOD)) as server:
+        assert run_download(workspace, server) == {"ok": 2}
+        assert server.requests == {"/test/b.jpg": 1}
+
+
+@pytest.mark.parametrize("line", ["{}", '{"image_id": "a"}', '{"image_id": "a", "status": "ok", "path": "x"}'])
+def test_a_line_that_is_none_of_the_log_is_named(tmp_path, line):
+    workspace = propose(Workspace(tmp_path), ["a"])
+    workspace.downloads_log_path.write_text(f"{line}\n")
+    with pytest.raises(TableError, match=r"downloads\.jsonl, line 1: not a line of this log"):
+        download_pictures(workspace, policy=QUICK)
+
+
+def test_connections_are_kept_through_pictures_and_error_pages(tmp_path):
+    names = [f"{number:02x}" for number in range(40)]
+    scripts = {f"/test/{name}.jpg": fault_server.body(GOOD) for name in names[::2]}
+    with fault_server.serving(scripts) as server:
+        run_download(propose(Workspace(tmp_path), names), server, n_workers=2)
+        assert server.n_connections == 2
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import io
+import random
 import struct
 import zlib
 
@@ -100,6 +101,24 @@ def test_every_mode_becomes_the_rgb_that_a_person_sees(mode):
     pixel = decode_image(content).getpixel((4, 4))
     expected = 255 if mode == "1" else 200
     assert all(abs(value - expected) <= 5 for value in pixel)
+
+
+def test_a_damaged_exif_block_never_raises_anything_of_its_own():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F], exif[0x829A] = "maker", 0.5
+    good = encoded(quadrants(), exif=exif)
+    draws = random.Random(0)
+    refused = 0
+    for _ in range(4000):
+        content = bytearray(good)
+        for _ in range(draws.randint(1, 4)):
+            content[draws.randint(6, 120)] = draws.randint(0, 255)
+        try:
+            decode_image(bytes(content))
+        except UnreadableImageError:
+            refused += 1
+    assert 0 < refused < 4000
 
 
 def test_transparency_is_laid_over_white():

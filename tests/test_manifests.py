@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from manifests.funnel import format_funnel, funnel
 from manifests.workspace import Workspace
 from tests.test_download import GOOD
 
+DIGEST = hashlib.sha256(GOOD).hexdigest()
 LICENCE = "https://creativecommons.org/licenses/by/2.0/"
 
 
@@ -28,7 +30,7 @@ def downloaded(image_id, status="ok"):
     row = {"image_id": image_id, "status": status, "attempts": 1}
     if status == "ok":
         path = Workspace.relative_image_path(image_id)
-        row |= {"sha256": image_id * 2, "size_bytes": len(GOOD), "width_px": 96, "height_px": 64, "path": path}
+        row |= {"sha256": DIGEST, "size_bytes": len(GOOD), "width_px": 96, "height_px": 64, "path": path}
     return row
 
 
@@ -68,7 +70,7 @@ def folder_bytes(folder):
 def test_the_manifest_holds_the_agreed_images_with_what_is_known_of_them(workspace):
     manifest = build_manifest(workspace, "openimage_o", "1.0.0")
     assert manifest.records.to_pylist()[1] == {
-        "image_id": "b", "sha256": "bb", "url": "https://mirror.invalid/test/b.jpg", "license_url": LICENCE,
+        "image_id": "b", "sha256": DIGEST, "url": "https://mirror.invalid/test/b.jpg", "license_url": LICENCE,
         "author": "author of b", "title": "title of b", "landing_url": "https://flickr.invalid/b", "width_px": 96,
         "height_px": 64, "verdict_source": "consensus", "n_out": 3, "split": "test", "strata": None,
     }  # fmt: skip
@@ -93,6 +95,52 @@ def test_a_frozen_version_never_changes(workspace):
         build_manifest(workspace, "openimage_o", "1.0.0")
     assert folder_bytes(folder) == first
     assert build_manifest(workspace, "openimage_o", "2.0.0").records.num_rows == 1
+
+
+def test_the_same_records_from_other_inputs_are_another_version(workspace, tmp_path):
+    paths = []
+    for number in (1, 2):
+        paths.append(tmp_path / str(number) / "list.txt")
+        paths[-1].parent.mkdir()
+        paths[-1].write_text("a.jpg\n" + "\n" * number)
+    folder = build_manifest(workspace, "x", "1.0.0", lists=[("test", paths[0])]).folder
+    first = folder_bytes(folder)
+    with pytest.raises(InputError, match="frozen with these records from other inputs: give a higher patch"):
+        build_manifest(workspace, "x", "1.0.0", lists=[("test", paths[1])])
+    assert folder_bytes(folder) == first
+
+
+def test_verdicts_that_no_longer_follow_from_the_decisions_are_refused(workspace):
+    screen = [{"image_id": i, "status": "review", "is_control": False} for i in "abc"]
+    workspace.write(schema.SCREEN, screen)
+    inputs = [workspace.path_of(schema.SCREEN), workspace.decisions_dir / "ana.jsonl"]
+    with workspace.stage("consensus", {}, inputs):
+        pass
+    build_manifest(workspace, "openimage_o", "1.0.0")
+    with (workspace.decisions_dir / "ana.jsonl").open("ab") as log:
+        append_json_lines(log, [{"image_id": "c"}])
+    with pytest.raises(
+        StageMissingError, match=r"decisions/ana\.jsonl changed since the verdicts: run the stage 'cons"
+    ):
+        build_manifest(workspace, "openimage_o", "1.1.0")
+
+
+def test_images_that_are_no_longer_candidates_are_refused(workspace):
+    workspace.write(schema.CANDIDATES, [candidate("b")])
+    with pytest.raises(StageMissingError, match=r"no longer candidates \(a\): run the stage 'download' again"):
+        build_manifest(workspace, "openimage_o", "1.0.0")
+
+
+def test_a_header_that_names_another_set_is_refused(workspace):
+    folder = build_manifest(workspace, "openimage_o", "1.0.0").folder
+    header = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(header | {"name": "../../evil"}))
+    with pytest.raises(TableError, match=r"says \.\./\.\./evil-1\.0\.0, but lies in openimage_o-1\.0\.0"):
+        read_manifest(folder)
+    del header["name"]
+    (folder / "manifest.json").write_text(json.dumps(header))
+    with pytest.raises(TableError, match="not a manifest header"):
+        read_manifest(folder)
 
 
 def test_changed_records_are_found_on_reading(workspace):
@@ -144,7 +192,7 @@ def test_a_list_is_joined_with_what_the_workspace_knows(workspace, tmp_path):
     (tmp_path / "list.txt").write_text("a.jpg\nzz.jpg\n")
     manifest = build_manifest(workspace, "openimage_o", "1.0.0", lists=[("test", tmp_path / "list.txt")])
     known, unknown = manifest.records.to_pylist()
-    assert (known["author"], known["sha256"], known["verdict_source"]) == ("author of a", "aa", "published_list")
+    assert (known["author"], known["sha256"], known["verdict_source"]) == ("author of a", DIGEST, "published_list")
     assert (unknown["author"], unknown["sha256"]) == (None, None)
     assert unknown["url"] == "https://open-images-dataset.s3.amazonaws.com/test/zz.jpg"
     assert manifest.header["counts"]["with_licence"] == 1
@@ -192,6 +240,13 @@ def test_a_title_that_a_spreadsheet_would_run_is_made_inert(workspace, tmp_path)
     paths = export_manifest(manifest, "openood", tmp_path)
     with paths[1].open(newline="") as stream:
         assert next(csv.DictReader(stream))["title"] == '\'=HYPERLINK("x"), "q"\nsecond line'
+
+
+def test_a_picture_that_is_not_the_frozen_one_is_not_exported(workspace, tmp_path):
+    manifest = build_manifest(workspace, "openimage_o", "1.0.0")
+    (workspace.root / workspace.relative_image_path("b")).write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"b\.jpg: its bytes are not those that were frozen"):
+        export_manifest(manifest, "openood", tmp_path, pictures_of=workspace)
 
 
 def test_an_export_without_its_pictures_or_of_no_known_format_is_refused(workspace, tmp_path):

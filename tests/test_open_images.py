@@ -95,6 +95,7 @@ def test_a_list_of_bare_ids_gives_candidates_at_the_mirror(tmp_path):
         ({"image_id": "a/b"}, "line 4: ImageID: expected 1 to 64 letters, digits, '_' or '-', found 'a/b'"),
         ({"image_id": ""}, "line 4: ImageID"),
         ({"subset": "dev"}, "line 4: Subset: expected one of train, validation, test, found 'dev'"),
+        ({"OriginalSize": "9" * 30}, "line 4: OriginalSize: expected bytes as a whole number"),
         ({"OriginalSize": "1e3"}, "line 4: OriginalSize: expected bytes as a whole number, found '1e3'"),
         ({"OriginalMD5": "abc"}, "line 4: OriginalMD5: expected base64 of 16 bytes, found 'abc'"),
         ({"OriginalMD5": base64.b64encode(b"short").decode()}, "line 4: OriginalMD5"),
@@ -156,6 +157,15 @@ def test_ids_of_a_list_that_the_metadata_lacks_are_counted(tmp_path):
         "not_in_metadata": 1,
     }
     assert workspace.read(schema.CANDIDATES).column("image_id").to_pylist() == ["b"]
+
+
+def test_an_id_of_another_subset_is_in_the_metadata(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b", "train")])
+    (tmp_path / "ids.txt").write_text("\ufeffa\nb\n", encoding="utf-8")
+    counts = propose_candidates(
+        Workspace(tmp_path / "ws"), path, image_ids_path=tmp_path / "ids.txt", subset="test"
+    )
+    assert counts == {"test": 1, "not_in_metadata": 0}
 
 
 def test_limit_and_second_run_give_the_same_bytes(tmp_path):

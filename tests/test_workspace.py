@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import time
 
@@ -63,6 +64,30 @@ def test_failed_replacement_keeps_the_old_file_and_leaves_no_other(tmp_path):
         fail_in_the_middle()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["table.txt"]
+
+
+def test_the_record_of_a_failed_run_does_not_replace_that_of_the_table(tmp_path):
+    workspace = Workspace(tmp_path)
+    with workspace.stage("download", {"workers": 1}):
+        pass
+
+    def fail():
+        with workspace.stage("download", {"workers": 2}):
+            raise InputError("it failed")
+
+    with pytest.raises(InputError, match="it failed"):
+        fail()
+    records = {path.name: json.loads(path.read_text()) for path in (tmp_path / "provenance").iterdir()}
+    assert records["download.json"]["arguments"] == {"workers": 1}
+    assert records["download.failed.json"]["arguments"] == {"workers": 2}
+
+
+def test_a_record_cannot_leave_its_folder(tmp_path):
+    with (
+        pytest.raises(InputError, match="record: expected letters"),
+        Workspace(tmp_path).stage("download", {}, record_as="../../evil"),
+    ):
+        pass
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
