@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from manifests.errors import InputError, OpenImageOError
+from manifests.errors import InputError, OpenImageOError, one_line
 
 EXIT_OUR_ERROR = 1
 EXIT_INTERRUPTED = 130
@@ -446,7 +446,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return code
     except OpenImageOError as error:
         # One line, whatever a library put into its message.
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(error, 2000)}", file=sys.stderr)
         return EXIT_OUR_ERROR
     except OSError as error:
         # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from manifests.devices import device_name
-from manifests.errors import ModelError
+from manifests.errors import ModelError, one_line
 
 TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
     "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -130,7 +130,7 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
             raise ModelError(
                 f"{model} with weights {pretrained}: cannot be fetched; go on-line, or give a local checkpoint"
             ) from error
-        raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({_one_line(error)})") from error
+        raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({one_line(error)})") from error
     if any("QuickGELU mismatch" in str(warning.message) for warning in said):
         # The names and shapes fit either activation; the wrong one gives other embeddings and says nothing.
         raise ModelError(
@@ -167,14 +167,14 @@ def _registered_name(model: str) -> str:
         path = Path(model)
         if not path.is_file():
             raise ModelError(f"--model {model}: there is no such config file")
+        # Before open_clip sees it: a file that it cannot read stays on its list and breaks every later look-up.
         try:
-            open_clip.add_model_config(path)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise ModelError(f"--model {model}: not an open_clip config ({_one_line(error)})") from error
-        if path.stem not in open_clip.list_models():
-            raise ModelError(
-                f"--model {model}: not an open_clip config (embed_dim, vision_cfg, text_cfg expected)"
-            )
+            missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"--model {model}: not an open_clip config ({one_line(error)})") from error
+        if missing:
+            raise ModelError(f"--model {model}: not an open_clip config, {', '.join(sorted(missing))} missing")
+        open_clip.add_model_config(path)
         return path.stem
     if "/" not in model and model not in open_clip.list_models():
         near = get_close_matches(model, open_clip.list_models(), n=3, cutoff=0.4)
@@ -208,7 +208,3 @@ def _digest(network: Any, config: Any) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "none"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -17,6 +17,11 @@ prints its message in one line and exits 1.
 """
 
 
+def one_line(error: BaseException, most_chars: int = 300) -> str:
+    """Return a library's message as one line of bounded length, for our own message or a stored reason."""
+    return " ".join(str(error).split())[:most_chars] or type(error).__name__
+
+
 class OpenImageOError(Exception):
     """Root of every error that the toolkit raises on purpose."""
 

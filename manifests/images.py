@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from manifests.errors import UnreadableImageError
+from manifests.errors import UnreadableImageError, one_line
 
 MAX_PIXELS = 50_000_000
 """Open Images' copies have at most 1024 x 1024 pixels; 50 MP leaves room for originals and stops bombs."""
@@ -81,7 +81,7 @@ def decode_image(content: bytes, rotation_deg: int | None = None) -> Image.Image
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("too_large", f"over the cap of {MAX_PIXELS} px") from error
     except _DAMAGE_ERRORS as error:
-        raise UnreadableImageError("undecodable", f"cannot be decoded ({_one_line(error)})") from error
+        raise UnreadableImageError("undecodable", f"cannot be decoded ({_stable(error)})") from error
 
 
 def read_image(path: Path, rotation_deg: int | None = None) -> Image.Image:
@@ -114,7 +114,6 @@ def _printable(head: bytes) -> str:
     return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in head)
 
 
-def _one_line(error: BaseException) -> str:
+def _stable(error: BaseException) -> str:
     # Pillow puts the address of the buffer into some messages; a reason must be equal on every run.
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text.split("<_io")[0].strip()[:160]
+    return one_line(error, 160).split("<_io")[0].strip()

@@ -22,7 +22,7 @@ from scoring.heads import write_head
 from scoring.pictures import Picture, PictureSource
 
 DEFAULT_BATCH_SIZE = 64
-DEFAULT_N_WORKERS = 4
+DEFAULT_N_WORKERS = 2
 
 _BATCHES_AHEAD = 2
 """Decoded pictures that wait for the network, in batches: it never waits, at 77 MB for 224 px and 64 a batch."""

@@ -28,11 +28,8 @@ def test_review_item_does_not_tell_whether_it_is_a_control(tmp_path: Path) -> No
 
 def test_rotation_comes_from_the_candidates(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, n_review=2)
-    rows = [
-        dict.fromkeys(schema.CANDIDATES.schema.names)
-        | {"image_id": image_id_of(number), "subset": "test", "url": "http://x", "rotation_deg": rotation_deg}
-        for number, rotation_deg in ((0, 90), (1, None))
-    ]
+    rows = workspace.read(schema.CANDIDATES).to_pylist()
+    rows[0]["rotation_deg"] = 90
     workspace.write(schema.CANDIDATES, rows)
     assert {item.image_id: item.rotation_deg for item in read_review(workspace)} == {
         image_id_of(0): 90,

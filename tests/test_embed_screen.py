@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -66,6 +67,10 @@ def pictures(n_images):
     return {f"{number:04x}": jpeg(scene(number)) for number in range(n_images)}
 
 
+def images_of(store):
+    return {image_id: image for images in store.shards() for image_id, image in images.items()}
+
+
 def classes_csv(folder, names=("cat", "dog", "sea", "tree")):
     write_label_space(folder / "names.csv", [ClassName(index, name) for index, name in enumerate(names)])
     return folder / "names.csv"
@@ -90,7 +95,7 @@ def test_embeddings_are_those_of_open_clip_itself(tmp_path, tiny_clip):
     workspace = add_pictures(Workspace(tmp_path), pictures(5))
     summary = embed_pictures(workspace, *tiny_clip, grid=1, device="cpu")
     store = EmbeddingStore.choose(workspace, summary.digest[:6])
-    (images,) = store.shards()
+    images = images_of(store)
     network, _, preprocess = open_clip.create_model_and_transforms("tiny-test", pretrained=tiny_clip[1])
     network.eval()
     for image_id, stored in images.items():
@@ -105,7 +110,8 @@ def test_embeddings_are_those_of_open_clip_itself(tmp_path, tiny_clip):
 def test_the_table_holds_id_digest_view_and_unit_float16(tmp_path, tiny_clip):
     workspace = add_pictures(Workspace(tmp_path), pictures(3))
     summary = embed_pictures(workspace, *tiny_clip, grid=0, device="cpu")
-    table = pq.read_table(workspace.embeddings_dir / summary.digest / "shard-0000.parquet")
+    paths = (workspace.embeddings_dir / summary.digest).glob("shard-*.parquet")
+    table = pa.concat_tables([pq.read_table(path).replace_schema_metadata() for path in paths]).sort_by("image_id")
     assert table.schema.equals(schema.embeddings_schema(16))
     assert table.column("image_id").to_pylist() == ["0000", "0001", "0002"]
     assert table.column("sha256").to_pylist() == workspace.read(schema.DOWNLOADS).column("sha256").to_pylist()
@@ -123,6 +129,47 @@ def test_a_second_run_embeds_nothing_and_new_and_changed_pictures_are_added(tmp_
     contents["0001"] = jpeg(scene(99))
     summary = embed_pictures(add_pictures(workspace, contents), *tiny_clip, device="cpu")
     assert (summary.n_new, summary.n_kept) == (3, 3)
+
+
+def test_a_pilot_and_the_rest_later_end_in_the_bytes_of_one_run(tmp_path, tiny_clip):
+    contents = pictures(30)
+    at_once = add_pictures(Workspace(tmp_path / "at_once"), contents)
+    embed_pictures(at_once, *tiny_clip, device="cpu", grid=0)
+    later = add_pictures(Workspace(tmp_path / "later"), dict(list(contents.items())[:4]))
+    embed_pictures(later, *tiny_clip, device="cpu", grid=0)
+    embed_pictures(add_pictures(later, contents), *tiny_clip, device="cpu", grid=0)
+    assert tables_of(later) == tables_of(at_once)
+
+
+def test_a_rotation_learnt_later_makes_an_embedding_outdated(tmp_path, tiny_clip):
+    workspace = add_pictures(Workspace(tmp_path), pictures(3))
+    embed_pictures(workspace, *tiny_clip, device="cpu", grid=0)
+    rows = workspace.read(schema.CANDIDATES).to_pylist()
+    workspace.write(schema.CANDIDATES, [row | {"rotation_deg": 90 * (row["image_id"] == "0001")} for row in rows])
+    assert embed_pictures(workspace, *tiny_clip, device="cpu", grid=0).n_new == 1
+    assert embed_pictures(workspace, *tiny_clip, device="cpu", grid=0).n_new == 0
+
+
+def test_another_architecture_with_the_same_weights_is_another_encoder(tmp_path, tiny_clip):
+    config = json.loads(Path(tiny_clip[0]).read_text())
+    (tmp_path / "tiny-quick.json").write_text(json.dumps(config | {"quick_gelu": True}))
+    quick = load_encoder(str(tmp_path / "tiny-quick.json"), tiny_clip[1])
+    assert quick.digest != load_encoder(*tiny_clip).digest
+
+
+def test_a_picture_that_vanishes_before_the_screen_is_named(tmp_path, tiny_clip):
+    contents = pictures(2) | {"twin": jpeg(scene(1), 80)}
+    workspace = add_pictures(Workspace(tmp_path), contents)
+    embed_pictures(workspace, *tiny_clip, device="cpu", grid=0)
+    (tmp_path / "images" / "00" / "0001.jpg").unlink()
+    with pytest.raises(InputError, match=r"0001\.jpg: cannot be read .* run 'download' and 'embed' again"):
+        screen_pictures(workspace, ScreenRules(), classes_path=classes_csv(tmp_path), template_set="simple")
+
+
+@pytest.mark.parametrize("bound", [32.0, float("nan"), -1.5])
+def test_a_bound_that_is_no_cosine_is_refused(tmp_path, bound):
+    with pytest.raises(InputError, match="--in-class-above: expected -1 to 1"):
+        screen_pictures(Workspace(tmp_path), ScreenRules(in_class_above=bound))
 
 
 def test_a_picture_that_became_unreadable_is_dropped_with_its_reason(tmp_path, tiny_clip):
@@ -146,7 +193,7 @@ def test_shown_classes_are_those_of_a_naive_loop(tmp_path, tiny_clip):
     for name in names:
         texts = [encoder.encode_class_names([name], "simple")]
         prototypes.append(texts[0][0])
-    (images,) = EmbeddingStore.choose(workspace, None).shards()
+    images = images_of(EmbeddingStore.choose(workspace, None))
     for row in workspace.read(schema.SCREEN).to_pylist():
         best = {}
         for vector in images[row["image_id"]].embeddings:
@@ -244,6 +291,42 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, tiny_clip):
     save_file({"weight": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
     with pytest.raises(ModelError, match=r"other\.safetensors: cannot be loaded"):
         load_encoder(tiny_clip[0], str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["garbage.safetensors", "garbage.pt", "empty.pt"])
+def test_damaged_weights_are_one_clear_error(tmp_path, tiny_clip, name):
+    (tmp_path / name).write_bytes(b"" if name == "empty.pt" else b"garbage" * 99)
+    with pytest.raises(ModelError, match=rf"{name}: cannot be loaded"):
+        load_encoder(tiny_clip[0], str(tmp_path / name))
+
+
+def test_a_config_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "garbage.json").write_text("{")
+    with pytest.raises(ModelError, match="not an open_clip config"):
+        load_encoder(str(tmp_path / "garbage.json"), "x")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[1.0, float("nan")], [1, 1]], "image 0000 has a NaN or infinite feature"),
+        ([[1.0, 1.0], [1, 1], [2, 2]], "an image stands in more than one row"),
+        ([[1.0, 1.0, 1.0], [1, 1, 1]], "expected 2 float32 features an image"),
+    ],
+)
+def test_features_that_are_not_what_they_should_be_are_refused(tmp_path, values, message):
+    workspace = add_pictures(Workspace(tmp_path), pictures(2))
+    folder = tmp_path / "features" / "net"
+    rows = np.array(values, np.float32)
+    columns = {
+        "image_id": ["0000", "0001", "0001"][: len(rows)],
+        "class_index": pa.nulls(len(rows), pa.int32()),
+        "features": pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1]),
+    }
+    write_parquet(folder / "x.parquet", pa.table(columns, schema=schema.features_schema(rows.shape[1])))
+    save_file({"weight": np.eye(2, dtype=np.float32)}, folder / "head.safetensors")
+    with pytest.raises(InputError, match=message):
+        embed_from_features(workspace, folder, "x")
 
 
 def test_a_json_that_is_no_config_is_refused(tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 
@@ -158,6 +159,18 @@ def test_labels_reach_the_features_and_the_accuracy(classifier, folder, tmp_path
     assert column == [predicted["a"], wrong, predicted["c"], None, None, None]
 
 
+def test_sets_of_another_preprocessing_do_not_enter_the_folder(classifier, folder, tmp_path):
+    source = pictures_in_folder(folder)
+    extract_features(source, classifier, set_name="train", features_dir=tmp_path / "f")
+    changed = classifier.preprocessing.overridden({"mean": (0.1, 0.1, 0.1)})
+    other = dataclasses.replace(classifier, preprocessing=changed)
+    with pytest.raises(FeatureError, match=r"train\.json: this set was made with another preprocessing"):
+        extract_features(source, other, set_name="ood", features_dir=tmp_path / "f")
+    assert not (tmp_path / "f" / "ood.parquet").exists()
+    # The only set of a folder may be made anew in another way.
+    extract_features(source, other, set_name="train", features_dir=tmp_path / "f")
+
+
 def test_features_of_another_model_do_not_enter_the_folder(classifier, folder, tmp_path):
     write_head(tmp_path / "out", Head(torch.zeros(2, 3), torch.zeros(2)))
     with pytest.raises(FeatureError, match="holds the head of another model"):
@@ -169,7 +182,7 @@ def test_features_of_another_model_do_not_enter_the_folder(classifier, folder, t
     ("arguments", "message"),
     [
         ({"set_name": "../val"}, "feature set: expected letters"),
-        ({"set_name": "val", "batch_size": 0}, "at least 1, found 0 and 4"),
+        ({"set_name": "val", "batch_size": 0}, "at least 1, found 0 and 2"),
         ({"set_name": "val", "n_workers": 0}, "at least 1, found 64 and 0"),
     ],
 )
