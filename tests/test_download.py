@@ -12,6 +12,7 @@ from PIL import Image
 
 from curation.download import download_pictures
 from curation.fetch import Fetcher, FetchPolicy
+from curation.sample import mirror
 from manifests import schema
 from manifests.errors import InputError, OpenImageOError, StageMissingError, TableError
 from manifests.workspace import Workspace, tool_version
@@ -213,9 +214,9 @@ def test_without_candidates_the_stage_to_run_is_named(tmp_path):
         download_pictures(Workspace(tmp_path))
 
 
-def start_download(workspace, server):
+def start_download(workspace, base_url):
     command = [
-        sys.executable, "cli.py", "download", "--workspace", str(workspace.root), "--base-url", server.base_url,
+        sys.executable, "cli.py", "download", "--workspace", str(workspace.root), "--base-url", base_url,
         "--allow-private", "--workers", "4",
     ]  # fmt: skip
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -250,18 +251,38 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(tmp_p
     names, scripts = many_pictures()
     with fault_server.serving(scripts) as server:
         undisturbed = propose(Workspace(tmp_path / "undisturbed"), names)
-        assert finish(start_download(undisturbed, server)) == (0, "")
+        assert finish(start_download(undisturbed, server.base_url)) == (0, "")
         killed = propose(Workspace(tmp_path / "killed"), names)
         draws = random.Random(0)
         server.requests.clear()
         for _ in range(6):
             enough = server.requests.total() + draws.randint(1, 25)
-            process = start_download(killed, server)
+            process = start_download(killed, server.base_url)
             while server.requests.total() < enough and process.poll() is None:
                 time.sleep(draws.uniform(0, 0.01))
             process.kill()
             assert finish(process)[0] == -signal.SIGKILL, "the run ended before it could be killed"
-        assert finish(start_download(killed, server)) == (0, "")
+        assert finish(start_download(killed, server.base_url)) == (0, "")
+    assert tables_of(killed) == tables_of(undisturbed)
+
+
+def test_killed_while_the_mirror_is_busy_the_table_counts_the_same_attempts(tmp_path):
+    names = [f"{number:04x}" for number in range(300)]
+    (tmp_path / "mirror" / "test").mkdir(parents=True)
+    for number, name in enumerate(names):
+        (tmp_path / "mirror" / "test" / f"{name}.jpg").write_bytes(picture(number % 7))
+    with mirror.serving(tmp_path / "mirror", busy_share=0.5) as base_url:
+        undisturbed = propose(Workspace(tmp_path / "undisturbed"), names)
+        assert finish(start_download(undisturbed, base_url)) == (0, "")
+        killed = propose(Workspace(tmp_path / "killed"), names)
+        for n_arrived in (10, 80, 150):
+            process = start_download(killed, base_url)
+            while process.poll() is None and len(list(killed.root.glob("images/*/*.jpg"))) < n_arrived:
+                time.sleep(0.002)
+            process.kill()
+            assert finish(process)[0] == -signal.SIGKILL, "the run ended before it could be killed"
+        assert finish(start_download(killed, base_url)) == (0, "")
+    assert set(undisturbed.read(schema.DOWNLOADS).column("attempts").to_pylist()) == {1, 2}
     assert tables_of(killed) == tables_of(undisturbed)
 
 
@@ -269,7 +290,7 @@ def test_ctrl_c_exits_130_and_loses_no_finished_picture(tmp_path):
     names, scripts = many_pictures()
     workspace = propose(Workspace(tmp_path), names)
     with fault_server.serving(scripts) as server:
-        process = start_download(workspace, server)
+        process = start_download(workspace, server.base_url)
         while not server.requests and process.poll() is None:
             time.sleep(0.02)
         time.sleep(0.3)
@@ -279,7 +300,7 @@ def test_ctrl_c_exits_130_and_loses_no_finished_picture(tmp_path):
         on_disk = len(list(tmp_path.glob("images/*/*.jpg")))
         logged = sum('"ok"' in line for line in workspace.downloads_log_path.read_text().splitlines())
         assert 0 < on_disk == logged < 180
-        assert finish(start_download(workspace, server)) == (0, "")
+        assert finish(start_download(workspace, server.base_url)) == (0, "")
     assert workspace.read(schema.DOWNLOADS).column("status").to_pylist().count("ok") == 180
 
 

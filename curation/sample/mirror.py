@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -66,6 +67,11 @@ class _Mirror(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.busy_share = busy_share
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a downloader that was killed in mid-request; anything else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):
