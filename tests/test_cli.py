@@ -40,6 +40,25 @@ def test_the_example_of_the_help_names_options_that_exist(command, capsys):
         assert re.search(rf"^\s+(-\w, )?{option}\b", text.split("Options:")[1], re.MULTILINE), option
 
 
+def readme_commands():
+    """Return (command, its options) for each command line in the README."""
+    text = (REPOSITORY / "README.md").read_text().replace("\n../", " ../")
+    lines = re.findall(r"python cli\.py ([a-z-]+)([^\n`#]*)", text)
+    return [(command, re.findall(r"--[a-z-]+", rest)) for command, rest in lines]
+
+
+@pytest.mark.parametrize(("command", "options"), readme_commands())
+def test_the_readme_names_commands_and_options_that_exist(command, options, capsys):
+    assert cli.run([command, "--help"]) == 0
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out.split("Options:")[1]))
+    assert set(options) <= known
+
+
+def test_the_readme_shows_every_stage():
+    shown = {command for command, _ in readme_commands()} | {"status"}
+    assert shown == STAGES
+
+
 @pytest.mark.parametrize("command", sorted(STAGES))
 def test_every_command_takes_a_workspace(command, capsys):
     cli.run([command, "--help"])
