@@ -21,6 +21,9 @@ from manifests.images import read_image
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
+_BATCHES_AHEAD = 2
+"""Decoded pictures that wait for the model, in batches; more would only cost memory."""
+
 
 @dataclass(frozen=True)
 class EmbedSummary:
@@ -81,7 +84,8 @@ def embed_pictures(
         def view_inputs(picture: StoredPicture) -> torch.Tensor | str:
             return _view_inputs(encoder, picture, grid)
 
-        inputs = prepared_ahead(view_inputs, wanted, n_workers=n_workers, n_ahead=batch_size)
+        n_ahead = _BATCHES_AHEAD * _pictures_a_batch(batch_size, grid)
+        inputs = prepared_ahead(view_inputs, wanted, n_workers=n_workers, n_ahead=n_ahead)
         yield from _encoded(encoder, inputs, grid, batch_size)
 
     return _fill_store(workspace, key, embed_shard, str(encoder.device), {"batch_size": batch_size})
@@ -91,7 +95,7 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     """Take the features of a classifier as embeddings: unit length, whole picture only.
 
     Where no CLIP model can be had, a classifier's penultimate features and its head's rows play the parts of
-    image embeddings and class prototypes; their cosine is MaxCosine of DML (Zhang & Xiang, CVPR 2023, Eq. 5).
+    image embeddings and class prototypes; their cosine is MaxCosine of DML (Zhang & Xiang, CVPR 2023).
 
     Raises
     ------
@@ -155,14 +159,17 @@ def _fill_store(
                     else:
                         unreadable[result[0]] = result[1]
                         stored.pop(result[0], None)
-                if stored:
-                    store.write_shard(shard, stored)
+                store.write_shard(shard, stored)
         store.write_unreadable(unreadable)
         n_kept = len(pictures) - n_new - len(unreadable)
         record.counts = {"embedded": n_new + n_kept, "unreadable": len(unreadable)}
         record.details = {"digest": key.digest, "n_dimensions": key.n_dimensions}
     seconds = time.monotonic() - started
     return EmbedSummary(key.digest, device, n_new, n_kept, len(unreadable), n_new / seconds if seconds else 0.0)
+
+
+def _pictures_a_batch(batch_size: int, grid: int) -> int:
+    return max(1, batch_size // len(view_names(grid)))
 
 
 def _view_inputs(encoder: ClipEncoder, picture: StoredPicture, grid: int) -> torch.Tensor | str:
@@ -182,7 +189,7 @@ def _encoded(
 ) -> Iterator[EmbeddedImage | tuple[str, str]]:
     """Encode views in batches of whole pictures, in order, so that a shard's batches are the same on every run."""
     views = tuple(view_names(grid))
-    pictures_a_batch = max(1, batch_size // len(views))
+    pictures_a_batch = _pictures_a_batch(batch_size, grid)
     batch: list[tuple[StoredPicture, torch.Tensor]] = []
 
     def encode() -> Iterator[EmbeddedImage]:

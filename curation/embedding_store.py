@@ -151,7 +151,10 @@ class EmbeddingStore:
         }
 
     def write_shard(self, shard: int, images: Mapping[str, EmbeddedImage]) -> None:
-        """Write one shard, sorted by image id, in one step."""
+        """Write one shard, sorted by image id, in one step; one without an image is deleted."""
+        if not images:
+            self._shard_path(shard).unlink(missing_ok=True)
+            return
         ordered = [images[image_id] for image_id in sorted(images)]
         vectors = np.concatenate([image.embeddings for image in ordered]).astype(np.float16)
         columns = {
