@@ -313,7 +313,8 @@ def extract_features_command(
     \b
     Example: python cli.py extract-features --model resnet50.tv_in1k --set val --images imagenet/val
     """
-    arguments = {name: str(value) for name, value in locals().items() if value is not None}
+    given = dict(locals())
+    arguments = {option: str(value) for option, value in given.items() if value is not None}
     from manifests import schema
     from manifests.frozen import find_manifest
     from manifests.image_ids import read_image_ids

@@ -53,7 +53,7 @@ class _Screened:
     image_ids: list[str]
     digests: list[str]
     full: list[npt.NDArray[np.float32]]
-    similarities: list[npt.NDArray[np.float32]]
+    shown: list[tuple[list[int], list[float]]]
 
 
 def screen_pictures(
@@ -107,7 +107,7 @@ def screen_pictures(
         pictures = stored_pictures(workspace)
         classes, prototypes = class_prototypes(store, classes_path, template_set, device)
         announce(f"screen: {store.key.model} ({store.key.digest}) against {len(classes)} class prototypes")
-        screened = _similarities(store, pictures, prototypes)
+        screened = _compared(store, pictures, prototypes)
         missing = pictures.keys() - set(screened.image_ids) - unreadable.keys()
         if missing:
             raise InputError(
@@ -115,8 +115,8 @@ def screen_pictures(
             )
         duplicates = _find_duplicates(screened, pictures, rules)
         rows = [
-            _row(image_id, similarities, duplicates.get(image_id), rules)
-            for image_id, similarities in zip(screened.image_ids, screened.similarities, strict=True)
+            _row(image_id, shown, duplicates.get(image_id), rules)
+            for image_id, shown in zip(screened.image_ids, screened.shown, strict=True)
         ]
         rows += [_unreadable_row(image_id) for image_id in unreadable.keys() & pictures.keys()]
         write_label_space(workspace.classes_path, classes)
@@ -169,10 +169,13 @@ def _imagenet_classes() -> list[ClassName]:
     return [ClassName(class_index, name) for class_index, name in enumerate(imagenet_class_names())]
 
 
-def _similarities(
+def _compared(
     store: EmbeddingStore, pictures: Mapping[str, StoredPicture], prototypes: npt.NDArray[np.float32]
 ) -> _Screened:
-    """Return, shard by shard, each picture's whole-view vector and its similarities (n_classes,)."""
+    """Return, shard by shard, each picture's whole-view vector and the classes to show.
+
+    Only those are kept: all similarities of all pictures would take 4 bytes a class and picture.
+    """
     screened = _Screened([], [], [], [])
     for images in store.shards():
         for image_id, image in images.items():
@@ -182,7 +185,7 @@ def _similarities(
             screened.image_ids.append(image_id)
             screened.digests.append(image.sha256)
             screened.full.append(vectors[image.views.index(FULL)])
-            screened.similarities.append((vectors @ prototypes.T).max(axis=0))
+            screened.shown.append(_shown((vectors @ prototypes.T).max(axis=0)))
     return screened
 
 
@@ -211,12 +214,18 @@ def _find_duplicates(
     return duplicates_of(groups, n_pixels)
 
 
-def _row(
-    image_id: str, similarities: npt.NDArray[np.float32], duplicate_of: str | None, rules: ScreenRules
-) -> dict[str, Any]:
+def _shown(similarities: npt.NDArray[np.float32]) -> tuple[list[int], list[float]]:
+    """Return the classes of the highest similarities, highest first, and these."""
     # A stable sort: of equal similarities the smaller class index stands first on every machine.
     shown = np.argsort(-similarities, kind="stable")[: schema.N_SHOWN_CLASSES]
-    highest = float(similarities[shown[0]])
+    return shown.tolist(), similarities[shown].tolist()
+
+
+def _row(
+    image_id: str, shown: tuple[list[int], list[float]], duplicate_of: str | None, rules: ScreenRules
+) -> dict[str, Any]:
+    classes, similarities = shown
+    highest = similarities[0]
     is_in_class = rules.in_class_above is not None and highest > rules.in_class_above
     reason = "duplicate" if duplicate_of else "in_class" if is_in_class else None
     is_control = reason == "in_class" and _is_chosen(image_id, rules.control_share, rules.seed)
@@ -226,8 +235,8 @@ def _row(
         "reason": reason,
         "duplicate_of": duplicate_of,
         "risk": min(1.0, max(0.0, (1 + highest) / 2)),
-        "shown_classes": shown.tolist(),
-        "shown_similarities": similarities[shown].tolist(),
+        "shown_classes": classes,
+        "shown_similarities": similarities,
         "is_control": is_control,
     }
 

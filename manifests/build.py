@@ -92,9 +92,8 @@ def _from_verdicts(workspace: Workspace) -> dict[str, dict[str, Any]]:
 
 def _check_verdicts_follow(workspace: Workspace) -> None:
     """Refuse verdicts that no longer follow from the screen and the decisions that lie in the workspace."""
-    recorded = workspace.recorded_inputs("consensus")
-    paths = [workspace.path_of(schema.SCREEN), *sorted(workspace.decisions_dir.glob("*.jsonl"))]
-    found = {path.relative_to(workspace.root).as_posix(): sha256_of_file(path) for path in paths if path.is_file()}
+    recorded = workspace.read_record("consensus", "inputs")
+    found = workspace.input_digests([workspace.path_of(schema.SCREEN), *_decision_logs(workspace)])
     if recorded and recorded != found:
         changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
         raise StageMissingError(
@@ -144,15 +143,16 @@ def _counts(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 def _input_digests(workspace: Workspace, lists: Sequence[tuple[str, Path]]) -> dict[str, str]:
     """Return the SHA-256 of every file that the manifest follows from, under names free of machine paths."""
-    tables = [schema.CANDIDATES, schema.DOWNLOADS, *([] if lists else [schema.VERDICTS])]
-    digests = {
-        table.file_name: sha256_of_file(workspace.path_of(table)) for table in tables if workspace.has(table)
-    }
-    if lists:
-        numbered = enumerate(lists, start=1)
-        return digests | {f"list {n} {split}={path.name}": sha256_of_file(path) for n, (split, path) in numbered}
-    logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
-    return digests | {f"decisions/{path.name}": sha256_of_file(path) for path in logs}
+    tables = [workspace.path_of(table) for table in (schema.CANDIDATES, schema.DOWNLOADS)]
+    if not lists:
+        return workspace.input_digests([*tables, workspace.path_of(schema.VERDICTS), *_decision_logs(workspace)])
+    numbered = enumerate(lists, start=1)
+    of_lists = {f"list {n} {split}={path.name}": sha256_of_file(path) for n, (split, path) in numbered}
+    return workspace.input_digests(tables) | of_lists
+
+
+def _decision_logs(workspace: Workspace) -> list[Path]:
+    return sorted(workspace.decisions_dir.glob("*.jsonl"))
 
 
 def _rebuild_command(name: str, version: str, lists: Sequence[tuple[str, Path]]) -> str:

@@ -1,12 +1,10 @@
 """The funnel: how many images stand at which stage of a workspace, and why the others left."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 
 from manifests import schema
 from manifests.durable import read_json_lines
-from manifests.errors import TableError
 from manifests.frozen import read_manifest
 from manifests.workspace import Workspace
 
@@ -25,11 +23,11 @@ def funnel(workspace: Workspace) -> list[FunnelStep]:
     """Return the steps from proposal to manifest, as far as the workspace's tables tell."""
     steps = [
         _candidates_step(workspace),
-        _downloads_step(workspace),
+        _kept_step(workspace, schema.DOWNLOADS, "downloaded", column="status", kept="ok"),
         *_embed_steps(workspace),
         _screen_step(workspace),
         _decisions_step(workspace),
-        _verdicts_step(workspace),
+        _kept_step(workspace, schema.VERDICTS, "agreed out", column="verdict", kept="out"),
     ]
     for path in sorted(workspace.manifests_dir.glob("*/manifest.json")):
         steps.append(FunnelStep(f"manifest {path.parent.name}", read_manifest(path.parent).records.num_rows))
@@ -55,26 +53,21 @@ def _candidates_step(workspace: Workspace) -> FunnelStep:
     return FunnelStep("candidates", workspace.read(schema.CANDIDATES).num_rows)
 
 
-def _downloads_step(workspace: Workspace) -> FunnelStep:
-    if not workspace.has(schema.DOWNLOADS):
-        return FunnelStep("downloaded", 0, is_done=False)
-    counts = Counter(workspace.read(schema.DOWNLOADS).column("status").to_pylist())
-    n_ok = counts.pop("ok", 0)
-    return FunnelStep("downloaded", n_ok, dict(counts))
+def _kept_step(workspace: Workspace, table: schema.TableSpec, stage: str, *, column: str, kept: str) -> FunnelStep:
+    """Return the step of a table whose `column` says `kept` of the images that went on."""
+    if not workspace.has(table):
+        return FunnelStep(stage, 0, is_done=False)
+    counts = Counter(workspace.read(table).column(column).to_pylist())
+    n_kept = counts.pop(kept, 0)
+    return FunnelStep(stage, n_kept, dict(counts))
 
 
 def _embed_steps(workspace: Workspace) -> list[FunnelStep]:
     """One step a model, from its record: the embeddings' layout belongs to `curation`."""
     steps = []
-    records = (workspace.root / "provenance").glob("embed.*.json")
-    # A failed run's record has one more part in its name.
-    for path in sorted(path for path in records if len(path.suffixes) == 2):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            counts = dict(record["counts"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise TableError(f"{path}: not the record of a stage ({error})") from error
-        name = f"embedded {path.suffixes[-2][1:9]}"
+    for record_name in workspace.record_names("embed."):
+        counts = workspace.read_record(record_name, "counts")
+        name = f"embedded {record_name.removeprefix('embed.')[:8]}"
         left = {word: n for word, n in counts.items() if word != "embedded" and n}
         steps.append(FunnelStep(name, counts.get("embedded", 0), left))
     return steps or [FunnelStep("embedded", 0, is_done=False)]
@@ -94,11 +87,3 @@ def _decisions_step(workspace: Workspace) -> FunnelStep:
         return FunnelStep("answered", 0, is_done=False)
     answered = {row.get("image_id") for log in logs for row in read_json_lines(log)}
     return FunnelStep(f"answered ({', '.join(log.stem for log in logs)})", len(answered))
-
-
-def _verdicts_step(workspace: Workspace) -> FunnelStep:
-    if not workspace.has(schema.VERDICTS):
-        return FunnelStep("agreed out", 0, is_done=False)
-    counts = Counter(workspace.read(schema.VERDICTS).column("verdict").to_pylist())
-    n_out = counts.pop("out", 0)
-    return FunnelStep("agreed out", n_out, dict(counts))

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -219,7 +219,7 @@ class Workspace:
                     "stage": name,
                     "outcome": outcome,
                     "arguments": dict(arguments),
-                    "inputs": {self._named(path): sha256_of_file(path) for path in inputs if path.is_file()},
+                    "inputs": self.input_digests(inputs),
                     "seed": record.seed,
                     "counts": record.counts,
                     "details": record.details,
@@ -229,8 +229,16 @@ class Workspace:
                 }
                 write_json(self.root / "provenance" / f"{file_name}.{ending}", content)
 
-    def recorded_inputs(self, record_name: str) -> dict[str, str]:
-        """Return the SHA-256 of each input of the last run of a stage that was done; empty where none is recorded.
+    def record_names(self, stage_name: str) -> list[str]:
+        """Return the names of the records that runs of a stage left when they were done, sorted."""
+        paths = (self.root / "provenance").glob(f"{stage_name}*.json")
+        endings = (".failed", ".interrupted")
+        return sorted(path.stem for path in paths if not path.stem.endswith(endings))
+
+    def read_record(self, record_name: str, part: str) -> dict[str, Any]:
+        """Return one part (``inputs``, ``counts``, ...) of the record of the last run of a stage that was done.
+
+        Empty where there is no such record.
 
         Raises
         ------
@@ -239,13 +247,16 @@ class Workspace:
         """
         path = self.root / "provenance" / f"{record_name}.json"
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8"))["inputs"]) if path.exists() else {}
+            return dict(json.loads(path.read_text(encoding="utf-8"))[part]) if path.exists() else {}
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(f"{path}: not the record of a stage ({error})") from error
 
-    def _named(self, path: Path) -> str:
-        """Return a file's name below the workspace, or its path where it lies elsewhere."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+    def input_digests(self, paths: Iterable[Path]) -> dict[str, str]:
+        """Return the SHA-256 of each file that is there, by its name below the workspace, or else its path."""
+        return {
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path): digest
+            for path, digest in ((path, sha256_of_file(path)) for path in paths if path.is_file())
+        }
 
     @contextlib.contextmanager
     def _locked(self, stage_name: str) -> Iterator[None]:

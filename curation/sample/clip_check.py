@@ -12,6 +12,7 @@ import numpy.typing as npt
 from curation.sample.world import SUBSET, World
 from curation.views import cut_views
 from manifests.images import read_image
+from manifests.label_space import read_label_space
 from manifests.schema import N_SHOWN_CLASSES
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ def clip_figures(
     grids: Sequence[int] = (0, 2, 3),
 ) -> ClipFigures:
     """Return the figures of `encoder` on `world`, with prototypes from the world's class names."""
-    with world.classes_path.open(encoding="utf-8", newline="") as stream:
-        names = [row["name"] for row in csv.DictReader(stream)]
+    names = [known.name for known in read_label_space(world.classes_path)]
     with world.truth_path.open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["kind"] in ("plain", "corner")]
     prototypes = encoder.encode_class_names(names, "openai")  # (n_classes, d)

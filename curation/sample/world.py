@@ -17,10 +17,10 @@ from curation.sample.pictures import IN_CLASSES, Corner, draw_example, draw_in_p
 from curation.sample.world_plan import CORNER_WIDTH_SHARE, CandidatePlan, plan_candidates
 from manifests.durable import write_bytes, write_text
 from manifests.errors import InputError
+from manifests.label_space import ClassName, write_label_space
 
 SUBSET = "test"
 TRUTH_COLUMNS = ("image_id", "truth", "class_index", "kind", "drawn", "duplicate_of")
-CLASS_COLUMNS = ("class_index", "name", "wnid")
 LABEL_COLUMNS = ("file", "class_index")
 
 MIN_CANDIDATES = 40
@@ -243,8 +243,8 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 def _write_classes(world: World) -> None:
     """Write the label space, and the annotators' example of each class."""
-    rows = ({"class_index": str(k), "name": c.name, "wnid": c.wnid} for k, c in enumerate(IN_CLASSES))
-    _write_csv(world.classes_path, CLASS_COLUMNS, rows)
+    classes = [ClassName(class_index, known.name, known.wnid) for class_index, known in enumerate(IN_CLASSES)]
+    write_label_space(world.classes_path, classes)
     for class_index in range(len(IN_CLASSES)):
         example = _jpeg(draw_example(class_index, EXAMPLE_SIDE_PX), ORIGINAL_QUALITY)
         write_bytes(world.examples_dir / str(class_index) / "1.jpg", example)
