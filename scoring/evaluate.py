@@ -117,21 +117,6 @@ def write_score_table(path: Path, sets: Sequence[FeatureSet], scores: Mapping[st
             file.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
-def write_scores(
-    path: Path, sets: Sequence[FeatureSet], head: Head, scorers: Mapping[str, Scorer]
-) -> Mapping[str, ScoresOfSet]:
-    """Return the scores of all images of `sets` by set and method, after writing them to one Parquet file.
-
-    Raises
-    ------
-    FeatureError, MethodFailedError
-        As `score_sets`, where all methods are required.
-    """
-    scored = score_sets(sets, head, scorers)
-    write_score_table(path, sets, scored.scores)
-    return scored.scores
-
-
 def _block_scores(
     path: Path, batches: Sequence[FeatureBatch], head: Head, scorers: Mapping[str, Scorer]
 ) -> tuple[ScoresOfSet, dict[str, str]]:

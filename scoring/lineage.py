@@ -11,7 +11,8 @@ from scoring.heads import Head
 
 RECORD_FILE_NAME = "score.json"
 
-_MODEL_KEYS = ("weights_digest", "preprocessing", "odin")
+MODEL_KEYS = ("weights_digest", "preprocessing", "odin")
+"""Sets that differ in these cannot be compared; in batch size and device they differ by rounding."""
 
 
 def head_digest(head: Head) -> str:
@@ -44,10 +45,10 @@ def lineage_of(features_dir: Path, head: Head, set_names: Sequence[str]) -> dict
     told = {name: record for name, record in records.items() if record is not None}
     first: tuple[str, dict[str, Any]] | None = None
     for name, record in told.items():
-        model = {key: record.get(key) for key in _MODEL_KEYS}
+        model = {key: record.get(key) for key in MODEL_KEYS}
         if first is None:
             first = (name, model)
-        if differing := [key for key in _MODEL_KEYS if model[key] != first[1][key]]:
+        if differing := [key for key in MODEL_KEYS if model[key] != first[1][key]]:
             raise FeatureError(
                 f"{features_dir}: the sets {first[0]} and {name} were made with another {differing[0]} "
                 f"({first[1][differing[0]]} and {model[differing[0]]}); their scores must not be mixed"
@@ -55,7 +56,7 @@ def lineage_of(features_dir: Path, head: Head, set_names: Sequence[str]) -> dict
     manifests = {name: told[name].get("manifest") if name in told else None for name in set_names}
     _check_one_version(features_dir, manifests)
     return {
-        "model": {"head_sha256": head_digest(head), **(first[1] if first else dict.fromkeys(_MODEL_KEYS))},
+        "model": {"head_sha256": head_digest(head), **(first[1] if first else dict.fromkeys(MODEL_KEYS))},
         "manifests": manifests,
     }
 

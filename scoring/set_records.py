@@ -15,11 +15,9 @@ import torch
 from manifests.errors import FeatureError
 from scoring.feature_model import FeatureModel
 from scoring.feature_sets import open_feature_set
+from scoring.lineage import MODEL_KEYS
 from scoring.odin_input import OdinInput
 from scoring.partial_sets import Part, PartRows
-
-_ALIKE_IN_A_FOLDER = ("weights_digest", "preprocessing", "odin")
-"""Sets that differ in these cannot be compared; in batch size and device they differ by rounding."""
 
 _UNREADABLE_COLUMNS = ("image_id", "status", "reason")
 
@@ -49,10 +47,10 @@ def check_sets_agree(features_dir: Path, settings: Mapping[str, Any], set_name: 
     for path in sorted(path for path in others if path.exists()):
         try:
             record = {"odin": None} | json.loads(path.read_text(encoding="utf-8"))
-            found = {name: record[name] for name in _ALIKE_IN_A_FOLDER}
+            found = {name: record[name] for name in MODEL_KEYS}
         except (ValueError, KeyError, TypeError) as error:
             raise FeatureError(f"{path}: not the record of a set ({error})") from error
-        if differing := [name for name in _ALIKE_IN_A_FOLDER if found[name] != settings[name]]:
+        if differing := [name for name in MODEL_KEYS if found[name] != settings[name]]:
             raise FeatureError(
                 f"{path}: this set was made with another {differing[0]} ({found[differing[0]]}, now "
                 f"{settings[differing[0]]}); use another folder, or delete the set"

@@ -11,7 +11,7 @@ import torch
 from scoring.allocator import keep_freed_memory
 from scoring.bench.machine import peak_memory_mb, seconds_now
 from scoring.bench.sets import BenchSets
-from scoring.evaluate import write_scores
+from scoring.evaluate import score_sets, write_score_table
 from scoring.feature_sets import FeatureBatch, FeatureSet
 from scoring.figures import figures_of
 from scoring.methods.fitting import fit_methods
@@ -125,7 +125,8 @@ def time_together(features_dir: Path, methods: tuple[str, ...], device: torch.de
     fitted = fit_methods(methods_named(methods), training)
     is_fitted = seconds_now(device)
     with tempfile.TemporaryDirectory() as folder:
-        scores = write_scores(Path(folder) / "scores.parquet", scored, sets.head, fitted.scorers)
+        scores = score_sets(scored, sets.head, fitted.scorers).scores
+        write_score_table(Path(folder) / "scores.parquet", scored, scores)
     is_scored = seconds_now(device)
     in_set, *ood_sets = (one.name for one in scored)
     out_scores = {name: scores[name] for name in ood_sets}
