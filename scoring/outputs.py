@@ -9,6 +9,10 @@ import torch
 
 from scoring.heads import Head
 
+_LEAST_FLOAT32_SUM = 1e-25
+"""Float32 exponentials lose digits below 1e-38 and vanish below 1e-45: a sum of them that is smaller than this is
+taken in float64."""
+
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
@@ -49,12 +53,22 @@ class Outputs:
         return self._top.indices
 
     @functools.cached_property
+    def _gaps(self) -> torch.Tensor:
+        """l_c - max_c l_c, float32, (n, n_classes), at most 0: the difference of two floats, hardly rounded."""
+        return self.logits - self.top_logit[:, None]
+
+    @functools.cached_property
     def _ratios_and_others(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """exp(l_c - max_c l_c), float64, (n, n_classes), and its sum without the predicted class, (n,)."""
-        ratios = self.logits.double().sub_(self.top_logit.double()[:, None]).exp_()
+        """exp(l_c - max_c l_c), float32 (n, n_classes), and its sum without the predicted class, float64 (n,)."""
+        ratios = self._gaps.exp()
         # Summed apart from the 1 of the predicted class, in which the others of a confident image would vanish.
         ratios.scatter_(1, self.predicted[:, None], 0.0)
-        others = ratios.sum(dim=1)
+        # Torch sums pairwise, right to 2e-7; a sum in float64 would write a copy of the ratios first.
+        others = ratios.sum(dim=1).double()
+        saturated = (others < _LEAST_FLOAT32_SUM).nonzero().flatten()
+        if len(saturated):
+            exact = self._gaps[saturated].double().exp_().scatter_(1, self.predicted[saturated, None], 0.0)
+            others[saturated] = exact.sum(dim=1)
         return ratios.scatter_(1, self.predicted[:, None], 1.0), others
 
     @functools.cached_property
@@ -70,21 +84,27 @@ class Outputs:
 
     @functools.cached_property
     def probabilities(self) -> torch.Tensor:
-        """The softmax p of the logits, float64, (n, n_classes)."""
+        """The softmax p of the logits, float32, (n, n_classes); below 1e-45 it is 0."""
         ratios, others = self._ratios_and_others
         # In their place, as nothing else reads them and the room is large.
-        return ratios.div_((1 + others)[:, None])
+        return ratios.div_((1 + others).float()[:, None])
 
     @functools.cached_property
     def negative_entropy(self) -> torch.Tensor:
         """The sum over classes of p_c log p_c, float64, (n,), at most 0."""
-        # log p_c = l_c - log sum exp l, and p sums to 1: no logarithm of each p, and none of 0.
-        return torch.linalg.vecdot(self.probabilities, self.logits.double()) - self.log_sum_exp
+        # log p_c = (l_c - max l) - log sum exp(l - max l), and p sums to 1: no logarithm of each p, and none of 0.
+        # Of a confident image both parts are small, and so is their rounding.
+        return torch.linalg.vecdot(self.probabilities, self._gaps).double() - self._ratios_and_others[1].log1p()
 
     @functools.cached_property
     def feature_norm(self) -> torch.Tensor:
         """norm(x), float64, (n,)."""
         return torch.linalg.vector_norm(self.features, dim=1, dtype=torch.float64)
+
+    @functools.cached_property
+    def feature_sum(self) -> torch.Tensor:
+        """norm_1(x), the sum of absolute features, float64, (n,)."""
+        return self.features.abs().sum(dim=1).double()
 
     @functools.cached_property
     def unit_features(self) -> torch.Tensor:

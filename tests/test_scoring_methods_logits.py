@@ -62,11 +62,11 @@ def naive_gen(logits: np.ndarray, gamma: float, top: int) -> float:
 @pytest.mark.parametrize(("gamma", "top"), [(0.1, 100), (0.1, 5), (0.5, 1), (1.0, 40), (5.0, 10)])
 def test_gen_equals_a_naive_implementation(world, gamma, top):
     expected = [naive_gen(logits, gamma, top) for logits in world.logits]
-    np.testing.assert_allclose(world.scores(GEN.fit(world.training, gamma=gamma, top=top)), expected, rtol=1e-9)
+    np.testing.assert_allclose(world.scores(GEN.fit(world.training, gamma=gamma, top=top)), expected, rtol=1e-5)
 
 
 @BOTH_SHAPES
-@pytest.mark.parametrize(("weight_scale", "rtol"), [(20, 1e-9), (100, 0.51)])
+@pytest.mark.parametrize(("weight_scale", "rtol"), [(20, 1e-5), (100, 0.51)])
 def test_gen_of_saturated_softmax_equals_a_naive_implementation(n_classes, weight_scale, rtol):
     world = World(n_classes, weight_scale=weight_scale)
     in_softmax = torch.softmax(torch.from_numpy(world.logits[:15]).float(), dim=1).amax(dim=1)

@@ -71,9 +71,11 @@ def world(n_classes):
 def test_logit_methods_equal_scipy(world):
     training = world.training
     np.testing.assert_allclose(
-        world.scores(MSP.fit(training)), 1 - world.softmax.max(axis=1), rtol=1e-9, atol=1e-15
+        world.scores(MSP.fit(training)), 1 - world.softmax.max(axis=1), rtol=1e-6, atol=1e-15
     )
-    np.testing.assert_allclose(world.scores(Energy.fit(training)), -special.logsumexp(world.logits, axis=1))
+    np.testing.assert_allclose(
+        world.scores(Energy.fit(training)), -special.logsumexp(world.logits, axis=1), rtol=1e-6
+    )
     np.testing.assert_array_equal(world.scores(MaxLogit.fit(training)), -world.logits.max(axis=1))
     for temperature in (1.0, 1000.0):
         cooled = special.softmax(world.logits / temperature, axis=1).max(axis=1)
@@ -91,7 +93,7 @@ def test_msp_ranks_images_whose_float32_probability_is_exactly_one():
     logits = torch.tensor([[100.0, 0.0, 0.0], [60.0, 0.0, 0.0], [40.0, 0.0, 0.0]])
     assert torch.softmax(logits, dim=1).amax(dim=1).tolist() == [1.0, 1.0, 1.0]
     scores = scores_of(MSP(), Head(torch.eye(3), torch.zeros(3)), logits)
-    np.testing.assert_allclose(scores, 2 * np.exp([-100.0, -60.0, -40.0]), rtol=1e-12)
+    np.testing.assert_allclose(scores, 2 * np.exp([-100.0, -60.0, -40.0]), rtol=1e-6)
 
 
 def test_energy_of_huge_logits_is_finite():

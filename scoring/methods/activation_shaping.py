@@ -57,8 +57,8 @@ def sharpening(outputs: Outputs, n_kept: int) -> torch.Tensor:
     FeatureError
         It is not finite for an image.
     """
-    sum_all = outputs.features.sum(dim=1, dtype=torch.float64)
-    sum_kept = _ordered(outputs)[:, -n_kept:].sum(dim=1, dtype=torch.float64)
+    sum_all = outputs.features.sum(dim=1).double()
+    sum_kept = _ordered(outputs)[:, -n_kept:].sum(dim=1).double()
     ratio = sum_all / sum_kept
     is_finite = (sum_kept > 0) & (ratio < _LARGEST_RATIO)
     if not is_finite.all():

@@ -56,5 +56,5 @@ class ASHB(Scorer):
         z is 1 for the k largest features and 0 for the others, s1 the sum of all features.
         """
         products = product(kept_features(outputs, self.n_kept), outputs.head.weight)
-        value = outputs.features.sum(dim=1, dtype=torch.float64) / self.n_kept
+        value = outputs.features.sum(dim=1).double() / self.n_kept
         return energy_of_scaled(products, value, outputs.head.bias)

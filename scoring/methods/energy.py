@@ -12,7 +12,10 @@ from scoring.training.gather import Training
 
 def free_energy(logits: torch.Tensor) -> torch.Tensor:
     """Return -log sum_c exp(l_c), float64, (n,), of logits (n, n_classes) other than the head's own."""
-    return -torch.logsumexp(logits.double(), dim=1)
+    top = logits.amax(dim=1, keepdim=True)
+    # Exponentials of what is at most 0 need no more than float32: the largest of them is 1.
+    ratios = (logits - top).float().exp_()
+    return -(ratios.sum(dim=1).double().log_() + top[:, 0])
 
 
 @dataclass(frozen=True)

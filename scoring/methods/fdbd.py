@@ -64,7 +64,7 @@ class FDBD(Scorer):
         Higher = more OOD; never above 0. Raises FeatureError where an image lies on the mean.
         """
         gaps = outputs.top_logit[:, None] - outputs.logits  # (n, n_classes)
-        mean_distance = gaps.mul_(self.per_gap[outputs.predicted]).sum(dim=1, dtype=torch.float64)
+        mean_distance = gaps.mul_(self.per_gap[outputs.predicted]).sum(dim=1).double()
         return -mean_distance / self.centre.distance(outputs)
 
 

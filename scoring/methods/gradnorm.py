@@ -35,5 +35,4 @@ class GradNorm(Scorer):
         """Return -sum_c |C p_c - 1| sum_i |x_i|; higher = more OOD."""
         n_classes = outputs.head.n_classes
         by_logit = (outputs.probabilities * n_classes).sub_(1).abs_().sum(dim=1)
-        by_feature = torch.linalg.vector_norm(outputs.features, ord=1, dim=1, dtype=torch.float64)
-        return -by_logit * by_feature
+        return -by_logit * outputs.feature_sum

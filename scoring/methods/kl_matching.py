@@ -30,9 +30,9 @@ class KLMatching(Scorer):
     Notes
     -----
     KL(p, d_c) = sum_k p_k log p_k - sum_k p_k log d_ck, of which only the second sum depends on c: one matrix
-    product in place of one Python call for each image and class. Float64 probabilities become 0 where logits lie
-    more than 745 below the largest, float32 ones at 103, which the authors' code calls infinitely far; here the
-    logarithm of a template is floored at -708.
+    product in place of one Python call for each image and class. Float32 probabilities become 0 where logits lie
+    more than 103 below the largest. A template in which a class is 0 is infinitely far in the authors' code; here
+    the logarithm of a template is floored at -708.
     """
 
     log_templates: torch.Tensor
@@ -73,5 +73,5 @@ class KLMatching(Scorer):
 
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return min_c KL(p, d_c), natural logarithm, at least 0 but for rounding; higher = more OOD."""
-        cross = product(outputs.probabilities.float(), self.log_templates)  # (n, n_classes)
+        cross = product(outputs.probabilities, self.log_templates)  # (n, n_classes)
         return outputs.negative_entropy - cross.amax(dim=1).double()

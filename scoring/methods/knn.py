@@ -142,7 +142,7 @@ class KNN(Scorer):
         """Return x / norm(x) - centre with a column more, to be filled, and its squared norm, float64 (n,)."""
         rows = torch.empty(len(outputs), len(self.centre) + 1, device=self.centre.device)
         centred = torch.sub(outputs.unit_features, self.centre, out=rows[:, :-1])
-        return rows, torch.linalg.vector_norm(centred, dim=1, dtype=torch.float64).square()
+        return rows, torch.linalg.vector_norm(centred, dim=1).double().square()
 
 
 @dataclass(frozen=True)

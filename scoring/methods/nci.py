@@ -61,5 +61,4 @@ class NCI(Scorer):
         Raises FeatureError where an image lies on the mean.
         """
         along_weight = outputs.top_logit.double() - self.logits_of_mean[outputs.predicted]
-        size = torch.linalg.vector_norm(outputs.features, ord=1, dim=1, dtype=torch.float64)
-        return -along_weight / self.centre.distance(outputs) - self.alpha * size
+        return -along_weight / self.centre.distance(outputs) - self.alpha * outputs.feature_sum

@@ -98,11 +98,11 @@ class NECO(Scorer):
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -norm(P z) / norm(z) max_c l_c, or what the architecture has in its place; higher = more OOD."""
         standardised = (outputs.features - self.mean) / self.deviation
-        inside = torch.linalg.vector_norm(product(standardised, self.components), dim=1, dtype=torch.float64)
+        inside = torch.linalg.vector_norm(product(standardised, self.components), dim=1).double()
         if self.architecture in ("deit", "swin"):
             norm = outputs.feature_norm
         else:
-            norm = torch.linalg.vector_norm(standardised, dim=1, dtype=torch.float64)
+            norm = torch.linalg.vector_norm(standardised, dim=1).double()
         ratio = torch.where(norm > 0, inside / norm, 0.0)
         return -ratio if self.architecture == "resnet" else -ratio * outputs.top_logit.double()
 

@@ -58,8 +58,8 @@ class NuSA(Scorer):
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -norm(x - o projected on the column space of W^T) / norm(x - o), -1 to 0; higher = more OOD."""
         shifted = outputs.features - self.origin
-        seen = torch.linalg.vector_norm(product(shifted, self.column_space), dim=1, dtype=torch.float64)
-        norm = torch.linalg.vector_norm(shifted, dim=1, dtype=torch.float64)
+        seen = torch.linalg.vector_norm(product(shifted, self.column_space), dim=1).double()
+        norm = torch.linalg.vector_norm(shifted, dim=1).double()
         # At the origin itself nothing is seen and nothing is lost.
         return -seen / norm.clamp(min=torch.finfo(torch.float64).tiny)
 

@@ -53,7 +53,7 @@ class RMDS(Scorer):
         with mean and inverse covariance of all training features.
         """
         white = self.whitening.of_rows(outputs.features - self.gaussian.mean)  # (n, rank)
-        from_all = torch.linalg.vector_norm(white, dim=1, dtype=torch.float64).square()
+        from_all = torch.linalg.vector_norm(white, dim=1).double().square()
         return self.gaussian.least_distance(outputs) - from_all
 
     @property

@@ -57,4 +57,4 @@ class SHE(Scorer):
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -x . S_c, c the predicted class; higher = more OOD."""
         products = self.patterns[outputs.predicted].mul_(outputs.features)  # (n, n_features)
-        return -products.sum(dim=1, dtype=torch.float64)
+        return -products.sum(dim=1).double()

@@ -6,6 +6,7 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.training.gather import UNKNOWN_CLASS, Measurement, Statistic, Training, TrainingBatch
+from scoring.training.sums_by_class import SumsByClass
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +58,7 @@ class ClassMeasurement(Measurement):
     def __init__(self, statistic: MeansByClass, training: Training) -> None:
         head = training.head
         self._statistic = statistic
-        self._counts = torch.zeros(head.n_classes, dtype=torch.int64, device=head.device)
-        self._sums = torch.zeros(head.n_classes, head.n_features, dtype=torch.float64, device=head.device)
+        self._by_class = SumsByClass(head.n_classes, head.n_features, head.device)
 
     def add(self, batch: TrainingBatch) -> None:
         """Take in some images; raises FeatureError where one has no class."""
@@ -74,16 +74,15 @@ class ClassMeasurement(Measurement):
         if self._statistic.correct_only:
             is_correct = outputs.predicted == classes
             classes, features = classes[is_correct], features[is_correct]
-        self._sums.index_add_(0, classes, features.double())
-        self._counts += torch.bincount(classes, minlength=len(self._counts))
+        self._by_class.add(classes, features)
 
     def result(self) -> ClassMeans:
         """Return counts and means; raises FeatureError where a class has no image."""
-        empty = (self._counts == 0).nonzero().flatten().tolist()
+        counts, sums = self._by_class.counts, self._by_class.sums
+        empty = (counts == 0).nonzero().flatten().tolist()
         if empty:
             which = "training image that the head gets right" if self._statistic.correct_only else "training image"
             raise FeatureError(
-                f"needs every class; {len(empty)} of {len(self._counts)} have no {which}, class {empty[0]} "
-                f"among them"
+                f"needs every class; {len(empty)} of {len(counts)} have no {which}, class {empty[0]} among them"
             )
-        return ClassMeans(self._counts, self._sums / self._counts[:, None])
+        return ClassMeans(counts, sums / counts[:, None])

@@ -71,7 +71,7 @@ class MomentMeasurement(Measurement):
         dtype = moment_dtype(features.shape[1])
         shifted = features.to(dtype) - self._pilot.to(dtype)  # (n, n_features)
         add_moment(self._lower, shifted)
-        self._sum += shifted.sum(dim=0, dtype=torch.float64)
+        self._sum += shifted.sum(dim=0)
         self._n_images += len(features)
 
     def result(self) -> Moments:

@@ -1,11 +1,13 @@
-"""The eigenvalues and eigenvectors of a covariance of the training features, the smallest ones measured apart.
+"""A covariance of the training features and its eigenvalues, the smallest ones measured apart.
 
 Float32 products know the entries of a covariance to 1e-7 or so. Directions in which features vary hardly more than
 that are not known from it: where float16 features come out of a layer norm, for instance, the normal of its
 hyperplane. A second reading measures those few directions, and how they vary with the others, in float64.
 """
 
+import functools
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -20,10 +22,28 @@ _SMALL_SHARE = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Eigenvalues, float64, ascending, (n_features,), and eigenvectors as columns, (n_features, n_features)."""
+    """A covariance and its decomposition.
 
+    Attributes
+    ----------
+    covariance : Tensor
+        float64, (n_features, n_features), symmetric.
+    eigenvalues : Tensor
+        float64, ascending, (n_features,).
+    """
+
+    covariance: torch.Tensor
     eigenvalues: torch.Tensor
-    eigenvectors: torch.Tensor
+
+    @classmethod
+    def of(cls, covariance: torch.Tensor) -> Self:
+        """Return the spectrum of `covariance`."""
+        return cls(covariance, torch.linalg.eigvalsh(covariance))
+
+    @functools.cached_property
+    def eigenvectors(self) -> torch.Tensor:
+        """Eigenvectors as columns, float64, (n_features, n_features); most fits come by without them."""
+        return torch.linalg.eigh(self.covariance).eigenvectors
 
 
 @dataclass(frozen=True)
@@ -53,10 +73,11 @@ class CovarianceSpectrum(Statistic):
         if self.within:
             by_class = training[MeansByClass(unit=self.unit)]
             centres, scatter = by_class.means, scatter - by_class.between
-        eigenvalues, eigenvectors = torch.linalg.eigh(scatter / moments.n_images)
+        spectrum = Spectrum.of(scatter / moments.n_images)
+        eigenvalues = spectrum.eigenvalues
         is_exact = moment_dtype(len(eigenvalues)) == torch.float64
         n_small = 0 if is_exact else int((eigenvalues < _SMALL_SHARE * eigenvalues.mean()).sum())
-        return SpectrumMeasurement(self, Spectrum(eigenvalues, eigenvectors), centres, n_small)
+        return SpectrumMeasurement(self, spectrum, centres, n_small)
 
 
 class SpectrumMeasurement(Measurement):
@@ -68,7 +89,8 @@ class SpectrumMeasurement(Measurement):
         self._statistic = statistic
         self._spectrum = spectrum
         self._centres = centres
-        self._small = spectrum.eigenvectors[:, :n_small].contiguous()  # (n_features, n_small)
+        vectors = spectrum.eigenvectors if n_small else spectrum.covariance
+        self._small = vectors[:, :n_small].contiguous()  # (n_features, n_small)
         self._products = torch.zeros_like(self._small.T)  # (n_small, n_features)
         self._n_images = 0
 
@@ -92,5 +114,4 @@ class SpectrumMeasurement(Measurement):
         covariance = self._spectrum.eigenvalues.diag()
         covariance[:n_small] = self._products / self._n_images @ vectors
         covariance[:, :n_small] = covariance[:n_small].T
-        eigenvalues, turn = torch.linalg.eigh(covariance)
-        return Spectrum(eigenvalues, vectors @ turn)
+        return Spectrum.of(vectors @ covariance @ vectors.T)

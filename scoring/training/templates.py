@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.training.sums_by_class import SumsByClass
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +37,12 @@ class TemplateMeasurement(Measurement):
     """Float64 sums and counts by predicted class."""
 
     def __init__(self, n_classes: int, device: torch.device) -> None:
-        self._counts = torch.zeros(n_classes, dtype=torch.int64, device=device)
-        self._sums = torch.zeros(n_classes, n_classes, dtype=torch.float64, device=device)
+        self._by_class = SumsByClass(n_classes, n_classes, device)
 
     def add(self, batch: TrainingBatch) -> None:
         """Take in some images."""
-        outputs = batch.outputs
-        self._sums.index_add_(0, outputs.predicted, outputs.probabilities)
-        self._counts += torch.bincount(outputs.predicted, minlength=len(self._counts))
+        self._by_class.add(batch.outputs.predicted, batch.outputs.probabilities)
 
     def result(self) -> Templates:
         """Return counts and sums."""
-        return Templates(self._counts, self._sums)
+        return Templates(self._by_class.counts, self._by_class.sums)
