@@ -14,7 +14,8 @@ from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product
 from scoring.training.bank import ImageCount, check_share, rows_in_share, spaced_rows
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.training.feature_mean import FeatureMean
+from scoring.training.gather import Statistic, Training
 
 _BLOCK_ROWS = 2048
 """Scored images multiplied with a chunk of training images at a time: the products stay near the processor."""
@@ -68,7 +69,7 @@ class KNN(Scorer):
     def needs(cls, head: Head, *, k: int = 50, share: float = 1.0) -> tuple[Statistic, ...]:
         """Return the number of images and their mean direction; raises as `fit` for wrong options."""
         _check(k, share)
-        return (ImageCount(), UnitMean())
+        return (ImageCount(), FeatureMean(unit=True))
 
     @classmethod
     def fit(cls, training: Training, *, k: int = 50, share: float = 1.0) -> Self:
@@ -98,7 +99,7 @@ class KNN(Scorer):
                 f"k = {k} is more than the {n_neighbours} images among which neighbours are looked for (share "
                 f"{share:g} of {n_images} training images)"
             )
-        return cls(training.train, n_images, training[UnitMean()], k, share)
+        return cls(training.train, n_images, training[FeatureMean(unit=True)].mean.float(), k, share)
 
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return the distance of x / norm(x) from the k-th nearest, 0 to 2; higher = more OOD.
@@ -143,32 +144,6 @@ class KNN(Scorer):
         rows = torch.empty(len(outputs), len(self.centre) + 1, device=self.centre.device)
         centred = torch.sub(outputs.unit_features, self.centre, out=rows[:, :-1])
         return rows, torch.linalg.vector_norm(centred, dim=1).double().square()
-
-
-@dataclass(frozen=True)
-class UnitMean(Statistic):
-    """Mean of x / norm(x) over the training images, float32, (n_features,)."""
-
-    def begin(self, training: Training) -> "UnitMeanMeasurement":
-        """Return a measurement of nothing yet."""
-        return UnitMeanMeasurement(training.head.n_features, training.head.device)
-
-
-class UnitMeanMeasurement(Measurement):
-    """A float64 sum and a count."""
-
-    def __init__(self, n_features: int, device: torch.device) -> None:
-        self._n_images = 0
-        self._sum = torch.zeros(n_features, dtype=torch.float64, device=device)
-
-    def add(self, batch: TrainingBatch) -> None:
-        """Take in some images."""
-        self._sum += batch.outputs.unit_features.sum(dim=0, dtype=torch.float64)
-        self._n_images += len(batch.outputs)
-
-    def result(self) -> torch.Tensor:
-        """Return the mean."""
-        return (self._sum / self._n_images).float()
 
 
 def _check(k: int, share: float) -> None:

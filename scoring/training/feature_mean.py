@@ -44,23 +44,27 @@ class Centre:
 
 @dataclass(frozen=True)
 class FeatureMean(Statistic):
-    """`Centre` of the training features, for methods that need no second moment."""
+    """`Centre` of the features, or of features divided by their norm where `unit`; no second moment is needed."""
+
+    unit: bool = False
 
     def begin(self, training: Training) -> "MeanMeasurement":
         """Return a measurement of nothing yet."""
-        return MeanMeasurement(training.head.n_features, training.head.device)
+        return MeanMeasurement(training.head.n_features, training.head.device, unit=self.unit)
 
 
 class MeanMeasurement(Measurement):
     """Float64 sum and count."""
 
-    def __init__(self, n_features: int, device: torch.device) -> None:
+    def __init__(self, n_features: int, device: torch.device, *, unit: bool) -> None:
+        self._unit = unit
         self._n_images = 0
         self._sum = torch.zeros(n_features, dtype=torch.float64, device=device)
 
     def add(self, batch: TrainingBatch) -> None:
         """Take in some images."""
-        self._sum += batch.outputs.features.sum(dim=0, dtype=torch.float64)
+        features = batch.outputs.unit_features if self._unit else batch.outputs.features
+        self._sum += features.sum(dim=0, dtype=torch.float64)
         self._n_images += len(batch.outputs)
 
     def result(self) -> Centre:
