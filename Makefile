@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 
 export FIFTYONE_DO_NOT_TRACK = 1
 
-.PHONY: demo test check format install browser clean
+.PHONY: demo test check format install browser bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/python cli.py demo --workspace demo
@@ -40,5 +40,11 @@ $(STAMP): pyproject.toml
 browser:
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
 
+# The rival of `bench download`, in an environment of its own, as its pins (pandas<3, albumentations<2) need not be
+# ours. It imports a module that Python 3.13 no longer has: make PYTHON=python3.12 bench-peers
+bench-peers:
+	$(PYTHON) -m venv .venv-img2dataset
+	.venv-img2dataset/bin/python -m pip install --quiet 'img2dataset==1.47.0'
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-img2dataset demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

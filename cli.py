@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_OUR_ERROR = 1
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 TINY_CLASSIFIER = Path(__file__).parent / "scoring" / "sample" / "weights" / "tiny_classifier.safetensors"
 
@@ -31,6 +32,9 @@ app = typer.Typer(
 
 WorkspaceOption = Annotated[Path, typer.Option(help="Folder of tables, pictures and logs.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(help="With --release: folder of fetched files; default: the user's cache folder.")
+]
 DEFAULT_WORKSPACE = Path("workspace")
 
 
@@ -53,25 +57,76 @@ def _pairs(values: Sequence[str], flag: str) -> dict[str, str]:
 @app.command()
 def candidates(
     metadata: Annotated[
-        Path, typer.Option(help="images.csv, its .tar.gz, *-with-rotation.csv, or a list of ids (.txt).")
-    ],
+        Path | None, typer.Option(help="images.csv, its .tar.gz, *-with-rotation.csv, or a list of ids (.txt).")
+    ] = None,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    release: Annotated[str | None, typer.Option(help="Fetch the metadata of v3 or v7 instead.")] = None,
+    cache: CacheOption = None,
+    base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
     image_ids: Annotated[Path | None, typer.Option(help="Keep only the images of this list.")] = None,
     subset: Annotated[str | None, typer.Option(help="Keep only train, validation or test.")] = None,
     limit: Annotated[int | None, typer.Option(help="Keep the first N images.", min=1)] = None,
+    drop_original_duplicates: Annotated[
+        bool, typer.Option("--drop-original-duplicates", help="Of equal originals, keep the first by id.")
+    ] = False,
 ) -> None:
     """Read Open Images metadata and propose its images.
 
     \b
     Example: python cli.py candidates --metadata test-images-with-rotation.csv --workspace workspace
     """
-    from curation.candidates import propose_candidates
+    from curation.candidates import Choice, propose_candidates
+    from curation.releases import cache_at, metadata_file
     from manifests.workspace import Workspace
 
-    counts = propose_candidates(
-        Workspace(workspace), metadata, image_ids_path=image_ids, subset=subset, limit=limit
-    )
-    _counted("candidates", counts)
+    if (metadata is None) == (release is None):
+        raise InputError("candidates: expected either --metadata FILE or --release v3|v7")
+    if release is not None:
+        metadata = cache_at(cache, base_url, _announce).fetch(metadata_file(release, subset))
+    choice = Choice(image_ids, subset, limit, drop_original_duplicates)
+    _counted("candidates", propose_candidates(Workspace(workspace), Path(str(metadata)), choice))
+
+
+@app.command()
+def labels(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    human: Annotated[
+        list[Path] | None, typer.Option(help="Labels that people verified: CSV or V3's .tar.gz; repeatable.")
+    ] = None,
+    machine: Annotated[
+        list[Path] | None, typer.Option(help="Labels of a classifier: CSV or V3's .tar.gz; repeatable.")
+    ] = None,
+    class_names: Annotated[
+        Path | None, typer.Option(help="class-descriptions.csv, or the .tar.gz that holds it.")
+    ] = None,
+    release: Annotated[str | None, typer.Option(help="Fetch the files of v3 or v7 instead of these.")] = None,
+    subset: Annotated[
+        list[str] | None, typer.Option(help="With --release: train, validation or test; default: test.")
+    ] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="With --release: human or machine; default: both.")
+    ] = None,
+    cache: CacheOption = None,
+    base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
+) -> None:
+    """Collect what Open Images' people and classifiers say is in each candidate.
+
+    \b
+    Example: python cli.py labels --release v7 --subset test --workspace workspace
+    """
+    from curation.labels import LabelFiles, collect_labels
+    from curation.releases import cache_at, fetch_label_files
+    from manifests.workspace import Workspace
+
+    given = bool(human or machine or class_names)
+    if given == (release is not None) or (given and class_names is None):
+        raise InputError("labels: expected either --release v3|v7, or --class-names and --human or --machine")
+    if release is not None:
+        fetched = cache_at(cache, base_url, _announce)
+        files = LabelFiles(*fetch_label_files(fetched, release, subset or ("test",), source or ()))
+    else:
+        files = LabelFiles(human or (), machine or (), Path(str(class_names)))
+    _counted("labels", collect_labels(Workspace(workspace), files))
 
 
 @app.command()
@@ -81,10 +136,28 @@ def download(
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Let private and loopback addresses pass.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="Pictures fetched at a time.")] = 16,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Also ask this host: NAME, NAME:PORT or *.DOMAIN.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Requests to one host at a time.")] = 16,
+    rate: Annotated[float, typer.Option(help="Most requests a second to one host.")] = 2000.0,
+    deadline: Annotated[float, typer.Option(help="Seconds for one picture, retries and waits included.")] = 120.0,
+    proxy: Annotated[str | None, typer.Option(help="http://HOST:PORT; the environment's are not used.")] = None,
+    ca_bundle: Annotated[Path | None, typer.Option(help="Certificates to trust, beside no others.")] = None,
+    contact: Annotated[str | None, typer.Option(help="URL or address that the User-Agent names.")] = None,
     retry: Annotated[
         list[str] | None, typer.Option(help="Fetch images of this status again, e.g. failed.")
     ] = None,
+    from_tar: Annotated[
+        list[Path] | None, typer.Option(help="Take the pictures from this official archive instead.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read stored pictures again; replace what has changed.")
+    ] = False,
+    max_failures: Annotated[
+        float, typer.Option(help="Largest share of images without a picture; above it, exit 1.")
+    ] = 0.05,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait where another process is at work here.")] = False,
 ) -> None:
     """Download every candidate that is not there yet, with a status and a reason for each.
 
@@ -93,12 +166,22 @@ def download(
     """
     from curation.download import download_pictures
     from curation.fetch import FetchPolicy
+    from curation.stopping import TerminatedError
     from manifests.workspace import Workspace
 
-    counts = download_pictures(
-        Workspace(workspace), base_url=base_url, policy=FetchPolicy(allow_private=allow_private),
-        n_workers=workers, retry=retry or (),
+    policy = FetchPolicy(
+        allow_private=allow_private, host_requests_per_s=rate, deadline_s=deadline, proxy=proxy,
+        ca_bundle=str(ca_bundle) if ca_bundle else None, contact=contact,
+        allowed_hosts=FetchPolicy.allowed_hosts | set(allow_host or ()),
     )  # fmt: skip
+    try:
+        counts = download_pictures(
+            Workspace(workspace, announce_wait=_announce if wait else None), base_url=base_url, policy=policy,
+            n_workers=workers, retry=retry or (), max_failures=max_failures, verify=verify,
+            tar_paths=from_tar or (), announce=_announce,
+        )  # fmt: skip
+    except TerminatedError:
+        raise typer.Exit(EXIT_TERMINATED) from None
     _counted("download", counts)
 
 
@@ -543,7 +626,7 @@ def plot(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="scoring.")],
+    what: Annotated[str, typer.Argument(help="scoring, download or metadata.")],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",
     features: Annotated[Path | None, typer.Option(help="Folder of sets and head instead.")] = None,
@@ -553,18 +636,39 @@ def bench(
     peers: Annotated[bool, typer.Option("--peers/--no-peers", help="Time the rivals too.")] = True,
     seed: Annotated[int, typer.Option(help="Of the sets that are made.")] = 0,
     device: DeviceOption = "auto",
+    images: Annotated[
+        int, typer.Option(help="download: pictures of a run; the longest run has ten times as many.")
+    ] = 2000,
+    workers: Annotated[int, typer.Option(help="download: pictures fetched at a time.")] = 16,
+    quick: Annotated[bool, typer.Option("--quick", help="download: one short round instead of three.")] = False,
+    rows: Annotated[int, typer.Option(help="metadata: rows of the table; 9011219 are the train table.")] = 200_000,
 ) -> None:
-    """Time the scorers beside the machine's matrix products and beside their rivals.
+    """Time a stage beside the machine's own limits and beside its rivals.
 
     \b
     Example: python cli.py bench scoring --size vit --workspace bench
     """
+    if what == "download":
+        from curation.bench.report import bench_table as download_table
+        from curation.bench.run import bench_download
+
+        print(
+            download_table(
+                bench_download(workdir=workspace, n_images=images, n_workers=workers, quick=quick, peers=peers)
+            )
+        )
+        return
+    if what == "metadata":
+        from curation.metadata.bench import bench_metadata, bench_metadata_table
+
+        print(bench_metadata_table(bench_metadata(workspace, rows, seed=seed)))
+        return
     from scoring.bench.report import bench_table
     from scoring.bench.run import bench_scoring
     from scoring.methods.table import METHOD_NAMES
 
     if what != "scoring":
-        raise InputError(f"bench: expected scoring, found {what!r}")
+        raise InputError(f"bench: expected scoring, download or metadata, found {what!r}")
     result = bench_scoring(
         workdir=workspace, size=size, features_dir=features, device=device, methods=method or METHOD_NAMES,
         peers=peers, seed=seed,
@@ -609,12 +713,12 @@ def demo(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code: 0 done, 1 our error, 2 usage, 130 interrupted."""
+    """Run one command line and return its exit code: 0 done, 1 our error, 2 usage, 130 or 143 interrupted."""
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="openimage-o")
     except SystemExit as finished:
         code = finished.code if isinstance(finished.code, int) else 0
-        if code == EXIT_INTERRUPTED:
+        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             print("interrupted: what was done is saved; run the same command again", file=sys.stderr)
         return code
     except OpenImageOError as error:

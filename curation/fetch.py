@@ -1,63 +1,51 @@
-"""Fetching one picture over HTTP: the one home of the HTTP client.
+"""Fetching one picture over HTTP.
 
-What this file promises: http and https only; no private, loopback or link-local address unless asked for; no
-redirects followed; a cap on bytes; a deadline over all bodies and waits; retries of what may pass, with full
-jitter and Retry-After; reasons that are the same words on every run.
+What this file promises: only hosts that are allowed, at addresses that were checked; every redirect checked like
+the first URL; a cap on bytes; a deadline over all of it; retries of what may pass, with full jitter and
+Retry-After; reasons that are the same words on every run. How each is done stands in `curation.network`.
 """
 
-import ipaddress
 import random
-import socket
 import threading
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from importlib import metadata
+from typing import Self
 
-import requests
-import urllib3
-
+from curation.network.addresses import Resolver, system_resolver
+from curation.network.connections import Connections
+from curation.network.exchange import Answer, Exchanges
+from curation.network.failures import (
+    BusyError,
+    FetchStoppedError,
+    GoneError,
+    NetworkFailure,
+    OutOfTimeError,
+    RefusedError,
+    UnreachableError,
+    UnusableAnswerError,
+)
+from curation.network.pacing import Admission, HostGate
+from curation.network.policy import FetchPolicy
+from curation.network.sockets import Patience
+from curation.network.targets import Target, first_target, redirect_target
 from manifests.workspace import DISTRIBUTION_NAME, tool_version
 
-MAX_BYTES = 64 << 20
-"""Open Images' copies are 287 kB on average (36 GB / 125,436); nothing honest comes near this."""
+__all__ = ["FetchPolicy", "FetchStoppedError", "Fetched", "Fetcher"]
 
-_RETRIED_STATUSES = (408, 429, 500, 502, 503, 504)
+_OK = 200
+_THROTTLED_STATUSES = (429, 503)
+_BUSY_STATUSES = (408, 425, *_THROTTLED_STATUSES, 500, 502, 504)
 _GONE_STATUSES = (404, 410)
-_BLOCK_BYTES = 1 << 16
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 
-@dataclass(frozen=True)
-class FetchPolicy:
-    """How hard to try, and what to refuse.
-
-    Attributes
-    ----------
-    allow_private : bool
-        Whether addresses that are not public may be connected to (a mirror on the loopback).
-    max_attempts : int
-        Requests for one picture, the first included.
-    socket_timeout_s : float
-        Longest wait for a connection or for the next bytes.
-    deadline_s : float
-        Longest time for one picture, waits between attempts included.
-    max_bytes : int
-        Longest body.
-    first_wait_s, longest_wait_s : float
-        Bounds of the exponential back-off; the wait is drawn uniformly from 0 to its current bound.
-    """
-
-    allow_private: bool = False
-    max_attempts: int = 5
-    socket_timeout_s: float = 20.0
-    deadline_s: float = 120.0
-    max_bytes: int = MAX_BYTES
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came of one picture: `content` where it arrived, else a download status and its reason."""
+    """What came of one picture: `content` where it arrived, else a download status and its reason.
+
+    `attempts` is 0 where no request was made for this picture, because a rule forbids it or its host is down.
+    """
 
     status: str
     reason: str | None
@@ -66,141 +54,157 @@ class Fetched:
     content: bytes = b""
 
 
-class _RetryableError(Exception):
-    def __init__(self, reason: str, http_status: int | None = None, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.http_status = http_status
-        self.wait_s = wait_s
-
-
-class _Connections(threading.local):
-    """One session a thread: `requests` does not promise that a session may be shared."""
-
-    def __init__(self, policy: FetchPolicy) -> None:
-        self.session = requests.Session()
-        self.session.headers["User-Agent"] = f"{DISTRIBUTION_NAME}/{tool_version()}"
-        # A mirror on the loopback is not behind the proxy of the environment.
-        self.session.trust_env = not policy.allow_private
-
-
 class Fetcher:
-    """Fetches pictures with kept-alive connections, one session a thread.
+    """Fetches pictures with kept-alive connections; may be shared by any number of threads.
 
     Parameters
     ----------
     policy : FetchPolicy
         How hard to try, and what to refuse.
+    resolver : callable, optional
+        Looks host names up; the operating system by default.
+
+    Raises
+    ------
+    InputError
+        The policy's proxy or file of certificates cannot be used.
     """
 
-    def __init__(self, policy: FetchPolicy) -> None:
+    def __init__(self, policy: FetchPolicy, *, resolver: Resolver = system_resolver) -> None:
         self._policy = policy
-        self._connections = _Connections(policy)
-        self._refused_hosts: dict[str, str | None] = {}
+        self._connections = Connections(policy, resolver)
+        headers = {"User-Agent": user_agent(policy.contact), "Accept-Encoding": "identity"}
+        self._exchanges = Exchanges(self._connections, headers, policy.max_bytes)
+        self._gates: dict[str, HostGate] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connections.close()
+
+    def stop(self) -> None:
+        """End all waits, now and later: a picture that waits raises, one whose bytes come is finished."""
+        self._stopped.set()
+        with self._lock:
+            for gate in self._gates.values():
+                gate.stop()
 
     def fetch(self, url: str) -> Fetched:
-        """Return the body at `url`, or why there is none; never raises for what a server does."""
+        """Return the body at `url`, or why there is none; never raises for what a server does.
+
+        Raises
+        ------
+        FetchStoppedError
+            `stop` was called, and this picture would have had to wait.
+        """
+        policy = self._policy
         try:
-            parts = urlsplit(url)
-            refusal = _scheme_refusal(parts.scheme) or self._host_refusal(parts.hostname or "")
-        except ValueError:
-            # UnicodeError of a host name that cannot be looked up is one of these too.
-            refusal = "not a valid URL"
-        if refusal:
-            return Fetched("refused", refusal, None, 0)
-        deadline = time.monotonic() + self._policy.deadline_s
-        bound_s = self._policy.first_wait_s
-        attempt = 0
+            first = first_target(url, policy)
+        except RefusedError as refusal:
+            return Fetched(refusal.status, refusal.reason, None, 0)
+        patience = Patience(policy.socket_timeout_s, policy.deadline_s)
+        bound_s = policy.first_wait_s
+        n_attempts = 0
         while True:
-            attempt += 1
             try:
-                return self._attempt(url, attempt, deadline)
-            except _RetryableError as error:
-                wait_s = error.wait_s if error.wait_s is not None else random.uniform(0, bound_s)
-                bound_s = min(bound_s * 2, self._policy.longest_wait_s)
-                is_last = attempt >= self._policy.max_attempts or time.monotonic() + wait_s > deadline
-                if is_last:
-                    return Fetched("failed", error.reason, error.http_status, attempt)
-                time.sleep(wait_s)
+                content = self._content(first, patience)
+            except NetworkFailure as failure:
+                n_attempts += failure.costs_attempt
+                wait_s = random.uniform(0, bound_s)
+                if isinstance(failure, BusyError):
+                    wait_s += failure.retry_after_s
+                is_late = time.monotonic() + wait_s > patience.deadline
+                if failure.is_final or n_attempts >= policy.max_attempts or is_late:
+                    return Fetched(failure.status, self._reason(failure), failure.http_status, n_attempts)
+            else:
+                return Fetched("ok", None, _OK, n_attempts + 1, content)
+            bound_s = min(bound_s * 2, policy.longest_wait_s)
+            if self._stopped.wait(wait_s):
+                raise FetchStoppedError
 
-    def _attempt(self, url: str, attempt: int, deadline: float) -> Fetched:
+    def _reason(self, failure: NetworkFailure) -> str:
+        if not isinstance(failure, OutOfTimeError):
+            return failure.reason
+        waited_for = f": {failure.reason}" if failure.reason else ""
+        return f"not done within {self._policy.deadline_s:g} s{waited_for}"
+
+    def _content(self, first: Target, patience: Patience) -> bytes:
+        """Return the body at the end of the redirects, or raise a NetworkFailure."""
+        answer = self._asked(first, patience)
+        target = first
+        for _ in range(self._policy.max_redirects):
+            if answer.http_status not in _REDIRECT_STATUSES or answer.location is None:
+                return self._judged(answer)
+            try:
+                target = redirect_target(target, answer.location, first, self._policy)
+                answer = self._asked(target, patience)
+            except RefusedError as refusal:
+                reason = f"the server redirects elsewhere: {refusal.reason}"
+                raise RefusedError(reason, answer.http_status, costs_attempt=True) from refusal
+        if answer.http_status in _REDIRECT_STATUSES:
+            reason = f"the server redirects more than {self._policy.max_redirects} times"
+            raise RefusedError(reason, answer.http_status, costs_attempt=True)
+        return self._judged(answer)
+
+    def _asked(self, target: Target, patience: Patience) -> Answer:
+        """Return the answer to one request, and tell the gate of the host how it went."""
+        gate = self._gate_of(target)
+        admission = gate.enter(patience.deadline)
         try:
-            with self._connections.session.get(
-                url, stream=True, timeout=self._policy.socket_timeout_s, allow_redirects=False
-            ) as response:
-                status = response.status_code
-                if status in (*_GONE_STATUSES, *_RETRIED_STATUSES):
-                    _drain(response, deadline)
-                if status in _GONE_STATUSES:
-                    return Fetched("missing", f"HTTP {status}", status, attempt)
-                if status in _RETRIED_STATUSES:
-                    raise _RetryableError(f"HTTP {status}", status, _retry_after_s(response))
-                if response.is_redirect:
-                    return Fetched("refused", "the server redirects elsewhere", status, attempt)
-                if status != requests.codes.ok:
-                    return Fetched("failed", f"HTTP {status}", status, attempt)
-                return self._body(response, attempt, deadline)
-        except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError) as error:
-            raise _RetryableError("timed out") from error
-        except requests.exceptions.SSLError:
-            return Fetched("refused", "the server's certificate is not valid", None, attempt)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
-            return Fetched("refused", "not a valid URL", None, attempt)
-        except requests.exceptions.ConnectionError as error:
-            raise _RetryableError("the connection failed") from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _RetryableError("the body did not arrive whole") from error
+            answer = self._exchanges.ask(target, patience)
+        except (UnreachableError, OutOfTimeError) as failure:
+            is_probe = admission is Admission.PROBE
+            if is_probe or isinstance(failure, UnreachableError):
+                gate.unreachable(failure.reason)
+            # What a probe finds out says something of the host, and nothing of this picture.
+            failure.costs_attempt = not is_probe
+            raise
+        except NetworkFailure:
+            gate.reached()
+            raise
+        else:
+            is_throttled = answer.http_status in _THROTTLED_STATUSES
+            gate.reached(is_throttled=is_throttled, retry_after_s=answer.retry_after_s)
+            return answer
+        finally:
+            gate.leave()
 
-    def _body(self, response: requests.Response, attempt: int, deadline: float) -> Fetched:
-        status = response.status_code
-        announced = response.headers.get("Content-Length", "")
-        content = bytearray()
-        # `read1` returns what has come; `read` waits for a whole block, and a slow server passes the deadline.
-        while block := response.raw.read1(_BLOCK_BYTES, decode_content=True):
-            content += block
-            if len(content) > self._policy.max_bytes:
-                return Fetched("too_large", f"over {self._policy.max_bytes} bytes", status, attempt)
-            if time.monotonic() > deadline:
-                return Fetched("failed", f"not done within {self._policy.deadline_s:g} s", status, attempt)
-        is_encoded = "Content-Encoding" in response.headers
-        if announced.isdigit() and not is_encoded and len(content) != int(announced):
-            raise _RetryableError("the body did not arrive whole", status)
-        return Fetched("ok", None, status, attempt, bytes(content))
+    def _judged(self, answer: Answer) -> bytes:
+        status = answer.http_status
+        if status == _OK:
+            return answer.content
+        if status in _GONE_STATUSES:
+            raise GoneError(f"HTTP {status}", status)
+        if status in _BUSY_STATUSES:
+            too_long = ", and the server asks for a longer wait than the deadline"
+            is_too_long = answer.retry_after_s > self._policy.deadline_s
+            raise BusyError(f"HTTP {status}{too_long * is_too_long}", status, answer.retry_after_s)
+        raise UnusableAnswerError(f"HTTP {status}", status)
 
-    def _host_refusal(self, host: str) -> str | None:
-        if self._policy.allow_private:
-            return None
-        if host not in self._refused_hosts:
-            self._refused_hosts[host] = _private_refusal(host)
-        return self._refused_hosts[host]
+    def _gate_of(self, target: Target) -> HostGate:
+        gate = self._gates.get(target.authority)
+        if gate is None:
+            with self._lock:
+                gate = self._gates.setdefault(target.authority, HostGate(self._policy))
+                if self._stopped.is_set():
+                    gate.stop()
+        return gate
 
 
-def _drain(response: requests.Response, deadline: float) -> None:
-    """Read a short error page to its end: the connection is kept for the next request."""
-    n_bytes = 0
-    while n_bytes < _BLOCK_BYTES and time.monotonic() < deadline:
-        block = response.raw.read1(_BLOCK_BYTES)
-        if not block:
-            return
-        n_bytes += len(block)
+def user_agent(contact: str | None = None) -> str:
+    """Return who asks: the toolkit, its version, and where whoever is asked can turn to, where that is known.
 
-
-def _scheme_refusal(scheme: str) -> str | None:
-    return None if scheme in ("http", "https") else f"the scheme {scheme!r} is not http or https"
-
-
-def _private_refusal(host: str) -> str | None:
-    """Return why `host` may not be connected to, or None; a name that does not resolve is left to the request."""
-    try:
-        addresses = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    except OSError:
-        return None
-    for address in addresses:
-        if not ipaddress.ip_address(str(address).split("%")[0]).is_global:
-            return f"{host} is not a public address (--allow-private lets it pass)"
-    return None
-
-
-def _retry_after_s(response: requests.Response) -> float | None:
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isdigit() else None
+    Parameters
+    ----------
+    contact : str, optional
+        URL or address of whoever runs this; by default the project's own URL, where the package names one.
+    """
+    if contact is None:
+        urls = metadata.metadata(DISTRIBUTION_NAME).get_all("Project-URL") or []
+        # An entry is a label, a comma and the URL.
+        contact = next((entry.partition(",")[2].strip() for entry in urls), None)
+    about = f" (+{contact})" if contact else ""
+    return f"{DISTRIBUTION_NAME}/{tool_version()}{about}"

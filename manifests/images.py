@@ -3,26 +3,42 @@
 Policy
 ------
 - JPEG, PNG, WebP and GIF only, known by their magic bytes, whatever the file is called.
-- The header is checked first: more than `MAX_PIXELS` is refused before a pixel is decoded.
-- A truncated or damaged picture is refused, never repaired.
+- The parts are walked first (`image_structure`): more than `MAX_PIXELS`, more metadata than `MAX_METADATA_BYTES`,
+  or more texts to inflate or passes to make than any honest file has, is refused before a pixel is decoded.
+- A truncated or damaged picture is refused, never repaired. Where pictures come in (`inspect_image`), so is one
+  without its end mark, or with anything after it.
 - Of an animation, the first frame. Transparency is laid over white. Everything becomes 8-bit RGB.
 - Orientation: Open Images' rotation where it is known and not zero (degrees counterclockwise), else the EXIF
   orientation of the file. Never both: each describes the same turn.
 """
 
+import contextlib
 import io
+import math
 import struct
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
 from manifests.errors import UnreadableImageError, one_line
+from manifests.image_structure import MAX_PARTS, ImageStructure, image_structure
 
 MAX_PIXELS = 50_000_000
 """Open Images' copies have at most 1024 x 1024 pixels; 50 MP leaves room for originals and stops bombs."""
 
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"GIF8")
+MAX_METADATA_BYTES = 8 << 20
+"""EXIF, profiles and texts of one file; the largest printing profiles have 2 to 3 MB."""
+
+# Pillow joins the blocks of a GIF's comment one by one, in time that grows with the square of their number.
+_MAX_GIF_METADATA_BYTES = 256 << 10
+# Pillow inflates each of a PNG's texts to at most 1 MiB.
+_MAX_COMPRESSED_TEXTS = 16
+# libjpeg-turbo's own advice against pictures that take minutes is 500; encoders make about ten.
+_MAX_SCANS = 100
+
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
 # Pillow lets all of these out of damaged files; found by flipping bytes of good ones.
@@ -42,9 +58,12 @@ _EXIF_TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_EXIF_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
-def decode_image(content: bytes, rotation_deg: int | None = None) -> Image.Image:
+def decode_image(
+    content: bytes, rotation_deg: int | None = None, *, least_side_px: int | None = None
+) -> Image.Image:
     """Return the picture in `content` as an upright RGB image.
 
     Parameters
@@ -53,6 +72,9 @@ def decode_image(content: bytes, rotation_deg: int | None = None) -> Image.Image
         The file as served.
     rotation_deg : int, optional
         Open Images' rotation, a multiple of 90, counterclockwise.
+    least_side_px : int, optional
+        Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which is fast and nearly the same as resizing, as long
+        as its shorter side keeps so many pixels.
 
     Raises
     ------
@@ -60,22 +82,65 @@ def decode_image(content: bytes, rotation_deg: int | None = None) -> Image.Image
         With status ``not_an_image`` (empty, or other magic bytes), ``too_large`` (more than `MAX_PIXELS`), or
         ``undecodable`` (damaged or truncated).
     """
-    if not content:
-        raise UnreadableImageError("not_an_image", "the file is empty")
-    if not content.startswith(_MAGIC):
-        raise UnreadableImageError("not_an_image", f"the file starts with {_printable(content[:16])}")
+    with _opened(content, least_side_px=least_side_px) as image:
+        return _upright(image, rotation_deg)
+
+
+def inspect_image(content: bytes) -> tuple[int, int]:
+    """Return width and height, upright by EXIF, of a file that is one whole picture and nothing more.
+
+    The picture is decoded to its end, but neither turned nor converted.
+
+    Parameters
+    ----------
+    content : bytes
+        The file as served.
+
+    Raises
+    ------
+    UnreadableImageError
+        As `decode_image`; ``undecodable`` also where the end mark is missing or is not the end of the file.
+    """
+    with _opened(content, is_strict=True) as image:
+        width_px, height_px = image.size
+        is_on_its_side = image.getexif().get(_ORIENTATION_TAG, 1) in _EXIF_ON_ITS_SIDE
+        return (height_px, width_px) if is_on_its_side else (width_px, height_px)
+
+
+def read_image(
+    path: Path, rotation_deg: int | None = None, *, least_side_px: int | None = None
+) -> Image.Image:
+    """Return the picture in the file `path` as `decode_image` does; a missing file is ``undecodable``."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd EXIF and palette transparency and then does the right thing; its warning
-            # of a large picture is ours to judge, just below.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(content), formats=_FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    "too_large", f"{image.width} x {image.height} px is over the cap of {MAX_PIXELS} px"
-                )
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError("undecodable", f"cannot be read ({error.strerror})") from error
+    return decode_image(content, rotation_deg, least_side_px=least_side_px)
+
+
+@contextlib.contextmanager
+def _opened(
+    content: bytes, *, is_strict: bool = False, least_side_px: int | None = None
+) -> Iterator[Image.Image]:
+    """Yield the decoded picture; what a library makes of a damaged file becomes our one error."""
+    structure = image_structure(content)
+    if structure is None:
+        found = f"the file starts with {_printable(content[:16])}" if content else "the file is empty"
+        raise UnreadableImageError("not_an_image", found)
+    _check_size(structure.width_px, structure.height_px)
+    _check_load(content, structure)
+    if is_strict:
+        _check_end(content, structure)
+    try:
+        with _WITHOUT_WARNINGS, Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            # A frame of a GIF may be larger than its header says.
+            _check_size(image.width, image.height)
+            if least_side_px is not None:
+                scale = least_side_px / min(image.size)
+                # The decoder takes the smallest size that is no smaller than this; formats without it do nothing.
+                image.draft(image.mode, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
             image.load()
-            return _upright(image, rotation_deg)
+            yield image
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -84,13 +149,61 @@ def decode_image(content: bytes, rotation_deg: int | None = None) -> Image.Image
         raise UnreadableImageError("undecodable", f"cannot be decoded ({_stable(error)})") from error
 
 
-def read_image(path: Path, rotation_deg: int | None = None) -> Image.Image:
-    """Return the picture in the file `path` as `decode_image` does; a missing file is ``undecodable``."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError("undecodable", f"cannot be read ({error.strerror})") from error
-    return decode_image(content, rotation_deg)
+def _check_size(width_px: int, height_px: int) -> None:
+    if width_px * height_px > MAX_PIXELS:
+        raise UnreadableImageError("too_large", f"{width_px} x {height_px} px is over the cap of {MAX_PIXELS} px")
+
+
+def _check_load(content: bytes, structure: ImageStructure) -> None:
+    """Refuse what would cost memory or time out of proportion to the picture."""
+    is_gif = content.startswith(b"GIF8")
+    for found, cap, what in (
+        (structure.metadata_bytes, _MAX_GIF_METADATA_BYTES if is_gif else MAX_METADATA_BYTES, "bytes of metadata"),
+        (structure.n_compressed_texts, _MAX_COMPRESSED_TEXTS, "compressed texts"),
+        (structure.n_scans, _MAX_SCANS, "scans"),
+        (structure.n_parts, MAX_PARTS, "parts"),
+    ):
+        if found > cap:
+            raise UnreadableImageError("too_large", f"over the cap of {cap} {what}")
+
+
+def _check_end(content: bytes, structure: ImageStructure) -> None:
+    if structure.end is None:
+        raise UnreadableImageError("undecodable", "truncated: the file ends before the picture does")
+    if structure.end < len(content):
+        n_bytes = len(content) - structure.end
+        raise UnreadableImageError("undecodable", f"{n_bytes} bytes stand after the end of the picture")
+
+
+class _WithoutWarnings:
+    """Ignores warnings while any thread is decoding.
+
+    Pillow warns of odd EXIF and palette transparency and then does the right thing; its warning of a large
+    picture is ours to judge. `warnings.catch_warnings` alone would, in threads that overlap, put back the
+    filters of whichever thread came in last.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_WITHOUT_WARNINGS = _WithoutWarnings()
 
 
 def _upright(image: Image.Image, rotation_deg: int | None) -> Image.Image:

@@ -16,6 +16,7 @@ DOWNLOAD_STATUSES = (
     "refused",
     "failed",
 )
+LABEL_SOURCES = ("human", "machine")
 SCREEN_STATUSES = ("review", "dropped")
 SCREEN_REASONS = ("in_class", "duplicate", "leak", "unreadable", "low_quality")
 ANSWERS = ("in", "out", "difficult", "skip", "undo")
@@ -46,12 +47,15 @@ class TableSpec:
         The command that writes it, named where the table is missing.
     words : dict of str to tuple of str
         For columns of fixed vocabulary, the words allowed.
+    key : tuple of str
+        Columns that together tell one row from every other.
     """
 
     file_name: str
     schema: pa.Schema
     written_by: str
     words: dict[str, tuple[str, ...]]
+    key: tuple[str, ...] = ("image_id",)
 
     def check(self, table: pa.Table, where: str) -> pa.Table:
         """Return `table` after checking columns, types, nulls, vocabulary and unique ids.
@@ -73,8 +77,8 @@ class TableSpec:
                 strange = set(column.unique().to_pylist()) - {*self.words[field.name], None}
                 if strange:
                     raise TableError(f"{where}: column {field.name} holds the unknown word {min(strange)!r}")
-        if table.num_rows != len(table.column("image_id").unique()):
-            raise TableError(f"{where}: an image_id stands in more than one row")
+        if table.num_rows != table.group_by(list(self.key)).aggregate([]).num_rows:
+            raise TableError(f"{where}: an {' with its '.join(self.key)} stands in more than one row")
         return table
 
 
@@ -104,6 +108,34 @@ CANDIDATES = TableSpec(
     ),
     "candidates",
     {},
+)
+
+ORIGINAL_DUPLICATES = TableSpec(
+    "original_duplicates.parquet",
+    pa.schema([IMAGE_ID, _required("duplicate_of", pa.string()), _required("is_dropped", pa.bool_())]),
+    "candidates",
+    {},
+)
+"""Images whose original has the MD5 and size of that of an earlier id."""
+
+WITHDRAWN = TableSpec("withdrawn.parquet", pa.schema([IMAGE_ID]), "candidates", {})
+"""Candidates whose original Flickr no longer has (``nan`` in Rotation); elsewhere, no rotation means not known."""
+
+LABELS = TableSpec(
+    "labels.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("label_mid", pa.string()),
+            pa.field("label_name", pa.string()),
+            _required("source", pa.string()),
+            _required("confidence", pa.float32()),
+            pa.field("wnid", pa.string()),
+        ]
+    ),
+    "labels",
+    {"source": LABEL_SOURCES},
+    key=("image_id", "label_mid", "source", "confidence"),
 )
 
 DOWNLOADS = TableSpec(
@@ -186,13 +218,17 @@ MANIFEST = TableSpec(
 
 
 def embeddings_schema(n_dimensions: int) -> pa.Schema:
-    """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16."""
+    """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16.
+
+    `norm` is the length that a vector had before; null where it means nothing, as for CLIP.
+    """
     return pa.schema(
         [
             IMAGE_ID,
             _required("sha256", pa.string()),
             _required("view", pa.string()),
             _required("embedding", pa.list_(pa.float16(), n_dimensions)),
+            pa.field("norm", pa.float32()),
         ]
     )
 

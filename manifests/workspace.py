@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -50,8 +50,8 @@ def write_parquet(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd", row_group_size=schema.ROW_GROUP_ROWS)
 
 
-def read_parquet(path: Path) -> pa.Table:
-    """Return the table in `path`.
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the table in `path`, or some of its columns.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def read_parquet(path: Path) -> pa.Table:
         The file is not Parquet, or is damaged.
     """
     try:
-        return pq.ParquetFile(path).read()
+        return pq.ParquetFile(path).read(None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
 
@@ -80,10 +80,13 @@ class Workspace:
     ----------
     root : Path
         The folder; made when the first stage writes.
+    announce_wait : callable, optional
+        Where another process is at work here, a stage tells this who, and waits; without it, that is an error.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, announce_wait: Callable[[str], None] | None = None) -> None:
         self.root = root
+        self._announce_wait = announce_wait
 
     def path_of(self, table: schema.TableSpec) -> Path:
         """Return where `table` lies."""
@@ -270,9 +273,11 @@ class Workspace:
         try:
             lock.acquire(blocking=False)
         except filelock.Timeout:
-            raise WorkspaceLockedError(
-                f"{self.root} is in use by {_holder(holder_path)}: wait for its end, or use another --workspace"
-            ) from None
+            in_use = f"{self.root} is in use by {_holder(holder_path)}"
+            if self._announce_wait is None:
+                raise WorkspaceLockedError(f"{in_use}: wait for its end, or use another --workspace") from None
+            self._announce_wait(f"{in_use}: waiting for its end")
+            lock.acquire()
         try:
             self._sweep()
             write_json(

@@ -1,7 +1,10 @@
 """An HTTP/1.1 server on the loopback that plays faults, one script a path."""
 
 import contextlib
+import gzip
+import socket
 import socketserver
+import struct
 import threading
 import time
 from collections import Counter
@@ -13,8 +16,9 @@ class FaultServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, scripts, default=None):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, scripts, default=None, tls=None, address=("127.0.0.1", 0)):
+        super().__init__(address, Handler)
+        self.tls = tls
         self.scripts = scripts
         self.default = default
         self.requests = Counter()
@@ -22,12 +26,24 @@ class FaultServer(socketserver.ThreadingTCPServer):
         self.n_connections = 0
         self.lock = threading.Lock()
 
+    def finish_request(self, request, client_address):
+        """Wrap under TLS in the connection's own thread, so that a broken handshake holds up nobody."""
+        if self.tls is not None:
+            request = self.tls.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
+        if self.tls is not None:
+            request.close()
+
     def handle_error(self, request, client_address):
         """Say nothing: clients that are killed in mid-answer are what these tests are for."""
 
     @property
     def base_url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def port(self):
+        return self.server_address[1]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -86,6 +102,90 @@ def reset_in_body(content):
     return script
 
 
+def reset(handler, nth):
+    """Hang up without a word, by a RST."""
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.close_connection = True
+
+
+def hang_up_after(content):
+    """Answer, say that the connection stays, and close it."""
+
+    def script(handler, nth):
+        handler.answer(200, content)
+        handler.close_connection = True
+
+    return script
+
+
+def redirect(location, code=302):
+    return lambda handler, nth: handler.answer(code, b"", Location=location)
+
+
+def stalled(handler, nth):
+    """Take the request and say nothing."""
+    time.sleep(2)
+    handler.close_connection = True
+
+
+def dripped_headers(handler, nth):
+    """Send a header that never ends, each byte well within any socket timeout."""
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(400):
+            handler.wfile.write(b"x")
+            time.sleep(0.02)
+    handler.close_connection = True
+
+
+def announced(n_bytes):
+    def script(handler, nth):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(n_bytes))
+        handler.end_headers()
+        handler.close_connection = True
+
+    return script
+
+
+def encoded(content, encoding="gzip"):
+    return lambda handler, nth: handler.answer(200, content, Content_Encoding=encoding)
+
+
+def gzip_bomb(n_bytes):
+    return encoded(gzip.compress(bytes(n_bytes)))
+
+
+def chunked(content, chunk_bytes=100, ends=True):
+    def script(handler, nth):
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(content), chunk_bytes):
+            chunk = content[start : start + chunk_bytes]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if ends:
+            handler.wfile.write(b"0\r\n\r\n")
+        handler.close_connection = not ends
+
+    return script
+
+
+def endless_chunks(handler, nth):
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+    handler.close_connection = True
+
+
+def not_http(handler, nth):
+    handler.wfile.write(b"220 mail.example ESMTP\r\n")
+    handler.close_connection = True
+
+
 def slow(content, seconds_a_byte):
     def script(handler, nth):
         handler.send_response(200)
@@ -110,8 +210,8 @@ def endless(handler, nth):
 
 
 @contextlib.contextmanager
-def serving(scripts, default=None):
-    server = FaultServer(scripts, default)
+def serving(scripts, default=None, **options):
+    server = FaultServer(scripts, default, **options)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 STAGES = {
-    "candidates", "download", "embed", "screen", "annotate", "consensus", "build-manifest", "export",
+    "candidates", "labels", "download", "embed", "screen", "annotate", "consensus", "build-manifest", "export",
     "extract-features", "score", "plot", "bench", "status", "demo",
 }  # fmt: skip
 
@@ -69,7 +69,8 @@ def test_every_command_takes_a_workspace(command, capsys):
     ("arguments", "code", "message"),
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
-        (["candidates"], 2, "Missing option '--metadata'"),
+        (["candidates"], 1, "candidates: expected either --metadata FILE or --release v3|v7\n"),
+        (["labels"], 1, "labels: expected either --release v3|v7, or --class-names and --human or --machine\n"),
         (["screen", "--seed", "x"], 2, "'--seed'"),
         (["candidates", "--metadata", "none.csv"], 1, "error: --metadata none.csv: there is no such file\n"),
         (["download"], 1, "run the stage 'candidates' on this workspace first\n"),

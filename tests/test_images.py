@@ -1,14 +1,20 @@
 import io
 import random
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from manifests.errors import UnreadableImageError
-from manifests.images import MAX_PIXELS, decode_image, read_image
+from manifests.image_structure import image_structure
+from manifests.images import MAX_PIXELS, decode_image, inspect_image, read_image
+from tests.conftest import REPOSITORY
 
 
 def encoded(image, image_format="JPEG", **options):
@@ -31,10 +37,11 @@ def corners(image):
     return "".join(names[tuple(int(value > 127) for value in pixel)] for pixel in at)
 
 
-def png_header_of(width, height):
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
+
+def png_header_of(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -135,3 +142,171 @@ def test_of_an_animation_the_first_frame_is_read():
 def test_a_missing_file_is_unreadable(tmp_path):
     with pytest.raises(UnreadableImageError, match="cannot be read \\(No such file"):
         read_image(tmp_path / "none.jpg")
+
+
+WHOLE = {
+    "JPEG": encoded(quadrants()),
+    "progressive JPEG": encoded(quadrants().resize((240, 160)), progressive=True),
+    "PNG": encoded(quadrants(), "PNG"),
+    "WEBP": encoded(quadrants(), "WEBP"),
+    "lossless WEBP": encoded(quadrants(), "WEBP", lossless=True),
+    "GIF": encoded(quadrants(), "GIF"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_whole_picture_passes_with_the_size_that_pillow_reads(name):
+    content = WHOLE[name]
+    size = Image.open(io.BytesIO(content)).size
+    assert inspect_image(content) == size
+    structure = image_structure(content)
+    assert (structure.width_px, structure.height_px, structure.end) == (*size, len(content))
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("tail", [b"\x00", b"garbage", b"\xff\xd9", b"<script>alert(1)</script>" * 9])
+def test_anything_after_the_end_is_refused_where_pictures_come_in(name, tail):
+    with pytest.raises(UnreadableImageError, match=f"^undecodable: {len(tail)} bytes stand after the end"):
+        inspect_image(WHOLE[name] + tail)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_picture_cut_off_anywhere_is_refused(name):
+    content = WHOLE[name]
+    for n_bytes in {*range(0, len(content), 7), len(content) - 1, len(content) - 2}:
+        with pytest.raises(UnreadableImageError):
+            inspect_image(content[:n_bytes])
+
+
+def test_the_size_is_that_of_the_upright_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert (
+        inspect_image(encoded(quadrants(), exif=exif))
+        == decode_image(encoded(quadrants(), exif=exif)).size
+        == (16, 24)
+    )
+
+
+def webp_canvas(width, height):
+    canvas = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + (width - 1).to_bytes(3, "little")
+        + (height - 1).to_bytes(3, "little")
+    )
+    body = b"WEBP" + canvas + WHOLE["WEBP"][12:]
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def with_jpeg_size(width, height):
+    content = bytearray(WHOLE["JPEG"])
+    at = content.index(b"\xff\xc0")
+    content[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+def with_gif_size(width, height):
+    return WHOLE["GIF"][:6] + struct.pack("<HH", width, height) + WHOLE["GIF"][10:]
+
+
+def png_with(*chunks):
+    content = WHOLE["PNG"]
+    return content[:33] + b"".join(chunks) + content[33:]
+
+
+def compressed_text(n_bytes):
+    return chunk(b"zTXt", b"Comment\x00\x00" + zlib.compress(bytes(n_bytes)))
+
+
+def gif_with_comment(n_bytes):
+    content = WHOLE["GIF"]
+    start = 13 + 3 * (2 << (content[10] & 7))
+    return content[:start] + b"\x21\xfe" + (b"\xff" + b"x" * 255) * (n_bytes // 255) + b"\x00" + content[start:]
+
+
+def many_scans(n_scans):
+    content = WHOLE["progressive JPEG"]
+    first = content.index(b"\xff\xda")
+    second = content.index(b"\xff\xda", first + 2)
+    scan = content[first : content.rindex(b"\xff\xc4", first, second)]
+    return content[:first] + scan * n_scans + content[first:]
+
+
+BOMBS = {
+    "png": (png_header_of(20_000, 20_000), "too_large: 20000 x 20000 px"),
+    "jpeg": (with_jpeg_size(20_000, 20_000), "too_large: 20000 x 20000 px"),
+    "webp": (webp_canvas(16_000, 16_000), "too_large: 16000 x 16000 px"),
+    "gif": (with_gif_size(65_000, 65_000), "too_large: 65000 x 65000 px"),
+    "png texts": (png_with(*[compressed_text(1 << 20)] * 60), "too_large: over the cap of 16 compressed texts"),
+    "png profile": (png_with(chunk(b"iCCP", b"icc\x00\x00" + zlib.compress(bytes(100 << 20)))), "undecodable"),
+    "png text": (png_with(compressed_text(100 << 20)), "undecodable"),
+    "metadata": (png_with(chunk(b"eXIf", bytes(9 << 20))), "too_large: over the cap of 8388608 bytes of metadata"),
+    "gif comment": (gif_with_comment(8 << 20), "too_large: over the cap of 262144 bytes of metadata"),
+    "scans": (many_scans(200), "too_large: over the cap of 100 scans"),
+    "parts": (png_with(*[chunk(b"IDAT", b"")] * 70_000), "too_large: over the cap of 65536 parts"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("read", [decode_image, inspect_image])
+def test_a_bomb_is_refused_by_name(name, read):
+    content, reason = BOMBS[name]
+    with pytest.raises(UnreadableImageError, match=reason):
+        read(content)
+
+
+def test_a_bomb_of_50_kb_is_refused_within_100_ms_and_50_mb(tmp_path):
+    pixels = zlib.compress(bytes(51_400_000), 9)
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    assert 45_000 < len(bomb) < 55_000
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    for name in ("png texts", "webp", "gif", "jpeg", "png profile"):
+        (tmp_path / f"{name}.bomb").write_bytes(BOMBS[name][0])
+    program = (
+        "import resource, sys, time\n"
+        "from pathlib import Path\n"
+        "from manifests.errors import UnreadableImageError\n"
+        "from manifests.images import inspect_image\n"
+        "inspect_image(Path(sys.argv[1]).read_bytes())\n"
+        "for path in sys.argv[2:]:\n"
+        "    content = Path(path).read_bytes()\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "    started = time.process_time()\n"
+        "    try:\n"
+        "        inspect_image(content)\n"
+        "        sys.exit('accepted')\n"
+        "    except UnreadableImageError:\n"
+        "        seconds = time.process_time() - started\n"
+        "        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    (tmp_path / "good.webp").write_bytes(WHOLE["WEBP"])
+    bombs = sorted(str(path) for path in tmp_path.glob("*bomb*"))
+    command = [sys.executable, "-c", program, str(tmp_path / "good.webp"), *bombs]
+    finished = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    figures = [line.split() for line in finished.stdout.splitlines()]
+    assert len(figures) == 6
+    assert max(float(seconds) for seconds, _ in figures) < 0.1
+    assert max(int(kilobytes) for _, kilobytes in figures) < 50_000
+
+
+def test_of_a_gif_of_many_frames_only_the_first_is_decoded():
+    frames = [Image.new("L", (8, 8), shade % 256) for shade in range(3000)]
+    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with Image.open(io.BytesIO(content)) as image:
+        assert image.n_frames > 1000
+    assert inspect_image(content) == (8, 8)
+    assert decode_image(content).getpixel((4, 4)) == (0, 0, 0)
+
+
+def test_threads_that_decode_at_once_leave_the_warning_filters_as_they_were():
+    palette = Image.new("P", (8, 8), 1)
+    content = encoded(palette, "PNG", transparency=bytes(range(256)))
+    before = warnings.filters[:]
+    with ThreadPoolExecutor(8) as pool:
+        sizes = set(pool.map(lambda _: decode_image(content).size, range(400)))
+    assert sizes == {(8, 8)}
+    assert warnings.filters == before

@@ -19,7 +19,8 @@ ALLOWED = {
 HOMES = {
     "open_clip": ("curation/clip.py",),
     "timm": ("scoring/classifier.py",),
-    "requests": ("curation/fetch.py",),
+    "requests": ("curation/fetch_file.py",),
+    "urllib3": ("curation/network/", "curation/fetch_file.py"),
     "fiftyone": ("annotation/app/", "annotation/plugins/"),
     "matplotlib": ("scoring/plots/",),
     "pytorch_ood": ("scoring/bench/",),

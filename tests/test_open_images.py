@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from curation.candidates import propose_candidates
+from curation.candidates import Choice, propose_candidates
 from curation.open_images import read_metadata
 from manifests import schema
 from manifests.errors import InputError
@@ -57,14 +57,19 @@ def test_every_column_of_a_v3_row_is_kept(tmp_path):
         "original_size_bytes": 1234,
         "original_md5": hashlib.md5(b"original").hexdigest(),
         "rotation_deg": None,
+        "is_withdrawn": False,
     }
 
 
-@pytest.mark.parametrize(("text", "degrees"), [("", None), ("nan", None), ("0.0", 0), ("90", 90), ("270.0", 270)])
-def test_rotation_of_v4_to_v7(tmp_path, text, degrees):
+@pytest.mark.parametrize(
+    ("text", "degrees", "is_withdrawn"),
+    [("", None, False), ("nan", None, True), ("NaN", None, True), ("0.0", 0, False), ("90", 90, False),
+     ("270.0", 270, False), ("1.8e2", 180, False)],
+)  # fmt: skip
+def test_rotation_of_v4_to_v7(tmp_path, text, degrees, is_withdrawn):
     path = write_csv(tmp_path / "test-images-with-rotation.csv", [cells(Rotation=text)], [*V3, "Rotation"])
     (row,) = read_metadata(path)
-    assert row["rotation_deg"] == degrees
+    assert (row["rotation_deg"], row["is_withdrawn"]) == (degrees, is_withdrawn)
 
 
 def test_the_v3_archive_is_read_without_unpacking(tmp_path):
@@ -77,14 +82,20 @@ def test_the_v3_archive_is_read_without_unpacking(tmp_path):
             archive.addfile(member, io.BytesIO(content))
     assert [row["image_id"] for row in read_metadata(path)] == ["train0001", "test0001"]
     workspace = Workspace(tmp_path / "ws")
-    assert propose_candidates(workspace, path, subset="test") == {"test": 1}
+    assert propose_candidates(workspace, path, Choice(subset="test")) == {"test": 1}
 
 
 def test_a_list_of_bare_ids_gives_candidates_at_the_mirror(tmp_path):
     path = tmp_path / "openimage_o.txt"
     path.write_text("0a.jpg\n0b.jpg\n")
-    assert list(read_metadata(path)) == [
-        {"image_id": i, "subset": "test", "url": f"https://open-images-dataset.s3.amazonaws.com/test/{i}.jpg"}
+    given = [{word: value for word, value in row.items() if value is not None} for row in read_metadata(path)]
+    assert given == [
+        {
+            "image_id": i,
+            "subset": "test",
+            "url": f"https://open-images-dataset.s3.amazonaws.com/test/{i}.jpg",
+            "is_withdrawn": False,
+        }
         for i in ("0a", "0b")
     ]
 
@@ -143,7 +154,9 @@ def test_an_archive_without_images_csv_is_refused(tmp_path):
 def test_an_id_that_stands_twice_is_refused_and_nothing_is_written(tmp_path):
     path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b"), cells("a")])
     workspace = Workspace(tmp_path / "ws")
-    with pytest.raises(InputError, match="names image a twice"):
+    with pytest.raises(
+        InputError, match=r"images\.csv, line 6: names image a twice, first in .*images\.csv, line 2"
+    ):
         propose_candidates(workspace, path)
     assert not workspace.has(schema.CANDIDATES)
 
@@ -152,7 +165,7 @@ def test_ids_of_a_list_that_the_metadata_lacks_are_counted(tmp_path):
     path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b")])
     (tmp_path / "ids.txt").write_text("b.jpg\nc.jpg\n")
     workspace = Workspace(tmp_path / "ws")
-    assert propose_candidates(workspace, path, image_ids_path=tmp_path / "ids.txt") == {
+    assert propose_candidates(workspace, path, Choice(tmp_path / "ids.txt")) == {
         "test": 1,
         "not_in_metadata": 1,
     }
@@ -162,24 +175,22 @@ def test_ids_of_a_list_that_the_metadata_lacks_are_counted(tmp_path):
 def test_an_id_of_another_subset_is_in_the_metadata(tmp_path):
     path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b", "train")])
     (tmp_path / "ids.txt").write_text("\ufeffa\nb\n", encoding="utf-8")
-    counts = propose_candidates(
-        Workspace(tmp_path / "ws"), path, image_ids_path=tmp_path / "ids.txt", subset="test"
-    )
+    counts = propose_candidates(Workspace(tmp_path / "ws"), path, Choice(tmp_path / "ids.txt", subset="test"))
     assert counts == {"test": 1, "not_in_metadata": 0}
 
 
 def test_limit_and_second_run_give_the_same_bytes(tmp_path):
     path = write_csv(tmp_path / "images.csv", [cells(name) for name in "dbca"])
     workspace = Workspace(tmp_path / "ws")
-    propose_candidates(workspace, path, limit=3)
+    propose_candidates(workspace, path, Choice(limit=3))
     first = workspace.path_of(schema.CANDIDATES).read_bytes()
     assert workspace.read(schema.CANDIDATES).column("image_id").to_pylist() == ["b", "c", "d"]
-    propose_candidates(workspace, path, limit=3)
+    propose_candidates(workspace, path, Choice(limit=3))
     assert workspace.path_of(schema.CANDIDATES).read_bytes() == first
 
 
 def test_the_real_rows_of_the_pool_are_read(shared, tmp_path):
     workspace = Workspace(tmp_path)
-    assert propose_candidates(workspace, shared / "data" / "pool" / "images.csv") == {"test": 766}
+    assert propose_candidates(workspace, shared / "data" / "pool" / "images.csv")["test"] == 766
     rows = workspace.read(schema.CANDIDATES).to_pylist()
     assert sum("flickr.com" in (row["landing_url"] or "") for row in rows) == 452

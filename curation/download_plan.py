@@ -1,0 +1,95 @@
+"""What a run of `download` is asked for, and which images are due in it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.download_log import DownloadLog
+from curation.download_state import OK, DownloadState, candidate_batches
+from curation.picture_store import PictureStore
+from curation.placeholders import repeated_pictures
+from manifests.mirror import picture_url
+from manifests.workspace import Workspace
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class DownloadRequest:
+    """Where the pictures come from, and which are fetched again.
+
+    Attributes
+    ----------
+    base_url : str or None
+        A mirror, instead of each row's own URL.
+    tar_paths : tuple of Path
+        Archives, instead of requests.
+    retry : frozenset of str
+        Statuses to fetch again.
+    verify : bool
+        Whether stored pictures are read again.
+    """
+
+    base_url: str | None
+    tar_paths: tuple[Path, ...]
+    retry: frozenset[str]
+    verify: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the request as JSON values, without folders of this machine."""
+        return {
+            "base_url": self.base_url,
+            "from_tar": [path.name for path in self.tar_paths],
+            "retry": sorted(self.retry),
+            "verify": self.verify,
+        }
+
+    def source(self, subset: str, image_id: str, url: str) -> str:
+        """Return what the log calls the place that a picture is asked for: a URL, or ``tar:`` and the archives."""
+        if self.tar_paths:
+            return "tar:" + "+".join(path.name for path in self.tar_paths)
+        return url if self.base_url is None else picture_url(self.base_url, subset, image_id)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images are due, and of which a picture was recorded, so that a file there is not as it should be."""
+
+    is_due: Mask
+    is_recorded: Mask
+
+
+def candidate_sources(workspace: Workspace, request: DownloadRequest) -> Iterator[tuple[int, str, str]]:
+    """Yield (position, image id, source) of each candidate."""
+    for first, batch in candidate_batches(workspace, ["image_id", "subset", "url"]):
+        image_ids, subsets, urls = (column.to_pylist() for column in batch.columns)
+        for offset, (image_id, subset, url) in enumerate(zip(image_ids, subsets, urls, strict=True)):
+            yield first + offset, image_id, request.source(subset, image_id, url)
+
+
+def images_due(
+    workspace: Workspace, state: DownloadState, log: DownloadLog, store: PictureStore, request: DownloadRequest
+) -> Plan:
+    """Return which images need to be fetched: their last status does not stand, or the picture is gone or changed.
+
+    What another source answered says nothing of this one, and a refusal before any request may be lifted by a
+    flag. A stored picture stands wherever it came from; only its size is looked at here.
+    """
+    repeated = repeated_pictures(workspace, state, log)
+    is_due = np.ones(state.n_images, bool)
+    is_recorded = state.codes == OK
+    for position, image_id, source in candidate_sources(workspace, request):
+        if not state.codes[position]:
+            continue
+        row = None if is_recorded[position] and position not in repeated else log.row_at(state.starts[position])
+        status = "ok" if row is None else "placeholder" if position in repeated else row["status"]
+        if status in request.retry:
+            continue
+        if row is not None and (row["url"] != source or row["attempts"] == 0):
+            continue
+        is_due[position] = bool(is_recorded[position]) and store.size_of(image_id) != state.sizes[position]
+    return Plan(is_due, is_recorded)

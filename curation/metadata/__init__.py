@@ -1,0 +1,1 @@
+"""Open Images' published tables: read in blocks, sorted on disk, fetched by name."""

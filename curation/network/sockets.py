@@ -1,0 +1,80 @@
+"""Sockets that know the deadline of the picture they read for."""
+
+import socket
+import ssl
+import time
+from typing import Any
+
+
+class Patience:
+    """How long the reader of one picture may still wait.
+
+    A socket's own timeout starts anew with every byte, so that a server that sends one byte a second is never too
+    late. The sockets below ask here before each receive, and the wait never reaches past the deadline.
+
+    Parameters
+    ----------
+    socket_timeout_s : float
+        Longest wait for the next bytes.
+    deadline_s : float
+        Longest time from now to the end of the picture.
+    """
+
+    def __init__(self, socket_timeout_s: float, deadline_s: float) -> None:
+        self.socket_timeout_s = socket_timeout_s
+        self.deadline = time.monotonic() + deadline_s
+
+    @property
+    def left_s(self) -> float:
+        """Seconds to the deadline, 0 when it has passed."""
+        return max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() >= self.deadline
+
+    def next_wait_s(self) -> float:
+        """Return the longest wait for the next bytes, above 0.
+
+        Raises
+        ------
+        TimeoutError
+            The deadline has passed.
+        """
+        left_s = self.left_s
+        if not left_s:
+            raise TimeoutError("the deadline of the picture has passed")
+        return min(self.socket_timeout_s, left_s)
+
+
+class DeadlineSocket(socket.socket):
+    """A TCP socket whose receives end at the deadline of `patience`."""
+
+    patience: Patience
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive as `socket.recv_into` does, within what is left of the patience."""
+        _limit(self, self.patience)
+        return super().recv_into(buffer, nbytes, flags)
+
+
+class DeadlineTLSSocket(ssl.SSLSocket):
+    """A TLS socket whose receives end at the deadline of `patience`.
+
+    The handshake needs no such care: OpenSSL's wrapper bounds all of it by the timeout that is set when it starts.
+    """
+
+    patience: Patience
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Receive as `ssl.SSLSocket.recv_into` does, within what is left of the patience."""
+        _limit(self, self.patience)
+        return super().recv_into(buffer, nbytes, flags)
+
+
+def _limit(sock: socket.socket, patience: Patience) -> None:
+    wait_s = patience.next_wait_s()
+    # Setting a timeout is a system call; far from the deadline it stays what it was.
+    if wait_s != sock.gettimeout():
+        sock.settimeout(wait_s)
