@@ -73,8 +73,8 @@ def decode_image(
     rotation_deg : int, optional
         Open Images' rotation, a multiple of 90, counterclockwise.
     least_side_px : int, optional
-        Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which is fast and nearly the same as resizing, as long
-        as its shorter side keeps so many pixels.
+        Let a JPEG be decoded at 1/2, 1/4 or 1/8 of its size, which is fast and nearly the same as resizing, as
+        long as its shorter side keeps so many pixels.
 
     Raises
     ------
@@ -107,9 +107,7 @@ def inspect_image(content: bytes) -> tuple[int, int]:
         return (height_px, width_px) if is_on_its_side else (width_px, height_px)
 
 
-def read_image(
-    path: Path, rotation_deg: int | None = None, *, least_side_px: int | None = None
-) -> Image.Image:
+def read_image(path: Path, rotation_deg: int | None = None, *, least_side_px: int | None = None) -> Image.Image:
     """Return the picture in the file `path` as `decode_image` does; a missing file is ``undecodable``."""
     try:
         content = path.read_bytes()
@@ -119,9 +117,7 @@ def read_image(
 
 
 @contextlib.contextmanager
-def _opened(
-    content: bytes, *, is_strict: bool = False, least_side_px: int | None = None
-) -> Iterator[Image.Image]:
+def _opened(content: bytes, *, is_strict: bool = False, least_side_px: int | None = None) -> Iterator[Image.Image]:
     """Yield the decoded picture; what a library makes of a damaged file becomes our one error."""
     structure = image_structure(content)
     if structure is None:
