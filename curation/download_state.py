@@ -35,7 +35,7 @@ def candidate_batches(workspace: Workspace, columns: Sequence[str]) -> Iterator[
     path = workspace.path_of(schema.CANDIDATES)
     if not path.exists():
         raise StageMissingError(f"{path} is not there: run the stage 'candidates' on this workspace first")
-    # Arrow's own allocators keep what each thread has freed: 24 MB more at 8,000 pictures than at 1,000, this one 6.
+    # Arrow's own allocators keep what each thread has freed: 24 MB more at 8,000 pictures than at 1,000, this 6.
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         with pq.ParquetFile(path) as file:
