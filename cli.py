@@ -3,16 +3,30 @@
 Heavy libraries are imported inside the commands, so that ``--help`` answers at once.
 """
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import click
 import typer
+from click.core import ParameterSource
 
 from manifests.errors import InputError, OpenImageOError, one_line
 
 if TYPE_CHECKING:
+    from curation.duplicates.rules import DuplicateRules
+    from curation.embed import ModelChoice
+    from curation.embedding_store import EmbeddingStore, StoreKey
+    from curation.encoder import Encoder
+    from curation.prototypes import Prototypes
+    from curation.screening.sources import ClassSource
+    from manifests.label_space import ClassName
+    from manifests.workspace import Workspace
+    from scoring.classifier_encoder import ClassifierEncoder
     from scoring.odin_input import OdinInput
     from scoring.zero_shot import ZeroShotModel
 
@@ -35,6 +49,24 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 CacheOption = Annotated[
     Path | None, typer.Option(help="With --release: folder of fetched files; default: the user's cache folder.")
 ]
+AllowPrivateOption = Annotated[
+    bool, typer.Option("--allow-private", help="Let private and loopback addresses pass.")
+]
+ProxyOption = Annotated[str | None, typer.Option(help="http://HOST:PORT; the environment's are not used.")]
+EngineOption = Annotated[
+    str, typer.Option(help="Where shards run: local, or ray (RAY_ADDRESS names the cluster).")
+]
+EmbeddingsOption = Annotated[
+    list[str] | None, typer.Option(help="Digest or model of the embeddings to use; repeatable; default: all.")
+]
+ClassesOption = Annotated[Path | None, typer.Option(help="CSV class_index,name[,wnid]; default: ImageNet-1K.")]
+TemplatesOption = Annotated[str, typer.Option(help="Prompt ensemble: openai (80) or simple (7).")]
+ExemplarsOption = Annotated[
+    Path | None, typer.Option(help="Example pictures of the classes: <wnid>/ or <class_index>/ folders.")
+]
+PrototypesOption = Annotated[
+    str | None, typer.Option(help="names, exemplars or fused; default: fused with --exemplars, else names.")
+]
 DEFAULT_WORKSPACE = Path("workspace")
 
 
@@ -54,8 +86,23 @@ def _pairs(values: Sequence[str], flag: str) -> dict[str, str]:
     return pairs
 
 
+# What only requests need, of the files of a release and of pictures.
+_FETCHING = ("cache", "base_url", "allow_private", "proxy")
+_REQUESTING = (
+    "base_url", "allow_private", "allow_host", "workers", "rate", "deadline", "proxy", "ca_bundle", "contact",
+)  # fmt: skip
+
+
+def _refuse_without_effect(context: typer.Context, reason: str, names: Iterable[str]) -> None:
+    """Refuse flags that were given and would do nothing: whoever gives one expects that it does."""
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} has no effect {reason}: leave it out", context)
+
+
 @app.command()
 def candidates(
+    context: typer.Context,
     metadata: Annotated[
         Path | None, typer.Option(help="images.csv, its .tar.gz, *-with-rotation.csv, or a list of ids (.txt).")
     ] = None,
@@ -63,6 +110,8 @@ def candidates(
     release: Annotated[str | None, typer.Option(help="Fetch the metadata of v3 or v7 instead.")] = None,
     cache: CacheOption = None,
     base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
+    allow_private: AllowPrivateOption = False,
+    proxy: ProxyOption = None,
     image_ids: Annotated[Path | None, typer.Option(help="Keep only the images of this list.")] = None,
     subset: Annotated[str | None, typer.Option(help="Keep only train, validation or test.")] = None,
     limit: Annotated[int | None, typer.Option(help="Keep the first N images.", min=1)] = None,
@@ -82,13 +131,17 @@ def candidates(
     if (metadata is None) == (release is None):
         raise InputError("candidates: expected either --metadata FILE or --release v3|v7")
     if release is not None:
-        metadata = cache_at(cache, base_url, _announce).fetch(metadata_file(release, subset))
+        fetched = cache_at(cache, base_url, _announce, allow_private=allow_private, proxy=proxy)
+        metadata = fetched.fetch(metadata_file(release, subset))
+    else:
+        _refuse_without_effect(context, "with --metadata", _FETCHING)
     choice = Choice(image_ids, subset, limit, drop_original_duplicates)
     _counted("candidates", propose_candidates(Workspace(workspace), Path(str(metadata)), choice))
 
 
 @app.command()
 def labels(
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     human: Annotated[
         list[Path] | None, typer.Option(help="Labels that people verified: CSV or V3's .tar.gz; repeatable.")
@@ -108,6 +161,8 @@ def labels(
     ] = None,
     cache: CacheOption = None,
     base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
+    allow_private: AllowPrivateOption = False,
+    proxy: ProxyOption = None,
 ) -> None:
     """Collect what Open Images' people and classifiers say is in each candidate.
 
@@ -122,27 +177,27 @@ def labels(
     if given == (release is not None) or (given and class_names is None):
         raise InputError("labels: expected either --release v3|v7, or --class-names and --human or --machine")
     if release is not None:
-        fetched = cache_at(cache, base_url, _announce)
+        fetched = cache_at(cache, base_url, _announce, allow_private=allow_private, proxy=proxy)
         files = LabelFiles(*fetch_label_files(fetched, release, subset or ("test",), source or ()))
     else:
+        _refuse_without_effect(context, "without --release", ("subset", "source", *_FETCHING))
         files = LabelFiles(human or (), machine or (), Path(str(class_names)))
     _counted("labels", collect_labels(Workspace(workspace), files))
 
 
 @app.command()
 def download(
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     base_url: Annotated[str | None, typer.Option(help="A mirror with pictures at URL/<subset>/<id>.jpg.")] = None,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Let private and loopback addresses pass.")
-    ] = False,
+    allow_private: AllowPrivateOption = False,
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Also ask this host: NAME, NAME:PORT or *.DOMAIN.")
     ] = None,
     workers: Annotated[int, typer.Option(help="Requests to one host at a time.")] = 16,
     rate: Annotated[float, typer.Option(help="Most requests a second to one host.")] = 2000.0,
     deadline: Annotated[float, typer.Option(help="Seconds for one picture, retries and waits included.")] = 120.0,
-    proxy: Annotated[str | None, typer.Option(help="http://HOST:PORT; the environment's are not used.")] = None,
+    proxy: ProxyOption = None,
     ca_bundle: Annotated[Path | None, typer.Option(help="Certificates to trust, beside no others.")] = None,
     contact: Annotated[str | None, typer.Option(help="URL or address that the User-Agent names.")] = None,
     retry: Annotated[
@@ -158,6 +213,7 @@ def download(
         float, typer.Option(help="Largest share of images without a picture; above it, exit 1.")
     ] = 0.05,
     wait: Annotated[bool, typer.Option("--wait", help="Wait where another process is at work here.")] = False,
+    engine: EngineOption = "local",
 ) -> None:
     """Download every candidate that is not there yet, with a status and a reason for each.
 
@@ -165,21 +221,25 @@ def download(
     Example: python cli.py download --workspace workspace --retry failed
     """
     from curation.download import download_pictures
+    from curation.engine.engine import cluster_engine
     from curation.fetch import FetchPolicy
     from curation.stopping import TerminatedError
     from manifests.workspace import Workspace
 
+    if from_tar:
+        _refuse_without_effect(context, "with --from-tar", _REQUESTING)
     policy = FetchPolicy(
         allow_private=allow_private, host_requests_per_s=rate, deadline_s=deadline, proxy=proxy,
         ca_bundle=str(ca_bundle) if ca_bundle else None, contact=contact,
         allowed_hosts=FetchPolicy.allowed_hosts | set(allow_host or ()),
     )  # fmt: skip
     try:
-        counts = download_pictures(
-            Workspace(workspace, announce_wait=_announce if wait else None), base_url=base_url, policy=policy,
-            n_workers=workers, retry=retry or (), max_failures=max_failures, verify=verify,
-            tar_paths=from_tar or (), announce=_announce,
-        )  # fmt: skip
+        with cluster_engine(engine) as cluster:
+            counts = download_pictures(
+                Workspace(workspace, announce_wait=_announce if wait else None), base_url=base_url, policy=policy,
+                n_workers=workers, retry=retry or (), max_failures=max_failures, verify=verify,
+                tar_paths=from_tar or (), engine=cluster, announce=_announce,
+            )  # fmt: skip
     except TerminatedError:
         raise typer.Exit(EXIT_TERMINATED) from None
     _counted("download", counts)
@@ -194,70 +254,335 @@ def embed(
     pretrained: Annotated[
         str | None, typer.Option(help="Weights tag of that model, or a local checkpoint.")
     ] = None,
+    classifier: Annotated[str | None, typer.Option(help="Instead of CLIP: timm model name.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="With --classifier: local weights instead of timm's.")
+    ] = None,
+    n_classes: Annotated[
+        int | None, typer.Option(help="With --classifier: size of the head, where it is not timm's.")
+    ] = None,
+    model_arg: Annotated[
+        list[str] | None, typer.Option(help="With --classifier: its argument KEY=VALUE, e.g. pad_type=same.")
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None, typer.Option(help="With --classifier: as extract-features takes it.")
+    ] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Take a classifier's features (a folder) instead of CLIP.")
+        Path | None, typer.Option(help="Instead of a model: a folder of features that are there already.")
     ] = None,
     feature_set: Annotated[str, typer.Option("--set", help="With --features: which set.")] = "candidates",
-    tiles: Annotated[int, typer.Option(help="Tiles a side besides the whole picture; 0 for none.")] = 2,
+    tiles: Annotated[
+        int, typer.Option(help="Tiles along the shorter side besides the whole picture; 0 for none.")
+    ] = 4,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, bf16 or fp16; auto: bf16 on a GPU that has it, else fp32.")
+    ] = "auto",
+    fast_decode: Annotated[
+        bool, typer.Option("--fast-decode", help="Decode JPEGs at reduced size: faster, nearly the same vectors.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Views in one call of the model.")] = 64,
-    workers: Annotated[int, typer.Option(help="Threads that decode ahead of the model.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads, above 8 processes, that read ahead; default: one a core.")
+    ] = None,
     device: DeviceOption = "auto",
+    engine: EngineOption = "local",
 ) -> None:
-    """Embed every downloaded picture, whole and in tiles, with a CLIP model.
+    """Embed every downloaded picture, whole and in tiles, with a CLIP model or a classifier.
 
     \b
     Example: python cli.py embed --model ViT-B-32 --pretrained laion2b_s34b_b79k --workspace workspace
     """
-    from curation.embed import embed_from_features, embed_pictures
+    from curation.embed import EmbedRules, clip_choice, embed_from_features, embed_with
+    from curation.engine.engine import cluster_engine
+    from curation.store_run import embed_summary
     from manifests.workspace import Workspace
 
+    space = Workspace(workspace)
+    given = {
+        "n_classes": n_classes,
+        "model_arguments": _pairs(model_arg or (), "--model-arg"),
+        "preprocess": preprocess or [],
+    }
     if features is not None:
-        space = Workspace(workspace)
-        summary = embed_from_features(space, space.find_features(features), feature_set)
+        print(embed_summary(embed_from_features(space, space.find_features(features), feature_set)))
+        return
+    if classifier is not None:
+        choice = _classifier_choice(classifier, checkpoint, given, device)
+    elif checkpoint is not None or any(given.values()):
+        raise InputError("embed: --checkpoint, --n-classes, --model-arg and --preprocess go with --classifier")
     else:
-        summary = embed_pictures(
-            Workspace(workspace), model, pretrained, grid=tiles, batch_size=batch_size, device=device,
-            n_workers=workers, announce=_announce,
+        choice = clip_choice(model, pretrained, device)
+    n_workers = workers if workers is not None else os.cpu_count() or 1
+    rules = EmbedRules(tiles, precision, fast_decode, batch_size, n_workers)
+    with cluster_engine(engine) as cluster:
+        summary = embed_with(space, choice, rules, engine=cluster, announce=_announce)
+    print(embed_summary(summary))
+
+
+def _classifier_choice(
+    model: str, checkpoint: Path | None, settings: Mapping[str, Any], device: str
+) -> "ModelChoice":
+    from curation.embed import ModelChoice
+    from scoring.classifier_encoder import load_classifier_encoder
+
+    load = partial(load_classifier_encoder, model, checkpoint, settings, device)
+    return ModelChoice(model, "" if checkpoint is None else str(checkpoint), load, settings)
+
+
+def _real_classifier(data_dir: Path, device: str) -> "ClassifierEncoder":
+    """Load the classifier of a folder of real pictures, as `demo --real` does."""
+    from scoring.classifier_encoder import load_classifier_encoder
+
+    settings = {
+        "n_classes": 1000,
+        "model_arguments": {"pad_type": "same"},
+        "preprocess": ["mean=0.5,0.5,0.5", "std=0.5,0.5,0.5", "interpolation=bilinear"],
+    }
+    checkpoint = data_dir / "classifier" / "mobilenetv2_100.safetensors"
+    return load_classifier_encoder("mobilenetv2_100", checkpoint, settings, device)
+
+
+def _encoder_of_store(key: "StoreKey", device: str) -> "Encoder":
+    """Load the encoder that an embedding store was made with, for `class_prototypes`."""
+    from curation.prototypes import load_clip_of
+    from scoring.classifier_encoder import load_classifier_encoder
+
+    if key.source != "classifier":
+        return load_clip_of(key, device)
+    checkpoint = Path(key.pretrained) if key.pretrained else None
+    return load_classifier_encoder(key.model, checkpoint, key.settings, device)
+
+
+def _class_sources(
+    space: "Workspace", embeddings: Sequence[str], classes: Path | None, templates: str, exemplars: Path | None,
+    prototypes: str | None, device: str,
+) -> "tuple[list[ClassName], list[ClassSource]]":  # fmt: skip
+    from curation.prototypes import class_prototypes
+    from curation.screening.sources import open_sources
+
+    def prototypes_of(store: "EmbeddingStore") -> "tuple[list[ClassName], Prototypes]":
+        return class_prototypes(
+            store, classes, templates, exemplars, kind=prototypes, device=device, load=_encoder_of_store,
+            announce=_announce,
         )  # fmt: skip
-    print(
-        f"embed: {summary.n_new:,} new at {summary.images_per_s:.0f} images/s on {summary.device}, "
-        f"{summary.n_kept:,} there already, {summary.n_unreadable:,} unreadable; store {summary.digest}"
+
+    return open_sources(space, embeddings, prototypes_of=prototypes_of, announce=_announce)
+
+
+@app.command()
+def quality(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
+) -> None:
+    """Score and flag pictures that are blurred, dark, of low information, odd in size or shape, or near empty.
+
+    \b
+    Example: python cli.py quality --workspace workspace
+    """
+    from curation.screening.quality import measure_quality
+    from manifests.workspace import Workspace
+
+    _counted("quality", measure_quality(Workspace(workspace), n_workers=workers))
+
+
+@app.command()
+def calibrate(
+    labelled: Annotated[Path, typer.Option(help="CSV image_id,truth (in, out, or others, left alone).")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    out: Annotated[
+        Path | None, typer.Option(help="The calibration; default: <workspace>/calibration.json.")
+    ] = None,
+    max_lost: Annotated[
+        float, typer.Option(help="Goal: largest share of truly OOD pictures that may be dropped.")
+    ] = 0.005,
+    embeddings: EmbeddingsOption = None,
+    classes: ClassesOption = None,
+    templates: TemplatesOption = "openai",
+    exemplars: ExemplarsOption = None,
+    prototypes: PrototypesOption = None,
+    seed: Annotated[int, typer.Option(help="Of the split into a half to fit on and one to take figures on.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Make risk a probability, and choose what to drop, on pictures whose truth is known.
+
+    \b
+    Example: python cli.py calibrate --labelled truth.csv --max-lost 0.005 --workspace workspace
+    """
+    from curation.screening.calibrate import calibrate as calibrate_risk
+    from manifests.workspace import Workspace
+
+    space = Workspace(workspace)
+    known, sources = _class_sources(space, embeddings or (), classes, templates, exemplars, prototypes, device)
+    out_path = out or space.root / "calibration.json"
+    summary = calibrate_risk(
+        space, known, sources, labelled, out_path, max_lost=max_lost, seed=seed, announce=_announce
     )
+    print(
+        f"calibrate: fitted on {summary.n_fit:,}, held out {summary.n_held_out:,}, {summary.n_absent:,} not here, "
+        f"{summary.n_other_words:,} neither in nor out; {out_path}, {summary.plot_path}\n"
+        f"  held out: AUROC {summary.auroc:.4f}, expected calibration error "
+        f"{summary.expected_calibration_error:.4f}"
+    )
+    print(summary.point)
+
+
+AgreementOption = Annotated[
+    float | None, typer.Option(help="Least agreement, 0 to 1, of two pictures laid over each other; default 0.7.")
+]
+SimilarityOption = Annotated[
+    float | None,
+    typer.Option(help="Least cosine of a pair that is looked at; default: by the embeddings' source."),
+]
+BitsOption = Annotated[
+    int | None, typer.Option(help="Most differing bits, of 64, of a pair that is looked at; default: by number.")
+]
+CropsOption = Annotated[bool, typer.Option("--crops/--no-crops", help="Look for crops by hash too; slower.")]
+ReadersOption = Annotated[int | None, typer.Option(help="Processes that read pictures; default: one a core.")]
+
+
+def _duplicate_rules(
+    least_agreement: float | None, least_similarity: float | None, most_bits: int | None, crops: bool = True
+) -> "DuplicateRules":
+    from curation.duplicates.rules import DuplicateRules
+
+    rules = DuplicateRules(most_bits=most_bits, least_similarity=least_similarity, has_crops=crops)
+    return rules if least_agreement is None else replace(rules, least_agreement=least_agreement)
+
+
+@app.command()
+def duplicates(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    embeddings: Annotated[
+        str | None, typer.Option(help="Digest of the embeddings that propose pairs too.")
+    ] = None,
+    least_agreement: AgreementOption = None,
+    least_similarity: SimilarityOption = None,
+    most_bits: BitsOption = None,
+    crops: CropsOption = True,
+    workers: ReadersOption = None,
+    device: DeviceOption = "auto",
+    engine: EngineOption = "local",
+) -> None:
+    """Find pictures that show the same photograph, by bytes, hash and embedding; `screen` does so by itself.
+
+    \b
+    Example: python cli.py duplicates --workspace workspace
+    """
+    from curation.duplicates.find import mark_duplicates
+    from curation.engine.engine import cluster_engine
+    from manifests.workspace import Workspace
+
+    rules = _duplicate_rules(least_agreement, least_similarity, most_bits, crops)
+    with cluster_engine(engine) as cluster:
+        counts = mark_duplicates(
+            Workspace(workspace), rules, embeddings=embeddings, device=device,
+            n_workers=workers or os.cpu_count() or 1, engine=cluster,
+        )  # fmt: skip
+    _counted("duplicates", counts)
+
+
+@app.command()
+def leaks(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Folder of pictures, or workspace, of another set; repeatable.")
+    ] = None,
+    against_list: Annotated[
+        list[Path] | None, typer.Option(help="List of another set's Open Images ids; repeatable.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV image_id,other,is_same: choose the least agreement on these.")
+    ] = None,
+    least_precision: Annotated[float, typer.Option(help="With --pairs: what the bound must reach.")] = 0.99,
+    embeddings: Annotated[
+        str | None, typer.Option(help="Digest of the embeddings that propose pairs too.")
+    ] = None,
+    least_agreement: AgreementOption = None,
+    least_similarity: SimilarityOption = None,
+    most_bits: BitsOption = None,
+    crops: CropsOption = True,
+    workers: ReadersOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find candidates that are in another data set too, such as ImageNet's own pictures; `screen` drops them.
+
+    \b
+    Example: python cli.py leaks --against imagenet/val --against-list openimage_o.txt --workspace workspace
+    """
+    from curation.duplicates.leaks import OtherSets, find_leaks
+    from manifests.workspace import Workspace
+
+    space = Workspace(workspace)
+    rules = _duplicate_rules(least_agreement, least_similarity, most_bits, crops)
+    n_workers = workers or os.cpu_count() or 1
+    if pairs is not None:
+        from curation.duplicates.labelled_pairs import bound_of_pairs
+
+        if least_agreement is not None:
+            raise InputError("leaks: --pairs chooses what --least-agreement gives; expected one of them")
+        bound, table = bound_of_pairs(space, pairs, least_precision)
+        print(table)
+        rules = replace(rules, least_agreement=bound)
+    others = OtherSets(against or (), against_list or ())
+    counts = find_leaks(
+        space, others, rules, embeddings=embeddings, device=device, n_workers=n_workers, announce=_announce
+    )
+    _counted("leaks", counts)
 
 
 @app.command()
 def screen(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    classes: Annotated[
-        Path | None, typer.Option(help="CSV class_index,name[,wnid]; default: ImageNet-1K.")
+    calibration: Annotated[
+        Path | None, typer.Option(help="Of 'calibrate'; without it, nothing is dropped as in-class.")
     ] = None,
-    templates: Annotated[str, typer.Option(help="Prompt ensemble: openai (80) or simple (7).")] = "openai",
-    embeddings: Annotated[
-        str | None, typer.Option(help="Digest of the embeddings, where there are several.")
+    max_lost: Annotated[float | None, typer.Option(help="With --calibration: another goal than its own.")] = None,
+    embeddings: EmbeddingsOption = None,
+    classes: ClassesOption = None,
+    templates: TemplatesOption = "openai",
+    exemplars: ExemplarsOption = None,
+    prototypes: PrototypesOption = None,
+    control_share: Annotated[
+        float, typer.Option(help="Share of what is dropped as in-class that annotators get all the same.")
+    ] = 0.05,
+    drop_quality: Annotated[
+        list[str] | None, typer.Option(help="Drop what this check of 'quality' flags; repeatable.")
     ] = None,
-    in_class_above: Annotated[
-        float | None, typer.Option(help="Drop pictures over this class similarity; default: none.")
-    ] = None,
-    control_share: Annotated[float, typer.Option(help="Share of those that annotators get all the same.")] = 0.05,
-    near_duplicate_above: Annotated[float, typer.Option(help="Least cosine of a near-duplicate pair.")] = 0.9,
-    near_duplicate_bits: Annotated[int, typer.Option(help="Most differing bits, of 64, of its hashes.")] = 8,
+    least_agreement: AgreementOption = None,
+    least_similarity: SimilarityOption = None,
+    most_bits: BitsOption = None,
+    crops: CropsOption = True,
     seed: Annotated[int, typer.Option(help="Chooses the control images.")] = 0,
+    explain: Annotated[
+        str | None, typer.Option(help="Screen nothing: draw what the last screen saw of this image.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With --explain: the picture; default: IMAGE_ID.png.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare embeddings with the classes: ten to show, a risk, near-duplicates, what to drop.
 
     \b
-    Example: python cli.py screen --in-class-above 0.32 --workspace workspace
+    Example: python cli.py screen --calibration workspace/calibration.json --workspace workspace
     """
-    from curation.screen import ScreenRules, screen_pictures
     from manifests.workspace import Workspace
 
-    rules = ScreenRules(in_class_above, control_share, near_duplicate_above, near_duplicate_bits, seed)
-    counts = screen_pictures(
-        Workspace(workspace), rules, classes_path=classes, template_set=templates,
-        embeddings_digest=embeddings, device=device, announce=_announce,
-    )  # fmt: skip
-    _counted("screen", counts)
+    space = Workspace(workspace)
+    if explain is not None:
+        from curation.screening.plots.explain import explain as draw
+
+        path = out or Path(f"{explain}.png")
+        draw(space, explain, path)
+        print(f"screen: {path}")
+        return
+    from curation.screening.screen import ScreenRules, screen_pictures
+
+    rules_of_duplicates = _duplicate_rules(least_agreement, least_similarity, most_bits, crops)
+    rules = ScreenRules(max_lost, control_share, tuple(drop_quality or ()), rules_of_duplicates, seed)
+    known, sources = _class_sources(space, embeddings or (), classes, templates, exemplars, prototypes, device)
+    summary = screen_pictures(space, known, sources, rules, calibration_path=calibration, announce=_announce)
+    _counted("screen", summary.counts)
+    if summary.operating_point is not None:
+        print(summary.operating_point)
 
 
 @app.command()
@@ -624,9 +949,62 @@ def plot(
         print(f"  left out: {reason}")
 
 
+def _bench_risk(workspace: Path, data: Path | None, device: str, seed: int) -> None:
+    from curation.bench.pasted import make_workspace
+    from curation.bench.risk import measure_risk, risk_table
+    from curation.embed import EmbedRules, ModelChoice, embed_with
+    from curation.store_run import embed_summary
+    from manifests.workspace import Workspace
+
+    if data is None:
+        raise InputError("bench risk: expected --data FOLDER")
+    space = Workspace(workspace)
+    truth_path = make_workspace(data, space, seed)
+    encoder = _real_classifier(data, device)
+    choice = ModelChoice(encoder.name, "", lambda: encoder)
+    summary = embed_with(space, choice, EmbedRules(n_workers=os.cpu_count() or 1), announce=_announce)
+    _announce(embed_summary(summary))
+    _, sources = _class_sources(space, [summary.digest], None, "openai", None, None, device)
+    print(risk_table(measure_risk(space, sources, truth_path, seed)))
+
+
+def _bench_duplicates(workspace: Path, data: Path | None, device: str, images: int | None, seed: int) -> None:
+    from curation.bench.duplicates import bench_duplicates, duplicates_table
+    from curation.duplicates.rules import DuplicateRules
+    from curation.embed import EmbedRules, ModelChoice, embed_with
+
+    if data is None:
+        raise InputError("bench duplicates: expected --data FOLDER")
+
+    def embed_whole(space: "Workspace") -> None:
+        encoder = _real_classifier(data, device)
+        rules = EmbedRules(0, n_workers=os.cpu_count() or 1)
+        embed_with(space, ModelChoice(encoder.name, "", lambda: encoder), rules, announce=_announce)
+
+    has_classifier = (data / "classifier").is_dir()
+    results = bench_duplicates(
+        data, workspace, DuplicateRules(), embed=embed_whole if has_classifier else None, most_pictures=images,
+        seed=seed,
+    )  # fmt: skip
+    print(duplicates_table(results))
+
+
+# What each bench takes besides --workspace.
+_BENCH_FLAGS: Mapping[str, frozenset[str]] = {
+    "scoring": frozenset({"size", "features", "method", "peers", "seed", "device"}),
+    "download": frozenset({"images", "workers", "quick", "peers"}),
+    "metadata": frozenset({"rows", "seed"}),
+    "screen": frozenset({"rows", "images", "quick", "peers", "seed", "device"}),
+    "views": frozenset({"data", "images", "seed", "device"}),
+    "risk": frozenset({"data", "seed", "device"}),
+    "duplicates": frozenset({"data", "images", "seed", "device"}),
+}
+
+
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="scoring, download or metadata.")],
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="scoring, download, metadata, screen, views, risk or duplicates.")],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",
     features: Annotated[Path | None, typer.Option(help="Folder of sets and head instead.")] = None,
@@ -637,38 +1015,80 @@ def bench(
     seed: Annotated[int, typer.Option(help="Of the sets that are made.")] = 0,
     device: DeviceOption = "auto",
     images: Annotated[
-        int, typer.Option(help="download: pictures of a run; the longest run has ten times as many.")
-    ] = 2000,
+        int | None,
+        typer.Option(
+            help="download: pictures of a run, default 2000; screen: photographs to hash, default 400; "
+            "views: to paste, default 100; duplicates: to copy, default all."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="download: pictures fetched at a time.")] = 16,
-    quick: Annotated[bool, typer.Option("--quick", help="download: one short round instead of three.")] = False,
-    rows: Annotated[int, typer.Option(help="metadata: rows of the table; 9011219 are the train table.")] = 200_000,
+    quick: Annotated[bool, typer.Option("--quick", help="download: one short round; screen: a tenth.")] = False,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="metadata: rows of the table, default 200000; screen: vectors, default 125436."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="views, risk, duplicates: folder of real pictures, as demo --real takes it."),
+    ] = None,
 ) -> None:
     """Time a stage beside the machine's own limits and beside its rivals.
 
     \b
     Example: python cli.py bench scoring --size vit --workspace bench
     """
+    taken = _BENCH_FLAGS.get(what, context.params.keys()) | {"what", "workspace"}
+    _refuse_without_effect(context, f"on bench {what}", [name for name in context.params if name not in taken])
     if what == "download":
         from curation.bench.report import bench_table as download_table
         from curation.bench.run import bench_download
 
+        n_images = 2000 if images is None else images
         print(
             download_table(
-                bench_download(workdir=workspace, n_images=images, n_workers=workers, quick=quick, peers=peers)
+                bench_download(workdir=workspace, n_images=n_images, n_workers=workers, quick=quick, peers=peers)
             )
         )
+        return
+    if what == "views":
+        from curation.bench.views import bench_views, views_table
+
+        if data is None:
+            raise InputError("bench views: expected --data FOLDER")
+        encoder = _real_classifier(data, device)
+        n_pictures = 100 if images is None else images
+        print(views_table(bench_views(encoder, encoder.head_rows(), data, n_pictures=n_pictures, seed=seed)))
+        return
+    if what == "risk":
+        _bench_risk(workspace, data, device, seed)
+        return
+    if what == "duplicates":
+        _bench_duplicates(workspace, data, device, images, seed)
         return
     if what == "metadata":
         from curation.metadata.bench import bench_metadata, bench_metadata_table
 
-        print(bench_metadata_table(bench_metadata(workspace, rows, seed=seed)))
+        print(bench_metadata_table(bench_metadata(workspace, 200_000 if rows is None else rows, seed=seed)))
+        return
+    if what == "screen":
+        from curation.bench.screen.report import screen_table
+        from curation.bench.screen.run import bench_screen
+
+        sizes = {name: size for name, size in (("n_rows", rows), ("n_pictures", images)) if size is not None}
+        print(
+            screen_table(
+                bench_screen(workdir=workspace, quick=quick, peers=peers, seed=seed, device=device, **sizes)
+            )
+        )
         return
     from scoring.bench.report import bench_table
     from scoring.bench.run import bench_scoring
     from scoring.methods.table import METHOD_NAMES
 
     if what != "scoring":
-        raise InputError(f"bench: expected scoring, download or metadata, found {what!r}")
+        raise InputError(
+            f"bench: expected scoring, download, metadata, screen, views, risk or duplicates, found {what!r}"
+        )
     result = bench_scoring(
         workdir=workspace, size=size, features_dir=features, device=device, methods=method or METHOD_NAMES,
         peers=peers, seed=seed,
@@ -683,12 +1103,17 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     \b
     Example: python cli.py status --workspace workspace
     """
+    from manifests.control import control_estimate, format_control
     from manifests.funnel import format_funnel, funnel
     from manifests.workspace import Workspace
 
     if not workspace.is_dir():
         raise InputError(f"--workspace {workspace}: there is no such folder; 'candidates' makes one")
-    print(format_funnel(funnel(Workspace(workspace))))
+    space = Workspace(workspace)
+    print(format_funnel(funnel(space)))
+    estimate = control_estimate(space)
+    if estimate is not None:
+        print(format_control(estimate))
 
 
 @app.command()
@@ -727,8 +1152,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OUR_ERROR
     except OSError as error:
         # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.
+        # Whether anything new is there is the stage's to know.
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; what was done is saved", file=sys.stderr)
+        print(f"error: {where}{error.strerror or error}; no file is left half-written", file=sys.stderr)
         return EXIT_OUR_ERROR
     return 0
 

@@ -10,12 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.metadata.id_keys import IdSet, KeyLedger, id_keys
-from curation.metadata.image_table import IMAGES_SCHEMA
-from curation.metadata.sorted_rows import SortedRows, write_rows
+from curation.metadata.image_table import IMAGES_SCHEMA, SUBSETS
+from curation.metadata.sorted_rows import SortedRows
 from curation.open_images import places_of, read_metadata_tables
 from manifests import schema
 from manifests.errors import InputError
 from manifests.image_ids import read_image_ids
+from manifests.parquet import write_rows
 from manifests.workspace import Workspace
 
 
@@ -59,8 +60,10 @@ def propose_candidates(workspace: Workspace, metadata_path: Path, choice: Choice
     Raises
     ------
     InputError
-        A file is malformed, an id stands twice, or nothing is left.
+        A file is malformed or has no rows, an id stands twice, the subset is unknown, or nothing is left.
     """
+    if choice.subset not in (None, *SUBSETS):
+        raise InputError(f"--subset: expected one of {', '.join(SUBSETS)}, found {choice.subset!r}")
     wanted = IdSet([pa.array(read_image_ids(choice.image_ids_path))]) if choice.image_ids_path else None
     arguments = {
         "metadata": str(metadata_path), "image_ids": str(choice.image_ids_path) if wanted else None,
@@ -74,17 +77,30 @@ def propose_candidates(workspace: Workspace, metadata_path: Path, choice: Choice
     ):
         chosen = _Chosen(rows)
         chosen.take(metadata_path, choice, wanted)
+        if not chosen.n_read:
+            raise InputError(f"{metadata_path}: holds no image below its header: is it the whole file?")
         _refuse_repeated_ids(metadata_path, chosen.all_ids)
         if not sum(chosen.n_by_subset.values()):
             raise InputError(f"{metadata_path}: no image is left after --image-ids, --subset and --limit")
         findings = _Findings(chosen.originals.repeated(), choice.drop_original_duplicates)
-        write_rows(workspace.path_of(schema.CANDIDATES), schema.CANDIDATES, findings.kept(chosen.rows.tables()))
-        workspace.write(schema.ORIGINAL_DUPLICATES, findings.duplicates)
-        workspace.write(schema.WITHDRAWN, pa.table([findings.withdrawn_ids()], schema=schema.WITHDRAWN.schema))
+        rows_to_write = _with_findings_first(workspace, findings, chosen.rows.tables())
+        write_rows(workspace.path_of(schema.CANDIDATES), schema.CANDIDATES, rows_to_write)
         record.counts = dict(chosen.n_by_subset - findings.n_dropped_by_subset) | findings.counts()
         if wanted is not None and choice.limit is None:
             record.counts["not_in_metadata"] = len(wanted) - chosen.n_wanted_found
         return record.counts
+
+
+def _with_findings_first(
+    workspace: Workspace, findings: "_Findings", tables: Iterator[pa.Table]
+) -> Iterator[pa.Table]:
+    """Yield the rows to write, then write what was found in them.
+
+    Whoever writes these rows renames its file after the last one: where ``candidates.parquet`` is, all three are.
+    """
+    yield from findings.kept(tables)
+    workspace.write(schema.ORIGINAL_DUPLICATES, findings.duplicates)
+    workspace.write(schema.WITHDRAWN, pa.table([findings.withdrawn_ids()], schema=schema.WITHDRAWN.schema))
 
 
 @dataclass
@@ -95,11 +111,13 @@ class _Chosen:
     all_ids: KeyLedger = field(default_factory=KeyLedger)
     originals: KeyLedger = field(default_factory=KeyLedger)
     n_by_subset: Counter[str] = field(default_factory=Counter)
+    n_read: int = 0
     n_wanted_found: int = 0
 
     def take(self, metadata_path: Path, choice: Choice, wanted: IdSet | None) -> None:
         n_left = choice.limit
-        for table in read_metadata_tables(metadata_path, subset_of_list=choice.subset or "test"):
+        for table in read_metadata_tables(metadata_path, subset_of_list=choice.subset):
+            self.n_read += table.num_rows
             self.all_ids.add(id_keys(table.column("image_id")))
             if wanted is not None:
                 is_wanted = wanted.contains(table.column("image_id"))

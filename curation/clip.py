@@ -16,6 +16,8 @@ import open_clip
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from torchvision.transforms import Compose, Normalize
+from torchvision.transforms.functional import pil_to_tensor
 
 from manifests.devices import device_name
 from manifests.errors import ModelError, one_line
@@ -35,8 +37,22 @@ _LOADING_ERRORS = (
 
 
 @dataclass(frozen=True)
+class ClipPixels:
+    """A `curation.encoder.PixelMaker`: open_clip's own transform of a model, but for its last two steps.
+
+    These two, to float and normalising, `ClipEncoder.encode` does for a batch at once, to the same values.
+    """
+
+    transform: Compose
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return the pixels of an RGB picture, uint8 (3, height, width)."""
+        return pil_to_tensor(self.transform(image))
+
+
+@dataclass(frozen=True)
 class ClipEncoder:
-    """A CLIP model ready to encode pictures and class names into one space.
+    """A CLIP model ready to encode pictures and class names into one space; a `curation.encoder.Encoder`.
 
     Attributes
     ----------
@@ -55,8 +71,35 @@ class ClipEncoder:
     n_dimensions: int
     device: torch.device
     _model: torch.nn.Module
-    _preprocess: Callable[[Image.Image], torch.Tensor]
+    _preprocess: Compose
     _tokenizer: Callable[[list[str]], torch.Tensor]
+
+    @property
+    def source(self) -> str:
+        """``clip``."""
+        return "clip"
+
+    @property
+    def input_px(self) -> int:
+        """Side of the model's input."""
+        size: int | Sequence[int] = self.preprocessing["size"]
+        return size if isinstance(size, int) else max(size)
+
+    @property
+    def pixels(self) -> ClipPixels:
+        """Makes the pixels that the model looks at, as open_clip does."""
+        return ClipPixels(Compose(self._preprocess.transforms[:-2]))
+
+    def encode(self, pixels: torch.Tensor) -> tuple[npt.NDArray[np.float32], None]:
+        """Return unit embeddings (n, n_dimensions) of pixels, uint8 (n, 3, height, width), and no lengths."""
+        mean, std = (
+            torch.tensor(self.preprocessing[name], device=self.device)[:, None, None] for name in ("mean", "std")
+        )
+        inputs = pixels.to(self.device, non_blocking=True).float().div_(255).sub_(mean).div_(std)
+        return self.encode_inputs(inputs), None
+
+    def save_head(self, folder: Path) -> None:
+        """Do nothing: a CLIP model has no head."""
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Return the model's input for one RGB picture, (3, height, width)."""
@@ -81,7 +124,9 @@ class ClipEncoder:
 
     def image_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return unit embeddings, float32 (n, n_dimensions), on the model's device; gradients reach `inputs`."""
-        return self._model.encode_image(inputs.to(self.device), normalize=True).float()  # type: ignore[operator]
+        embeddings = self._model.encode_image(inputs.to(self.device)).float()  # type: ignore[operator]
+        # Made unit here, in float32, and not by the model, which under autocast would do so in half precision.
+        return torch.nn.functional.normalize(embeddings, dim=-1)
 
     def encode_inputs(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return unit embeddings (n, n_dimensions) of preprocessed pictures (n, 3, height, width)."""
@@ -157,6 +202,8 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
         raise ModelError(
             f"{model} with weights {pretrained}: these were trained with QuickGELU; use {model}-quickgelu"
         )
+    if not isinstance(preprocess.transforms[-1], Normalize) or len(preprocess.transforms) < 3:
+        raise ModelError(f"{model}: its preprocessing ends in {preprocess.transforms[-1]}, not in normalising")
     network.requires_grad_(False).eval()
     tokenizer = open_clip.get_tokenizer(name)
     with torch.inference_mode():

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -13,9 +13,12 @@ from tqdm import tqdm
 from curation.crew import work_through
 from curation.download_log import DownloadLog, Row
 from curation.download_plan import DownloadRequest, Plan, candidate_sources, images_due
+from curation.download_shards import THREADS_A_WORKER, brought_in_shards
 from curation.download_state import DownloadState, candidate_batches
-from curation.download_table import refuse_failures, write_downloads
-from curation.fetch import Fetched, Fetcher, FetchPolicy, FetchStoppedError
+from curation.download_table import describe_failed, refuse_failures, write_downloads
+from curation.download_task import Task, bring
+from curation.engine.engine import Engine
+from curation.fetch import Fetched, Fetcher, FetchPolicy
 from curation.network.connections import ignored_proxy_notice
 from curation.picture_store import QUARANTINE, PictureStore
 from curation.stopping import StopRequest
@@ -27,19 +30,10 @@ from manifests.workspace import Workspace
 MAX_FAILURES = 0.05
 """Flickr had lost 0.6 to 0.75 % of the originals in 2016, the mirror none: 5 % is no bad luck any more."""
 
-_THREADS_A_WORKER = 4
-"""Threads that wait for another attempt hold no connection; the others keep `n_workers` connections busy."""
+MAX_WORKERS = 256
+"""Each has four threads. So many connections at 50 ms a picture are 5,000 a second, all that S3 gives a prefix."""
 
 _RETRIED = tuple(status for status in schema.DOWNLOAD_STATUSES if status != "ok")
-
-
-class _Task(NamedTuple):
-    """One picture to get: from `source`, or already `found` in an archive."""
-
-    position: int
-    image_id: str
-    source: str
-    found: Fetched | None = None
 
 
 ResultT = TypeVar("ResultT")
@@ -55,6 +49,7 @@ def download_pictures(
     max_failures: float = MAX_FAILURES,
     verify: bool = False,
     tar_paths: Sequence[Path] = (),
+    engine: Engine | None = None,
     announce: Callable[[str], None] = lambda line: None,
 ) -> dict[str, int]:
     """Fetch what is missing, write ``downloads.parquet``, and return the number of images per status.
@@ -77,6 +72,8 @@ def download_pictures(
         Read every stored picture again: what has not the recorded SHA-256 is moved aside and fetched anew.
     tar_paths : sequence of Path
         Official archives to take the pictures from, instead of requests; an image in none of them is ``missing``.
+    engine : Engine, optional
+        Fetch in shards on its machines, instead of in threads here; `n_workers` then is for all together.
     announce : callable
         Takes a line on what is unusual.
 
@@ -90,6 +87,8 @@ def download_pictures(
         Ctrl-C, or SIGTERM (`TerminatedError`); every picture that came to its end is saved.
     """
     _check_arguments(n_workers, retry, max_failures)
+    if engine is not None and tar_paths:
+        raise InputError("--engine: archives are read on this machine: leave it out with --from-tar")
     policy = dataclasses.replace(policy or FetchPolicy(), host_concurrency=n_workers)
     if base_url is not None:
         policy = policy.allowing(base_url)
@@ -104,17 +103,19 @@ def download_pictures(
         # Before the log is made: without candidates, nothing is.
         next(candidate_batches(workspace, ["image_id"]), None)
         with DownloadLog(workspace.downloads_log_path) as log, Fetcher(policy) as fetcher:
-            run = _Run(workspace, log, request, fetcher, policy=policy, stop_request=stop_request)
+            run = _Run(workspace, log, request, fetcher, policy=policy, stop_request=stop_request, engine=engine)
             record.details = {"moved_aside": run.bring(announce)}
             outcome = write_downloads(workspace, run.state, log)
         record.counts = dict(outcome.n_by_status)
     refuse_failures(outcome, max_failures)
+    if failed := describe_failed(outcome):
+        announce(f"download: {failed}")
     return record.counts
 
 
 def _check_arguments(n_workers: int, retry: Sequence[str], max_failures: float) -> None:
-    if n_workers < 1:
-        raise InputError(f"--workers: expected 1 or more, found {n_workers}")
+    if not 1 <= n_workers <= MAX_WORKERS:
+        raise InputError(f"--workers: expected 1 or more, {MAX_WORKERS} at most, found {n_workers}")
     strange = set(retry) - set(_RETRIED)
     if strange:
         raise InputError(
@@ -136,11 +137,12 @@ class _Run:
         *,
         policy: FetchPolicy,
         stop_request: StopRequest,
+        engine: Engine | None,
     ) -> None:
         self.state = DownloadState(workspace, log)
         self._workspace, self._log, self._request = workspace, log, request
         self._fetcher, self._policy, self._stop_request = fetcher, policy, stop_request
-        self._store = PictureStore(workspace)
+        self._store, self._engine = PictureStore(workspace), engine
 
     def bring(self, announce: Callable[[str], None]) -> int:
         """Fetch what is due and return how many files were moved aside before."""
@@ -154,7 +156,7 @@ class _Run:
         with tqdm(total=n_due, desc="download", unit="img", disable=not sys.stderr.isatty()) as bar:
             n_failed = 0
 
-            def keep(finished: list[tuple[_Task, Row | None]]) -> None:
+            def keep(finished: list[tuple[Task, Row | None]]) -> None:
                 nonlocal n_failed
                 rows = [(task, row) for task, row in finished if row is not None]
                 self._save(rows)
@@ -163,30 +165,41 @@ class _Run:
                     bar.set_postfix({"without picture": n_failed}, refresh=False)
                 bar.update(len(rows))
 
-            is_local = bool(self._request.tar_paths)
-            self._work_through(self._tasks(plan), self._bring_one, keep, is_local=is_local)
+            self._bring_tasks(self._tasks(plan), keep)
         return n_moved
+
+    def _bring_tasks(self, tasks: Iterable[Task], keep: Callable[[list[tuple[Task, Row | None]]], None]) -> None:
+        if self._engine is not None:
+            for finished in brought_in_shards(self._engine, self._workspace, self._policy, tasks):
+                keep(finished)
+            return
+        self._work_through(
+            tasks,
+            lambda task: bring(task, self._fetcher, self._store),
+            keep,
+            is_local=bool(self._request.tar_paths),
+        )
 
     def _work_through(
         self,
-        tasks: Iterable[_Task],
-        work: Callable[[_Task], ResultT],
-        keep: Callable[[list[tuple[_Task, ResultT]]], None],
+        tasks: Iterable[Task],
+        work: Callable[[Task], ResultT],
+        keep: Callable[[list[tuple[Task, ResultT]]], None],
         *,
         is_local: bool,
     ) -> None:
-        n_threads = os.cpu_count() or 1 if is_local else self._policy.host_concurrency * _THREADS_A_WORKER
+        n_threads = os.cpu_count() or 1 if is_local else self._policy.host_concurrency * THREADS_A_WORKER
         work_through(
             tasks, work, keep, n_threads=n_threads, stop_request=self._stop_request, hurry=self._fetcher.stop
         )
 
-    def _tasks(self, plan: Plan) -> Iterator[_Task]:
+    def _tasks(self, plan: Plan) -> Iterator[Task]:
         if self._request.tar_paths:
             return self._tasks_from_tar(plan)
         sources = candidate_sources(self._workspace, self._request)
-        return (_Task(*candidate) for candidate in sources if plan.is_due[candidate[0]])
+        return (Task(*candidate) for candidate in sources if plan.is_due[candidate[0]])
 
-    def _tasks_from_tar(self, plan: Plan) -> Iterator[_Task]:
+    def _tasks_from_tar(self, plan: Plan) -> Iterator[Task]:
         """Yield what the archives hold of the images that are due, then the others, as missing."""
         is_left = plan.is_due.copy()
         source = self._request.source("", "", "")
@@ -196,32 +209,19 @@ class _Run:
             return position >= 0 and bool(is_left[position])
 
         for path in self._request.tar_paths if is_left.any() else ():
-            for image_id, found in pictures_in_tar(path, is_wanted, self._policy.max_bytes):
+            pictures = pictures_in_tar(path, is_wanted, self._policy.max_bytes, lambda: self._stop_request.is_made)
+            for image_id, found in pictures:
                 (position,) = self.state.positions([image_id])
                 is_left[position] = False
-                yield _Task(position, image_id, source, found)
+                yield Task(position, image_id, source, found)
+        if self._stop_request.is_made:
+            return  # what was not reached is not missing
         absent = Fetched("missing", "not in the archive", None, 1)
         for position, image_id, _ in candidate_sources(self._workspace, self._request):
             if is_left[position]:
-                yield _Task(position, image_id, source, absent)
+                yield Task(position, image_id, source, absent)
 
-    def _bring_one(self, task: _Task) -> Row | None:
-        """Return the line of the log on one picture, after storing it if it is one; None where the run stops."""
-        try:
-            fetched = task.found or self._fetcher.fetch(task.source)
-        except FetchStoppedError:
-            return None
-        row = {
-            "image_id": task.image_id,
-            "url": task.source,
-            "status": fetched.status,
-            "reason": fetched.reason,
-            "http_status": fetched.http_status,
-            "attempts": fetched.attempts,
-        }
-        return row | self._store.take(task.image_id, fetched.content) if fetched.status == "ok" else row
-
-    def _save(self, finished: list[tuple[_Task, Row]]) -> None:
+    def _save(self, finished: list[tuple[Task, Row]]) -> None:
         starts = self._log.append([row for _, row in finished])
         for (task, row), start in zip(finished, starts, strict=True):
             self.state.note(task.position, start, row)
@@ -230,13 +230,13 @@ class _Run:
         """Mark as due every stored picture whose bytes are not those that the log records."""
         is_checked = plan.is_recorded & ~plan.is_due
         tasks = (
-            _Task(*candidate)
+            Task(*candidate)
             for candidate in candidate_sources(self._workspace, self._request)
             if is_checked[candidate[0]]
         )
         with tqdm(total=int(is_checked.sum()), desc="verify", unit="img", disable=not sys.stderr.isatty()) as bar:
 
-            def keep(finished: list[tuple[_Task, str]]) -> None:
+            def keep(finished: list[tuple[Task, str]]) -> None:
                 for task, digest in finished:
                     recorded = self._log.row_at(int(self.state.starts[task.position]))["sha256"]
                     plan.is_due[task.position] = digest != recorded

@@ -6,6 +6,7 @@ nothing of it, and is on the disk (fsync) about a second later, so that a power 
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from manifests.errors import TableError
 from manifests.image_ids import is_image_id
 
 _SECONDS_A_SYNC = 1.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Row = dict[str, Any]
 
@@ -133,7 +136,7 @@ class DownloadLog:
 
 
 def _is_stored(row: Row) -> bool:
-    has_digest = isinstance(row.get("sha256"), str) and len(row["sha256"]) == 64
+    has_digest = isinstance(row.get("sha256"), str) and _SHA256.fullmatch(row["sha256"]) is not None
     return has_digest and isinstance(row.get("path"), str) and isinstance(row.get("size_bytes"), int)
 
 

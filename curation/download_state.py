@@ -18,7 +18,6 @@ _ROWS_A_BATCH = 2048
 _HEX_ID = re.compile(r"[0-9a-f]{16}")
 
 _CODES = {status: code for code, status in enumerate(schema.DOWNLOAD_STATUSES, start=1)}
-_UNKNOWN = 0
 OK = _CODES["ok"]
 
 
@@ -65,7 +64,7 @@ class DownloadState:
     Attributes
     ----------
     codes : numpy.ndarray of int8, shape (n_images,)
-        Status, as `code_of` gives it; 0 where nothing is known.
+        Number of the status in `schema.DOWNLOAD_STATUSES`, from 1 (`OK`); 0 where nothing is known.
     starts : numpy.ndarray of int64, shape (n_images,)
         Where the line starts in the log.
     sizes : numpy.ndarray of int64, shape (n_images,)
@@ -113,15 +112,6 @@ class DownloadState:
         self.starts[position] = start
         self.sizes[position] = row["size_bytes"] if is_ok else 0
         self.digests[position] = int(row["sha256"][:16], 16) if is_ok else 0
-
-    def is_known(self, position: int) -> bool:
-        """Return whether the log has a line on a candidate."""
-        return bool(self.codes[position] != _UNKNOWN)
-
-
-def code_of(status: str) -> int:
-    """Return the number that stands for a download status in `DownloadState`."""
-    return _CODES[status]
 
 
 def _blocks(rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[list[int], list[Row]]]:

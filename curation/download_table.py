@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from curation.download_log import DownloadLog, Row
 from curation.download_state import DownloadState, candidate_batches
-from curation.metadata.sorted_rows import write_rows
 from curation.placeholders import repeated_pictures
 from manifests import schema
 from manifests.errors import OpenImageOError
+from manifests.parquet import write_rows
 from manifests.workspace import Workspace
 
 _SCHEMA = schema.DOWNLOADS.schema
@@ -72,6 +72,15 @@ def _array(values: Sequence[Any], dtype: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(dtype, len(values), [pa.py_buffer(validity), pa.py_buffer(numbers)])
 
 
+def describe_failed(outcome: Outcome) -> str | None:
+    """Return one line on the images that failed, as another attempt may well bring them; None where none did."""
+    n_failed = outcome.n_by_status["failed"]
+    if not n_failed:
+        return None
+    reasons = Counter({reason: n for reason, n in outcome.n_by_reason.items() if reason.startswith("failed")})
+    return f"{n_failed:,} images failed: {_commonest(reasons)}; --retry failed asks for them again"
+
+
 def refuse_failures(outcome: Outcome, max_failures: float) -> None:
     """Raise where more than the share `max_failures` of the images are without a picture, or all are.
 
@@ -84,10 +93,14 @@ def refuse_failures(outcome: Outcome, max_failures: float) -> None:
     n_without = n_images - outcome.n_by_status["ok"]
     if not n_without or (n_without < n_images and n_without <= max_failures * n_images):
         return
-    commonest = ", ".join(f"{n:,} {reason}" for reason, n in outcome.n_by_reason.most_common(_SHOWN_REASONS))
+    commonest = _commonest(outcome.n_by_reason)
     if n_without == n_images:
         raise OpenImageOError(f"no picture arrived, of {n_images:,}: {commonest}; what was learnt is saved")
     raise OpenImageOError(
         f"{n_without:,} of {n_images:,} images ({n_without / n_images:.1%}) are without a picture, over "
         f"--max-failures {max_failures:g}: {commonest}; everything is saved: --retry STATUS asks for them again"
     )
+
+
+def _commonest(n_by_reason: Counter[str]) -> str:
+    return ", ".join(f"{n:,} {reason}" for reason, n in n_by_reason.most_common(_SHOWN_REASONS))

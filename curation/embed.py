@@ -1,62 +1,144 @@
-"""The stage `embed`: unit vectors of every downloaded picture and its tiles, by a CLIP model or from features."""
+"""The stage `embed`: unit vectors of every downloaded picture and its tiles, by a model or from features."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import functools
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
-from curation.clip import ClipEncoder, load_encoder
-from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
+from curation.embedding_store import EmbeddedImage, StoreKey
+from curation.encoder import Encoder
+from curation.encoding import Encoding, Waits, chosen_precision
+from curation.engine.engine import Engine
 from curation.feature_source import FeatureSource
-from curation.views import FULL, cut_views, view_names
-from manifests import schema
-from manifests.ahead import prepared_ahead
-from manifests.errors import InputError, UnreadableImageError
-from manifests.images import read_image
+from curation.reading import ViewReader
+from curation.store_run import Embedded, EmbedGroups, EmbedSummary, StoreRun
+from curation.views import DEFAULT_GRID, FULL
+from manifests.errors import InputError, ModelError
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
-_BATCHES_AHEAD = 2
-"""Decoded pictures that wait for the model, in batches; more would only cost memory."""
+
+@dataclass(frozen=True)
+class EmbedRules:
+    """How pictures are embedded.
+
+    Attributes
+    ----------
+    grid : int
+        Tiles along the shorter side besides the whole picture; 0 for none.
+    precision : str
+        As `curation.encoding.chosen_precision` takes it.
+    is_fast : bool
+        Decode JPEGs at reduced size.
+    batch_size : int
+        Views in one call of the model.
+    n_workers : int
+        Threads, or processes where they are many, that read ahead of the model.
+
+    Raises
+    ------
+    InputError
+        A value is out of range.
+    """
+
+    grid: int = DEFAULT_GRID
+    precision: str = "auto"
+    is_fast: bool = False
+    batch_size: int = 64
+    n_workers: int = 2
+
+    def __post_init__(self) -> None:
+        for flag, value, least in (
+            ("--tiles", self.grid, 0),
+            ("--batch-size", self.batch_size, 1),
+            ("--workers", self.n_workers, 1),
+        ):
+            if value < least:
+                raise InputError(f"{flag}: expected {least} or more, found {value}")
+
+    def encoding(self, encoder: Encoder) -> Encoding:
+        """Return how pictures go through `encoder` by these rules.
+
+        Raises
+        ------
+        InputError
+            There is no such precision.
+        """
+        reader = ViewReader(encoder.pixels, encoder.input_px, self.grid, self.is_fast)
+        precision = chosen_precision(self.precision, encoder.device)
+        return Encoding(encoder, reader, self.batch_size, self.n_workers, precision)
 
 
 @dataclass(frozen=True)
-class EmbedSummary:
-    """What a run of `embed` did: the store's digest, device, images new, already there and unreadable."""
+class ModelChoice:
+    """Which model to embed with.
 
-    digest: str
-    device: str
-    n_new: int
-    n_kept: int
-    n_unreadable: int
-    images_per_s: float
+    Attributes
+    ----------
+    model, pretrained : str
+        As given on the command line; they go into the store, for `screen` to load the model again.
+    load : callable
+        Loads it; called once the workspace has been looked at, as it takes seconds. Can be pickled, for a machine
+        that loads it again.
+    settings : mapping
+        What else it is loaded with, JSON values.
+    """
+
+    model: str
+    pretrained: str
+    load: Callable[[], Encoder]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def clip_choice(model: str, pretrained: str | None, device: str = "auto") -> ModelChoice:
+    """Return the choice of a CLIP model; arguments as `curation.clip.load_encoder` takes them."""
+    return ModelChoice(model, pretrained or "", partial(_load_clip, model, pretrained, device))
+
+
+def _load_clip(model: str, pretrained: str | None, device: str) -> Encoder:
+    from curation.clip import load_encoder
+
+    return load_encoder(model, pretrained, device)
 
 
 def embed_pictures(
-    workspace: Workspace, model: str, pretrained: str | None, *, grid: int = 2, batch_size: int = 64,
-    device: str = "auto", n_workers: int = 2, announce: Callable[[str], None] = lambda line: None,
-) -> EmbedSummary:  # fmt: skip
-    """Embed every downloaded picture that the store lacks, with a CLIP model.
+    workspace: Workspace,
+    model: str,
+    pretrained: str | None,
+    *,
+    device: str = "auto",
+    announce: Callable[[str], None] = lambda line: None,
+    **rules: Any,
+) -> EmbedSummary:
+    """Embed with a CLIP model: `embed_with` of `clip_choice`; `rules` are fields of `EmbedRules`."""
+    return embed_with(workspace, clip_choice(model, pretrained, device), EmbedRules(**rules), announce=announce)
+
+
+def embed_with(
+    workspace: Workspace,
+    choice: ModelChoice,
+    rules: EmbedRules,
+    *,
+    engine: Engine | None = None,
+    announce: Callable[[str], None] = lambda line: None,
+) -> EmbedSummary:
+    """Embed every downloaded picture that the store lacks.
 
     Parameters
     ----------
     workspace : Workspace
         With ``downloads.parquet``.
-    model, pretrained : str
-        As `curation.clip.load_encoder` takes them.
-    grid : int
-        Tiles a side besides the whole picture; 0 for none.
-    batch_size : int
-        Views in one call of the model.
-    device : str
-        ``auto``, ``cpu`` or ``cuda``.
-    n_workers : int
-        Threads that decode and resize ahead of the model.
+    choice : ModelChoice
+        Which model.
+    rules : EmbedRules
+        How.
+    engine : Engine, optional
+        Embed the shards of the store on its machines, which load the model too; what they wait for is not told.
     announce : callable
         Told in one line where the model runs, before the work starts.
 
@@ -65,37 +147,78 @@ def embed_pictures(
     ModelError
         The model or its weights cannot be had.
     InputError
-        `grid`, `batch_size`, `n_workers` or `device` is not what it should be.
+        There is no such device or precision.
     """
-    for flag, value, least in (
-        ("--tiles", grid, 0),
-        ("--batch-size", batch_size, 1),
-        ("--workers", n_workers, 1),
-    ):
-        if value < least:
-            raise InputError(f"{flag}: expected {least} or more, found {value}")
     # Before the model, which takes seconds; the stage itself reads them again, under the lock.
     stored_pictures(workspace)
-    encoder = load_encoder(model, pretrained, device)
-    announce(f"embed: {encoder.name} on {encoder.device}, {len(view_names(grid))} views a picture")
-    key = StoreKey("clip", _lasting(model), _lasting(pretrained or ""), encoder.digest, encoder.n_dimensions, grid)
+    encoding = rules.encoding(choice.load())
+    encoder, precision = encoding.encoder, encoding.precision
+    announce(
+        f"embed: {encoder.name} on {encoder.device} in {precision}, {rules.grid} tiles along the shorter side"
+    )
+    key = StoreKey(
+        encoder.source, _lasting(choice.model), _lasting(choice.pretrained), encoder.digest, encoder.n_dimensions,
+        rules.grid, precision=precision, decoding="fast" if rules.is_fast else "exact", settings=choice.settings,
+    )  # fmt: skip
+    embed_groups: EmbedGroups = partial(embedded_images, encoding)
+    if engine is not None:
+        embed_groups = partial(_embedded_on, engine, choice, replace(rules, precision=precision), encoder)
+    run = StoreRun(workspace, key, str(encoder.device), encoding.waits)
+    return run.fill(embed_groups, encoder, {"batch_size": rules.batch_size})
 
-    def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
-        def view_inputs(picture: StoredPicture) -> torch.Tensor | str:
-            return _view_inputs(encoder, picture, grid)
 
-        n_ahead = _BATCHES_AHEAD * _pictures_a_batch(batch_size, grid)
-        inputs = prepared_ahead(view_inputs, wanted, n_workers=n_workers, n_ahead=n_ahead)
-        yield from _encoded(encoder, inputs, grid, batch_size)
+def embedded_images(encoding: Encoding, groups: Sequence[Sequence[StoredPicture]]) -> Embedded:
+    """Yield, in order, the vectors of each picture of each group, or its id and why it has none."""
+    for picture, views in encoding.run(groups):
+        if isinstance(views, str):
+            yield picture.image_id, views
+        else:
+            yield EmbeddedImage(
+                picture.image_id, picture.sha256, picture.rotation_deg or 0, views.names, views.embeddings,
+                views.norms,
+            )  # fmt: skip
 
-    return _fill_store(workspace, key, embed_shard, str(encoder.device), {"batch_size": batch_size})
+
+def _embedded_on(
+    engine: Engine,
+    choice: ModelChoice,
+    rules: EmbedRules,
+    encoder: Encoder,
+    groups: Sequence[Sequence[StoredPicture]],
+) -> Embedded:
+    """Yield what `embedded_images` does, each group a shard on the machines of `engine`."""
+    embed_group = partial(_embedded_group, pickle.dumps((choice, rules)), encoder.digest)
+    n_gpus = int(encoder.device.type == "cuda")
+    # As many threads as this process has, since products are summed, and rounded, in one part a thread.
+    for results in engine.map(embed_group, groups, n_cores=torch.get_num_threads(), n_gpus=n_gpus):
+        yield from results
+
+
+def _embedded_group(
+    made_by: bytes, digest: str, group: Sequence[StoredPicture]
+) -> list[EmbeddedImage | tuple[str, str]]:
+    encoding = _encoding(made_by)
+    if encoding.encoder.digest != digest:
+        raise ModelError(
+            f"--engine: a machine loads {encoding.encoder.name} with the digest {encoding.encoder.digest}, "
+            f"expected {digest}: give all machines the same weights"
+        )
+    return list(embedded_images(encoding, [group]))
+
+
+@functools.lru_cache(maxsize=1)
+def _encoding(made_by: bytes) -> Encoding:
+    """Return the model of this process, loaded once for all of its shards."""
+    choice, rules = pickle.loads(made_by)
+    encoding: Encoding = rules.encoding(choice.load())
+    return encoding
 
 
 def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: str) -> EmbedSummary:
-    """Take the features of a classifier as embeddings: unit length, whole picture only.
+    """Take features that are there already as embeddings: unit length, whole picture only.
 
-    Where no CLIP model can be had, a classifier's penultimate features and its head's rows play the parts of
-    image embeddings and class prototypes; their cosine is MaxCosine of DML (Zhang & Xiang, CVPR 2023).
+    For features that were extracted on another machine, and for vectors of a model that neither open_clip nor
+    timm has: any folder of a head and a set will do. The head's rows play the part of class prototypes.
 
     Raises
     ------
@@ -105,105 +228,18 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     source = FeatureSource.read(features_dir, feature_set)
     key = StoreKey("features", _lasting(str(features_dir)), feature_set, source.digest, source.n_features, 0)
 
-    def embed_shard(wanted: Sequence[StoredPicture]) -> Iterator[EmbeddedImage | tuple[str, str]]:
-        for picture in wanted:
+    def embed_groups(groups: Sequence[Sequence[StoredPicture]]) -> Embedded:
+        for picture in (picture for group in groups for picture in group):
             vector = source.unit_features(picture.image_id)
             if vector is None:
                 yield picture.image_id, f"no features in the set {feature_set}"
             else:
-                yield EmbeddedImage(
-                    picture.image_id, picture.sha256, picture.rotation_deg or 0, (FULL,), vector[None]
-                )
+                yield EmbeddedImage(picture.image_id, picture.sha256, picture.rotation_deg or 0, (FULL,), *vector)
 
-    return _fill_store(workspace, key, embed_shard, "cpu", {})
+    return StoreRun(workspace, key, "cpu", Waits()).fill(embed_groups, source, {})
 
 
 def _lasting(name_or_path: str) -> str:
     """Return an existing file or folder by its absolute path, as `screen` may run in another folder."""
     path = Path(name_or_path)
     return str(path.resolve()) if name_or_path and path.exists() else name_or_path
-
-
-def _fill_store(
-    workspace: Workspace,
-    key: StoreKey,
-    embed_shard: Callable[[Sequence[StoredPicture]], Iterator[EmbeddedImage | tuple[str, str]]],
-    device: str,
-    further_arguments: Mapping[str, int],
-) -> EmbedSummary:
-    """Write each shard that lacks a wanted picture or holds an outdated one, and the list of unreadable ones."""
-    arguments = {"model": key.model, "pretrained": key.pretrained, "tiles": key.grid, "device": device}
-    inputs = [workspace.path_of(schema.CANDIDATES), workspace.path_of(schema.DOWNLOADS)]
-    record_as = f"embed.{key.digest}"
-    with workspace.stage("embed", {**arguments, **further_arguments}, inputs, record_as=record_as) as record:
-        pictures = list(stored_pictures(workspace).values())
-        store = EmbeddingStore.for_key(workspace, key)
-        shards: dict[int, list[StoredPicture]] = {}
-        for picture in pictures:
-            shards.setdefault(store.shard_of(picture.image_id), []).append(picture)
-        unreadable: dict[str, str] = {}
-        n_new = 0
-        started = time.monotonic()
-        with tqdm(total=len(pictures), desc="embed", unit="img", disable=not sys.stderr.isatty()) as bar:
-            for shard, wanted in sorted(shards.items()):
-                stored = store.read_shard(shard)
-                missing = [p for p in wanted if p.image_id not in stored or not stored[p.image_id].is_of(p)]
-                bar.update(len(wanted) - len(missing))
-                if not missing:
-                    continue
-                for result in embed_shard(missing):
-                    bar.update()
-                    if isinstance(result, EmbeddedImage):
-                        stored[result.image_id] = result
-                        n_new += 1
-                    else:
-                        unreadable[result[0]] = result[1]
-                        stored.pop(result[0], None)
-                store.write_shard(shard, stored)
-        store.write_unreadable(unreadable)
-        n_kept = len(pictures) - n_new - len(unreadable)
-        record.counts = {"embedded": n_new + n_kept, "unreadable": len(unreadable)}
-        record.details = {"digest": key.digest, "n_dimensions": key.n_dimensions}
-    seconds = time.monotonic() - started
-    return EmbedSummary(key.digest, device, n_new, n_kept, len(unreadable), n_new / seconds if seconds else 0.0)
-
-
-def _pictures_a_batch(batch_size: int, grid: int) -> int:
-    return max(1, batch_size // len(view_names(grid)))
-
-
-def _view_inputs(encoder: ClipEncoder, picture: StoredPicture, grid: int) -> torch.Tensor | str:
-    """Return the model's inputs of one picture's views, (n_views, 3, height, width), or why there are none."""
-    try:
-        image = read_image(picture.path, picture.rotation_deg)
-    except UnreadableImageError as error:
-        return error.reason
-    return torch.stack([encoder.preprocess(view) for view in cut_views(image, grid)])
-
-
-def _encoded(
-    encoder: ClipEncoder,
-    pictures: Iterator[tuple[StoredPicture, torch.Tensor | str]],
-    grid: int,
-    batch_size: int,
-) -> Iterator[EmbeddedImage | tuple[str, str]]:
-    """Encode views in batches of whole pictures, in order, so that a shard's batches are the same on every run."""
-    views = tuple(view_names(grid))
-    pictures_a_batch = _pictures_a_batch(batch_size, grid)
-    batch: list[tuple[StoredPicture, torch.Tensor]] = []
-
-    def encode() -> Iterator[EmbeddedImage]:
-        vectors = encoder.encode_inputs(torch.cat([inputs for _, inputs in batch])).astype(np.float16)
-        for (picture, _), own in zip(batch, vectors.reshape(len(batch), len(views), -1), strict=True):
-            yield EmbeddedImage(picture.image_id, picture.sha256, picture.rotation_deg or 0, views, own)
-
-    for picture, inputs in pictures:
-        if isinstance(inputs, str):
-            yield picture.image_id, inputs
-            continue
-        batch.append((picture, inputs))
-        if len(batch) == pictures_a_batch:
-            yield from encode()
-            batch = []
-    if batch:
-        yield from encode()

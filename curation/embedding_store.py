@@ -1,28 +1,37 @@
 """Embeddings on disk: one folder a model and tiling, shards of images chosen by a hash of the image id.
 
-``embeddings/<store digest>/`` holds ``model.json``, ``shard-NNNN.parquet`` and ``unreadable.parquet``. An image's
-shard depends on its id alone, so a run that was killed, resumed, or given more images later writes each row
-where an undisturbed run would, and a shard is either whole or absent.
+``embeddings/<store digest>/`` holds ``model.json``, ``shard-NNNN.parquet`` and ``unreadable.parquet``, of a
+classifier ``head.safetensors``, and the class prototypes that `curation.prototypes` keeps there. An image's shard
+depends on its id alone, so a run that was killed, resumed, or given more images later writes each row where an
+undisturbed run would, and a shard is either whole or absent.
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
+from curation.views import TILING
 from manifests import schema
 from manifests.durable import write_json
-from manifests.errors import InputError, StageMissingError, TableError
+from manifests.errors import InputError, StageMissingError, TableError, one_line
+from manifests.parquet import read_parquet, write_parquet
 from manifests.stored_pictures import StoredPicture
-from manifests.workspace import Workspace, read_parquet, write_parquet
+from manifests.workspace import Workspace
 
 _N_SHARDS = 256
 """Of Open Images' 125,436 test images a shard holds 490, minutes of work on a processor; of 9 million, 35,000."""
+
+HEAD_FILE_NAME = "head.safetensors"
 
 _ROTATIONS_KEY = b"rotations_deg"
 _UNREADABLE_SCHEMA = pa.schema([schema.IMAGE_ID, pa.field("reason", pa.string())])
@@ -35,15 +44,23 @@ class StoreKey:
     Attributes
     ----------
     source : str
-        ``clip`` or ``features``.
+        ``clip``, ``classifier``, or ``features``, a set of features that `extract-features` or others made.
     model, pretrained : str
-        As given on the command line; of features, the model's folder and the set.
+        As given on the command line: model and weights or checkpoint; of features, the model's folder and the set.
     encoder_digest : str
         Digest of weights and preprocessing.
     n_dimensions : int
         Length of an embedding.
     grid : int
-        Tiles a side, 0 for the whole picture only.
+        Tiles along the shorter side, 0 for the whole picture only.
+    tiling : str
+        The rule of `curation.views` that the tiles were cut by.
+    precision : str
+        ``fp32``, ``bf16`` or ``fp16``: what the model computed in.
+    decoding : str
+        ``exact``, or ``fast``: JPEGs were decoded at reduced size.
+    settings : mapping
+        What else the model was loaded with, JSON values; `encoder_digest` covers what of it counts.
     """
 
     source: str
@@ -52,19 +69,37 @@ class StoreKey:
     encoder_digest: str
     n_dimensions: int
     grid: int
+    tiling: str = TILING
+    precision: str = "fp32"
+    decoding: str = "exact"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """16 hex digits that name the store's folder."""
-        text = f"{self.source} {self.encoder_digest} {self.n_dimensions} {self.grid}"
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        parts = (
+            self.source, self.encoder_digest, self.n_dimensions, self.grid, self.tiling, self.precision,
+            self.decoding,
+        )  # fmt: skip
+        return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """One image's vectors: `embeddings` is (n_views, n_dimensions), unit length, in the order of `views`.
+    """One image's vectors.
 
-    `sha256` and `rotation_deg` say of which pixels: where they differ from the stored picture's, it is outdated.
+    Attributes
+    ----------
+    image_id : str
+        Its id.
+    sha256, rotation_deg : str, int
+        Of which pixels: where they differ from the stored picture's, the vectors are outdated.
+    views : tuple of str
+        Names, the whole picture first; how many there are depends on the picture's shape.
+    embeddings : ndarray of float16, (n_views, n_dimensions)
+        Unit length, in the order of `views`.
+    norms : ndarray of float32, (n_views,), or None
+        Of a classifier or of features: the lengths before. ``norms * embeddings @ W.T + b`` are the logits.
     """
 
     image_id: str
@@ -72,6 +107,7 @@ class EmbeddedImage:
     rotation_deg: int
     views: tuple[str, ...]
     embeddings: npt.NDArray[np.float16]
+    norms: npt.NDArray[np.float32] | None = None
 
     def is_of(self, picture: StoredPicture) -> bool:
         """Return whether these are the vectors of the picture as it is stored now."""
@@ -97,29 +133,53 @@ class EmbeddingStore:
     def open(cls, folder: Path) -> "EmbeddingStore":
         """Return the store in `folder`."""
         try:
-            content = json.loads((folder / "model.json").read_text())
+            content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            if missing := {known.name for known in fields(StoreKey)} - set(content):
+                raise ValueError(f"{', '.join(sorted(missing))} missing")
             return cls(folder, StoreKey(**content))
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise TableError(
-                f"{folder / 'model.json'}: not the description of an embedding store ({error})"
+                f"{folder / 'model.json'}: not the description of an embedding store as this version writes it "
+                f"({one_line(error)}): delete the folder and run 'embed' again"
             ) from error
 
     @classmethod
     def choose(cls, workspace: Workspace, wanted: str | None) -> "EmbeddingStore":
-        """Return the only store, or the one whose digest starts with `wanted` or whose model name holds it."""
+        """Return the only store, or the one that `wanted` names, as `find` takes it."""
+        stores = cls.find(workspace, [] if wanted is None else [wanted])
+        if len(stores) == 1:
+            return stores[0]
+        raise InputError(f"--embeddings: expected the digest of one of {_told(stores)}; found none given")
+
+    @classmethod
+    def find(cls, workspace: Workspace, wanted: Sequence[str] = ()) -> "list[EmbeddingStore]":
+        """Return the stores named in `wanted`, in this order, or else all, sorted by digest.
+
+        Parameters
+        ----------
+        workspace : Workspace
+            With embeddings.
+        wanted : sequence of str
+            Each the start of one store's digest, or a part of one store's model name.
+
+        Raises
+        ------
+        StageMissingError
+            The workspace holds no embeddings.
+        InputError
+            A name fits no store, or several, or one that is named already.
+        """
         folders = sorted(path.parent for path in workspace.embeddings_dir.glob("*/model.json"))
         if not folders:
             raise StageMissingError(f"{workspace.root} holds no embeddings: run the stage 'embed' first")
         stores = [cls.open(folder) for folder in folders]
-        chosen = [
-            store
-            for store in stores
-            if wanted is None or store.key.digest.startswith(wanted) or wanted in store.key.model
-        ]
-        if len(chosen) == 1:
-            return chosen[0]
-        known = ", ".join(f"{store.key.digest} ({store.key.model})" for store in stores)
-        raise InputError(f"--embeddings: expected the digest of one of {known}; found {wanted or 'none given'}")
+        chosen: list[EmbeddingStore] = []
+        for name in wanted:
+            fitting = [s for s in stores if s.key.digest.startswith(name) or name in s.key.model]
+            if len(fitting) != 1 or fitting[0] in chosen:
+                raise InputError(f"--embeddings: expected the digest of one of {_told(stores)}; found {name}")
+            chosen += fitting
+        return chosen or stores
 
     def shard_of(self, image_id: str) -> int:
         """Return the shard of an image, which depends on its id alone."""
@@ -132,23 +192,33 @@ class EmbeddingStore:
             return {}
         table = read_parquet(path)
         if not table.schema.equals(schema.embeddings_schema(self.key.n_dimensions)):
-            raise TableError(f"{path}: not an embeddings shard of {self.key.n_dimensions} dimensions")
-        rotations = json.loads((table.schema.metadata or {}).get(_ROTATIONS_KEY, b"{}"))
-        vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-        rows: dict[str, list[int]] = {}
-        image_ids, views, digests = (table.column(name).to_pylist() for name in ("image_id", "view", "sha256"))
-        for row, image_id in enumerate(image_ids):
-            rows.setdefault(image_id, []).append(row)
-        return {
-            image_id: EmbeddedImage(
-                image_id,
-                digests[at[0]],
-                rotations.get(image_id, 0),
-                tuple(views[row] for row in at),
-                vectors[at[0] : at[-1] + 1],
+            raise TableError(
+                f"{path}: not an embeddings shard of {self.key.n_dimensions} dimensions as this version writes "
+                "it: delete the folder and run 'embed' again"
             )
-            for image_id, at in rows.items()
-        }
+        rotations = _rotations(table.schema)
+        vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+        norms = None if table.column("norm").null_count else table.column("norm").to_numpy()
+        image_ids, views, digests = (table.column(name).to_pylist() for name in ("image_id", "view", "sha256"))
+        images = {}
+        for image_id, of_image in itertools.groupby(range(table.num_rows), key=image_ids.__getitem__):
+            rows = list(of_image)
+            own = slice(rows[0], rows[-1] + 1)
+            images[image_id] = EmbeddedImage(
+                image_id, digests[rows[0]], rotations.get(image_id, 0), tuple(views[own]), vectors[own],
+                None if norms is None else norms[own],
+            )  # fmt: skip
+        return images
+
+    def pictures_in(self, shard: int) -> dict[str, tuple[str, int]]:
+        """Return sha256 and rotation of the images of one shard by id, without reading their vectors."""
+        path = self._shard_path(shard)
+        if not path.exists():
+            return {}
+        table = read_parquet(path, columns=["image_id", "sha256"])
+        rotations = _rotations(table.schema)
+        ids_and_digests = zip(*table.to_pydict().values(), strict=True)
+        return {image_id: (sha256, rotations.get(image_id, 0)) for image_id, sha256 in ids_and_digests}
 
     def write_shard(self, shard: int, images: Mapping[str, EmbeddedImage]) -> None:
         """Write one shard, sorted by image id, in one step; one without an image is deleted."""
@@ -157,17 +227,38 @@ class EmbeddingStore:
             return
         ordered = [images[image_id] for image_id in sorted(images)]
         vectors = np.concatenate([image.embeddings for image in ordered]).astype(np.float16)
+        norms = [[None] * len(image.views) if image.norms is None else image.norms.tolist() for image in ordered]
         columns = {
             "image_id": [image.image_id for image in ordered for _ in image.views],
             "sha256": [image.sha256 for image in ordered for _ in image.views],
             "view": [view for image in ordered for view in image.views],
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), self.key.n_dimensions),
+            "norm": list(itertools.chain.from_iterable(norms)),
         }
         rotations = {image.image_id: image.rotation_deg for image in ordered if image.rotation_deg}
         table = pa.table(columns, schema=schema.embeddings_schema(self.key.n_dimensions)).replace_schema_metadata(
             {_ROTATIONS_KEY: json.dumps(rotations, sort_keys=True)}
         )
         write_parquet(self._shard_path(shard), table)
+
+    def read_head(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+        """Return weight (n_classes, n_dimensions) and bias (n_classes,) of a classifier's store, None of CLIP's.
+
+        Raises
+        ------
+        TableError
+            The file is missing or damaged.
+        """
+        if self.key.source == "clip":
+            return None
+        path = self.folder / HEAD_FILE_NAME
+        try:
+            tensors = load_file(path)
+            return tensors["weight"], tensors["bias"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise TableError(
+                f"{path}: not the head of a classifier ({one_line(error)}): run 'embed' again"
+            ) from error
 
     def shards(self) -> Iterator[dict[str, EmbeddedImage]]:
         """Yield the images of each shard that has been written."""
@@ -208,3 +299,11 @@ class EmbeddingStore:
 
     def _shard_path(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:04d}.parquet"
+
+
+def _rotations(shard_schema: pa.Schema) -> dict[str, int]:
+    return dict(json.loads((shard_schema.metadata or {}).get(_ROTATIONS_KEY, b"{}")))
+
+
+def _told(stores: "Sequence[EmbeddingStore]") -> str:
+    return ", ".join(f"{store.key.digest} ({store.key.model})" for store in stores)

@@ -1,4 +1,4 @@
-"""A classifier's features and head as `scoring` wrote them, read as image embeddings and class prototypes."""
+"""A classifier's features and head as `extract-features` or others wrote them, read as embeddings."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,26 +9,11 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from manifests.durable import sha256_of_file
+from curation.embedding_store import HEAD_FILE_NAME
+from manifests.durable import sha256_of_file, write_bytes
 from manifests.errors import InputError
+from manifests.parquet import read_parquet
 from manifests.schema import features_schema
-from manifests.workspace import read_parquet
-
-
-def read_head_rows(features_dir: Path) -> npt.NDArray[np.float32]:
-    """Return a head's rows made unit, (n_classes, n_features): the classifier's class prototypes."""
-    path = features_dir / "head.safetensors"
-    try:
-        weight = load_file(path)["weight"].astype(np.float32)
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InputError(f"{path}: not a head with a weight ({error}); extract-features writes one") from error
-    if weight.ndim != 2 or not np.isfinite(weight).all():
-        raise InputError(f"{path}: expected a finite weight (n_classes, n_features), found shape {weight.shape}")
-    norms = np.linalg.norm(weight, axis=1, keepdims=True)
-    if not norms.all():
-        raise InputError(f"{path}: class {int(np.argmin(norms))} has a zero weight row, so no direction")
-    rows: npt.NDArray[np.float32] = weight / norms
-    return rows
 
 
 @dataclass(frozen=True)
@@ -37,15 +22,22 @@ class FeatureSource:
 
     digest: str
     n_features: int
+    _head_path: Path
     _features: dict[str, npt.NDArray[np.float32]]
 
     @classmethod
     def read(cls, features_dir: Path, feature_set: str) -> "FeatureSource":
-        """Return the set ``<features_dir>/<feature_set>.parquet`` with its head's digest."""
-        path = features_dir / f"{feature_set}.parquet"
+        """Return the set ``<features_dir>/<feature_set>.parquet`` with its head's digest.
+
+        Raises
+        ------
+        InputError
+            Set or head are not there, do not fit each other, or hold NaN or infinity.
+        """
+        path, head_path = features_dir / f"{feature_set}.parquet", features_dir / HEAD_FILE_NAME
         if not path.is_file():
             raise InputError(f"{path} is not there: run 'extract-features --set {feature_set}' first")
-        n_features = read_head_rows(features_dir).shape[1]
+        n_features = _n_features(head_path)
         table = read_parquet(path)
         expected = features_schema(n_features)
         if table.schema.names != expected.names or table.schema.types != expected.types:
@@ -57,12 +49,37 @@ class FeatureSource:
         if not np.isfinite(values).all():
             bad = image_ids[int(np.argmin(np.isfinite(values).all(axis=1)))]
             raise InputError(f"{path}: image {bad} has a NaN or infinite feature")
-        files = (features_dir / "head.safetensors", path)
-        digest = hashlib.sha256(" ".join(sha256_of_file(file) for file in files).encode()).hexdigest()[:16]
-        return cls(digest, n_features, dict(zip(image_ids, values, strict=True)))
+        digests = " ".join(sha256_of_file(file) for file in (head_path, path))
+        digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
+        return cls(digest, n_features, head_path, dict(zip(image_ids, values, strict=True)))
 
-    def unit_features(self, image_id: str) -> npt.NDArray[np.float16] | None:
-        """Return an image's features at unit length, or None where the set lacks them or they are all zero."""
+    def unit_features(self, image_id: str) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]] | None:
+        """Return an image's features at unit length, (1, n_features), and their length before, (1,).
+
+        None where the set lacks them, or they are all zero.
+        """
         features = self._features.get(image_id)
-        norm = 0.0 if features is None else float(np.linalg.norm(features))
-        return None if features is None or not norm else (features / norm).astype(np.float16)
+        norm = np.float32(0 if features is None else np.linalg.norm(features))
+        if features is None or not norm:
+            return None
+        return (features / norm).astype(np.float16)[None], np.array([norm], np.float32)
+
+    def save_head(self, folder: Path) -> None:
+        """Copy the head into the folder of a store."""
+        write_bytes(folder / HEAD_FILE_NAME, self._head_path.read_bytes())
+
+
+def _n_features(head_path: Path) -> int:
+    try:
+        head = load_file(head_path)
+        weight, bias = head["weight"], head["bias"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(
+            f"{head_path}: not a head with weight and bias ({error}); extract-features writes one"
+        ) from error
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise InputError(
+            f"{head_path}: expected weight (n_classes, n_features) and bias (n_classes,), found {weight.shape} "
+            f"and {bias.shape}"
+        )
+    return int(weight.shape[1])

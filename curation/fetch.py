@@ -34,8 +34,9 @@ from manifests.workspace import DISTRIBUTION_NAME, tool_version
 __all__ = ["FetchPolicy", "FetchStoppedError", "Fetched", "Fetcher"]
 
 _OK = 200
-_THROTTLED_STATUSES = (429, 503)
-_BUSY_STATUSES = (408, 425, *_THROTTLED_STATUSES, 500, 502, 504)
+# These are about the server; where they are common they say nothing of the picture.
+_THROTTLED_STATUSES = (429, 500, 502, 503, 504)
+_BUSY_STATUSES = (408, 425, *_THROTTLED_STATUSES)
 _GONE_STATUSES = (404, 410)
 _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
@@ -107,23 +108,30 @@ class Fetcher:
             return Fetched(refusal.status, refusal.reason, None, 0)
         patience = Patience(policy.socket_timeout_s, policy.deadline_s)
         bound_s = policy.first_wait_s
-        n_attempts = 0
+        n_attempts = n_excused = 0
         while True:
             try:
                 content = self._content(first, patience)
             except NetworkFailure as failure:
                 n_attempts += failure.costs_attempt
-                wait_s = random.uniform(0, bound_s)
-                if isinstance(failure, BusyError):
-                    wait_s += failure.retry_after_s
+                n_excused += failure.is_excused
+                wait_s = self._wait_s(failure, bound_s)
                 is_late = time.monotonic() + wait_s > patience.deadline
-                if failure.is_final or n_attempts >= policy.max_attempts or is_late:
+                if failure.is_final or n_attempts - n_excused >= policy.max_attempts or is_late:
                     return Fetched(failure.status, self._reason(failure), failure.http_status, n_attempts)
             else:
                 return Fetched("ok", None, _OK, n_attempts + 1, content)
             bound_s = min(bound_s * 2, policy.longest_wait_s)
             if self._stopped.wait(wait_s):
                 raise FetchStoppedError
+
+    @staticmethod
+    def _wait_s(failure: NetworkFailure, bound_s: float) -> float:
+        """Return how long to wait before the next attempt; for a host that is down, the gate waits."""
+        if isinstance(failure, UnreachableError) and not failure.costs_attempt:
+            return 0.0
+        retry_after_s = failure.retry_after_s if isinstance(failure, BusyError) else 0.0
+        return retry_after_s + random.uniform(0, bound_s)
 
     def _reason(self, failure: NetworkFailure) -> str:
         if not isinstance(failure, OutOfTimeError):
@@ -137,7 +145,7 @@ class Fetcher:
         target = first
         for _ in range(self._policy.max_redirects):
             if answer.http_status not in _REDIRECT_STATUSES or answer.location is None:
-                return self._judged(answer)
+                return self._judged(answer, target)
             try:
                 target = redirect_target(target, answer.location, first, self._policy)
                 answer = self._asked(target, patience)
@@ -147,12 +155,12 @@ class Fetcher:
         if answer.http_status in _REDIRECT_STATUSES:
             reason = f"the server redirects more than {self._policy.max_redirects} times"
             raise RefusedError(reason, answer.http_status, costs_attempt=True)
-        return self._judged(answer)
+        return self._judged(answer, target)
 
     def _asked(self, target: Target, patience: Patience) -> Answer:
         """Return the answer to one request, and tell the gate of the host how it went."""
         gate = self._gate_of(target)
-        admission = gate.enter(patience.deadline)
+        admission = gate.enter(patience)
         try:
             answer = self._exchanges.ask(target, patience)
         except (UnreachableError, OutOfTimeError) as failure:
@@ -172,7 +180,7 @@ class Fetcher:
         finally:
             gate.leave()
 
-    def _judged(self, answer: Answer) -> bytes:
+    def _judged(self, answer: Answer, target: Target) -> bytes:
         status = answer.http_status
         if status == _OK:
             return answer.content
@@ -181,7 +189,9 @@ class Fetcher:
         if status in _BUSY_STATUSES:
             too_long = ", and the server asks for a longer wait than the deadline"
             is_too_long = answer.retry_after_s > self._policy.deadline_s
-            raise BusyError(f"HTTP {status}{too_long * is_too_long}", status, answer.retry_after_s)
+            failure = BusyError(f"HTTP {status}{too_long * is_too_long}", status, answer.retry_after_s)
+            failure.is_excused = status in _THROTTLED_STATUSES and self._gate_of(target).is_overrun
+            raise failure
         raise UnusableAnswerError(f"HTTP {status}", status)
 
     def _gate_of(self, target: Target) -> HostGate:

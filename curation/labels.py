@@ -1,7 +1,7 @@
 """The stage `labels`: what people and machines say is in each candidate, in Open Images' words and ImageNet's."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from curation.metadata.csv_tables import read_tables
 from curation.metadata.files import open_streams
 from curation.metadata.id_keys import IdSet
 from curation.metadata.label_table import CLASS_NAMES_CSV, LABELS_CSV, ROWS_SCHEMA
-from curation.metadata.sorted_rows import SortedRows, write_rows
+from curation.metadata.sorted_rows import SortedRows
 from manifests import schema
 from manifests.errors import InputError, StageMissingError
+from manifests.funnel import VERIFIED_IMAGES
+from manifests.parquet import write_rows
 from manifests.workspace import Workspace
 
 _ORDER = ("image_id", "source", "label_mid", "confidence")
@@ -72,7 +74,7 @@ def collect_labels(workspace: Workspace, files: LabelFiles) -> dict[str, int]:
             for source, paths in (("human", files.human), ("machine", files.machine))
             for path in paths
         )
-        counted: Counter[str] = Counter(of_other_images=n_others)
+        counted: Counter[str] = Counter({"of_other_images": n_others, VERIFIED_IMAGES: 0})
         finished = _finished(rows.tables(), names, read_label_map(), counted)
         write_rows(workspace.path_of(schema.LABELS), schema.LABELS, finished)
         record.counts = dict(counted)
@@ -97,6 +99,8 @@ def _read_class_names(path: Path) -> pa.Table:
             for row in table.to_pylist():
                 if names.setdefault(row["label_mid"], row["label_name"]) != row["label_name"]:
                     raise InputError(f"{where}: {row['label_mid']} has two names: delete one of its rows")
+    if not names:
+        raise InputError(f"--class-names {path}: holds no class: is it the whole file?")
     return pa.table({"label_mid": pa.array(names), "label_name": pa.array(names.values(), pa.string())})
 
 
@@ -136,7 +140,18 @@ def _finished(
         columns = {name: once.column(name) for name in once.column_names} | {
             "label_name": label_name, "wnid": wnid,
         }  # fmt: skip
+        # Tables never part the rows of one image.
+        counted[VERIFIED_IMAGES] += _n_verified_present(columns)
         yield pa.table([columns[name] for name in schema.LABELS.schema.names], schema=schema.LABELS.schema)
+
+
+def _n_verified_present(columns: Mapping[str, pa.ChunkedArray]) -> int:
+    """Return of how many images people said, and nobody denied, that a label of an ImageNet class is there."""
+    table = pa.table({name: columns[name] for name in ("image_id", "label_mid", "confidence")})
+    is_ours = pc.and_(pc.equal(columns["source"], "human"), pc.is_valid(columns["wnid"]))
+    answers = table.filter(is_ours).group_by(["image_id", "label_mid"]).aggregate([("confidence", "min")])
+    is_present = pc.equal(answers.column("confidence_min"), 1)
+    return len(answers.column("image_id").filter(is_present).unique())
 
 
 def _differs_from_last(table: pa.Table) -> np.ndarray:

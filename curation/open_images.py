@@ -9,24 +9,25 @@ import pyarrow as pa
 from curation.metadata.csv_rows import read_rows
 from curation.metadata.csv_tables import read_tables
 from curation.metadata.files import is_archive, open_streams
-from curation.metadata.image_table import IMAGES, IMAGES_SCHEMA
+from curation.metadata.image_table import IMAGES, IMAGES_SCHEMA, SUBSETS
 from manifests.errors import InputError
-from manifests.image_ids import read_image_ids
+from manifests.image_ids import ListedImage, read_image_list
 from manifests.mirror import MIRROR_URL, picture_url
 
 _MEMBER = "images.csv"
 
 
-def read_metadata_tables(path: Path, *, subset_of_list: str = "test") -> Iterator[pa.Table]:
+def read_metadata_tables(path: Path, *, subset_of_list: str | None = None) -> Iterator[pa.Table]:
     """Yield the images of a metadata file in its order, in tables of `IMAGES_SCHEMA` and bounded size.
 
     Parameters
     ----------
     path : Path
         V3 ``images.csv``, the ``.tar.gz`` that holds it, a V4-V7 ``*-images-with-rotation.csv``, or a list of
-        bare ids (``.txt``, as ViM's ``openimage_o.txt``).
-    subset_of_list : str
-        The subset of the images of a bare list, which names none.
+        ids (``.txt``, as ViM's ``openimage_o.txt``).
+    subset_of_list : str, optional
+        The subset of a list's images. A line such as ``train/<id>`` names its own, which must be this one; a bare
+        id is of ``test`` where none is given.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def read_metadata_tables(path: Path, *, subset_of_list: str = "test") -> Iterato
     if not path.is_file():
         raise InputError(f"--metadata {path}: there is no such file")
     if path.suffix == ".txt":
-        rows = [_bare_row(image_id, subset_of_list) for image_id in read_image_ids(path)]
+        rows = [_listed_row(image, path, subset_of_list) for image in read_image_list(path)]
         yield pa.Table.from_pylist(rows, schema=IMAGES_SCHEMA)
     elif path.suffix == ".csv" or is_archive(path):
         for where, stream in open_streams(path, _MEMBER):
@@ -45,7 +46,7 @@ def read_metadata_tables(path: Path, *, subset_of_list: str = "test") -> Iterato
         raise InputError(f"--metadata {path}: expected .csv, .tar.gz or a list .txt")
 
 
-def read_metadata(path: Path, *, subset_of_list: str = "test") -> Iterator[dict[str, Any]]:
+def read_metadata(path: Path, *, subset_of_list: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of `read_metadata_tables` one by one, for small files."""
     for table in read_metadata_tables(path, subset_of_list=subset_of_list):
         yield from table.to_pylist()
@@ -61,6 +62,11 @@ def places_of(path: Path, image_id: str) -> list[str]:
     return places
 
 
-def _bare_row(image_id: str, subset: str) -> dict[str, Any]:
-    url = picture_url(MIRROR_URL, subset, image_id)
-    return {"image_id": image_id, "subset": subset, "url": url, "is_withdrawn": False}
+def _listed_row(image: ListedImage, path: Path, subset: str | None) -> dict[str, Any]:
+    # Other folders are those of a disk, such as `openimage_o/images/<id>.jpg -1` in OpenOOD's lists.
+    own = image.folder if image.folder in SUBSETS else None
+    if own is not None and subset not in (None, own):
+        raise InputError(f"{path}, line {image.line}: names the subset {own}, --subset says {subset}")
+    found = own or subset or "test"
+    url = picture_url(MIRROR_URL, found, image.image_id)
+    return {"image_id": image.image_id, "subset": found, "url": url, "is_withdrawn": False}

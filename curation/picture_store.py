@@ -6,14 +6,16 @@ anything else.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
 from curation.placeholders import KNOWN_DIGESTS
-from manifests.durable import sha256_of_file
+from manifests.durable import replacing, sha256_of_file
 from manifests.errors import UnreadableImageError
 from manifests.images import inspect_image
 from manifests.workspace import Workspace
@@ -83,7 +85,15 @@ class PictureStore:
         path = self.path_of(image_id)
         aside = self._workspace.root / QUARANTINE / f"{image_id}.{self.digest_of(image_id)[:16]}.jpg"
         aside.parent.mkdir(exist_ok=True)
-        path.replace(aside)
+        try:
+            path.replace(aside)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # The folder of pictures may be a link to another disk.
+            with replacing(aside) as temporary:
+                shutil.copyfile(path, temporary)
+            path.unlink()
         return aside
 
 

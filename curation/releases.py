@@ -7,8 +7,10 @@ from pathlib import Path
 
 import filelock
 
+from curation.fetch import FetchPolicy
 from curation.fetch_file import fetch_file
 from curation.metadata.image_table import SUBSETS
+from curation.network.connections import ignored_proxy_notice
 from manifests.durable import sha256_of_file, write_text
 from manifests.errors import InputError
 
@@ -22,6 +24,10 @@ _V7_IMAGES = {
     "validation": "2018_04/validation/validation-images-with-rotation.csv",
     "test": "2018_04/test/test-images-with-rotation.csv",
 }
+# How files begin: gzip's mark; a header, or in class descriptions without one a MID.
+_BEGINNINGS = {".gz": (b"\x1f\x8b",), ".csv": (b"ImageID,", b"LabelName,", b"/")}
+_BOM = b"\xef\xbb\xbf"
+
 _V7_SUBSETS = {"train": "train", "validation": "val", "test": "test"}
 
 
@@ -87,19 +93,23 @@ class ReleaseCache:
         Made when the first file comes.
     base_url : str
         Where Open Images' files lie, or a mirror laid out as it.
+    policy : FetchPolicy
+        How `base_url` may be asked.
     announce : callable
         Told what is fetched.
     """
 
     folder: Path
     base_url: str
+    policy: FetchPolicy
     announce: Callable[[str], None]
 
     def fetch(self, name: str) -> Path:
         """Return where the file lies, fetching it unless it is there.
 
         Its digest is recorded when it is first seen; from then on, a file of other bytes is refused, wherever it
-        comes from. Two processes that want the same file fetch it once.
+        comes from. What does not begin as such a file, a sign-in page say, is refused before that.
+        Two processes that want the same file fetch it once.
 
         Raises
         ------
@@ -110,19 +120,29 @@ class ReleaseCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f"{path.name}.lock")):
             if path.exists():
+                if strange := _strange_beginning(path, name):
+                    raise InputError(f"{path}: {strange}: delete it and {_record_path(path)} to fetch it again")
                 self._believe(path, path)
                 return path
             url = f"{self.base_url.rstrip('/')}/{name}"
             self.announce(f"fetching {url}")
+            if notice := ignored_proxy_notice(self.policy):
+                self.announce(notice)
             partial = path.with_name(f"{path.name}.partial")
-            fetch_file(url, partial)
+            fetch_file(url, partial, self.policy)
+            if strange := _strange_beginning(partial, name):
+                partial.unlink()
+                raise InputError(
+                    f"{url}: {strange}: another page is served there: check --base-url, or download the file "
+                    "yourself and name it by its path"
+                )
             self._believe(partial, path)
             partial.replace(path)
         return path
 
     def _believe(self, found_path: Path, path: Path) -> None:
         """Record the digest of a file seen for the first time; refuse other bytes than were recorded."""
-        record_path = path.with_name(f"{path.name}.sha256")
+        record_path = _record_path(path)
         found = sha256_of_file(found_path)
         if not record_path.exists():
             write_text(record_path, f"{found}  {path.name}\n")
@@ -141,9 +161,39 @@ class ReleaseCache:
         )
 
 
-def cache_at(folder: Path | None, base_url: str | None, announce: Callable[[str], None]) -> ReleaseCache:
-    """Return a cache in `folder` of the files at `base_url`; by default the user's, of the official ones."""
-    return ReleaseCache(folder or default_cache_folder(), base_url or BASE_URL, announce)
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _strange_beginning(path: Path, name: str) -> str | None:
+    """Return what is wrong with the beginning of a file that should be `name`, or None."""
+    beginnings = _BEGINNINGS[Path(name).suffix]
+    with path.open("rb") as stream:
+        found = stream.read(60).removeprefix(_BOM)
+    if found.startswith(beginnings):
+        return None
+    expected = " or ".join(repr(beginning)[1:] for beginning in beginnings)
+    return f"expected a file that begins with {expected}, found {repr(found)[1:]}"
+
+
+def cache_at(
+    folder: Path | None,
+    base_url: str | None,
+    announce: Callable[[str], None],
+    *,
+    allow_private: bool = False,
+    proxy: str | None = None,
+) -> ReleaseCache:
+    """Return a cache in `folder` of the files at `base_url`; by default the user's, of the official ones.
+
+    Raises
+    ------
+    InputError
+        `base_url` is no URL, or carries a user name, a query or a fragment.
+    """
+    found_url = base_url or BASE_URL
+    policy = FetchPolicy(allow_private=allow_private, proxy=proxy).allowing(found_url)
+    return ReleaseCache(folder or default_cache_folder(), found_url, policy, announce)
 
 
 def fetch_label_files(

@@ -22,7 +22,25 @@ _MEMBER_NAME = re.compile(
 )
 
 
-def pictures_in_tar(path: Path, is_wanted: Callable[[str], bool], max_bytes: int) -> Iterator[tuple[str, Fetched]]:
+class _StoppedError(Exception):
+    """The user asks to stop; never leaves this file."""
+
+
+class _Watched:
+    """A stream that is read no further once the user asks to stop: nothing else ends a skip of many gigabytes."""
+
+    def __init__(self, stream: IO[bytes], is_stopped: Callable[[], bool]) -> None:
+        self._stream, self._is_stopped = stream, is_stopped
+
+    def read(self, n_bytes: int) -> bytes:
+        if self._is_stopped():
+            raise _StoppedError
+        return self._stream.read(n_bytes)
+
+
+def pictures_in_tar(
+    path: Path, is_wanted: Callable[[str], bool], max_bytes: int, is_stopped: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[str, Fetched]]:
     """Yield (image id, what came of it) for each wanted member, in the order of the archive.
 
     Parameters
@@ -33,6 +51,8 @@ def pictures_in_tar(path: Path, is_wanted: Callable[[str], bool], max_bytes: int
         Whether an image id is wanted; asked for each member, so that a second one of the same id can be declined.
     max_bytes : int
         Longest picture.
+    is_stopped : callable
+        Asked before every read, of 1 MiB at most where members are skipped; once it says so, nothing more comes.
 
     Raises
     ------
@@ -41,7 +61,7 @@ def pictures_in_tar(path: Path, is_wanted: Callable[[str], bool], max_bytes: int
     """
     try:
         with ExitStack() as stack:
-            reader = TarReader(_opened(path, stack))
+            reader = TarReader(cast(IO[bytes], _Watched(_opened(path, stack), is_stopped)))
             for member in reader.members():
                 match = _MEMBER_NAME.fullmatch(member.name)
                 if match is None or not is_wanted(match["image_id"]):
@@ -53,6 +73,8 @@ def pictures_in_tar(path: Path, is_wanted: Callable[[str], bool], max_bytes: int
                 else:
                     fetched = Fetched("ok", None, None, 1, reader.content())
                 yield match["image_id"], fetched
+    except _StoppedError:
+        return
     except DamagedTarError as error:
         raise InputError(
             f"--from-tar {path}: not a whole tar archive: {error}; what came before is saved"

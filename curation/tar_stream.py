@@ -21,6 +21,9 @@ MAX_EXTENSION_BYTES = 64 << 10
 
 MAX_EXTENSIONS_IN_A_ROW = 8
 
+MAX_BYTES_AFTER_END = 1 << 20
+"""Zeros after the end mark, with which an archive fills its last record; GNU tar's have 10 KiB unless told."""
+
 _REGULAR_TYPES = (b"0", b"\0", b"7")
 # Links, devices, folders and pipes: whatever size they claim, no data follows.
 _TYPES_WITHOUT_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -51,6 +54,7 @@ class TarReader:
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._position = 0
         self._n_left = 0
         self._n_padding = 0
 
@@ -60,7 +64,8 @@ class TarReader:
         Raises
         ------
         DamagedTarError
-            A header is damaged or beyond the bounds of this file, or the archive ends without its mark.
+            A header is damaged or beyond the bounds of this file, the archive ends without its mark, or something
+            stands after that which is no padding.
         """
         pax: dict[str, str] = {}
         n_extensions = 0
@@ -77,14 +82,22 @@ class TarReader:
             self._expect(member.n_bytes)
             yield member
             pax, n_extensions = {}, 0
-        # The sum of a compressed stream is checked at its end.
-        while self._read(_SKIP_BYTES):
-            pass
+        self._read_to_the_end()
 
     def content(self) -> bytes:
         """Return the data of the member that was yielded last."""
         n_bytes, self._n_left = self._n_left, 0
         return self._exactly(n_bytes)
+
+    def _read_to_the_end(self) -> None:
+        """Read what fills the last record, to the end of the stream, where a compressed one checks its sum."""
+        end = self._position
+        while block := self._read(_BLOCK_BYTES):
+            start = self._position - len(block)
+            if any(block):
+                raise DamagedTarError(f"something stands after its end mark, at byte {start}")
+            if start - end >= MAX_BYTES_AFTER_END:
+                raise DamagedTarError(f"over {MAX_BYTES_AFTER_END} zeros stand after its end mark at byte {end}")
 
     def _expect(self, n_bytes: int) -> None:
         self._n_left, self._n_padding = n_bytes, -n_bytes % _BLOCK_BYTES
@@ -104,7 +117,9 @@ class TarReader:
 
     def _read(self, n_bytes: int) -> bytes:
         try:
-            return self._stream.read(n_bytes)
+            content = self._stream.read(n_bytes)
+            self._position += len(content)
+            return content
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DamagedTarError("the compressed data are damaged or cut off") from error
 

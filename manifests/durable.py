@@ -1,17 +1,19 @@
 """Writing files so that a kill at any moment leaves either the old content or the new, never a half."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from manifests.errors import TableError
 
 _BLOCK_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY_PATTERN = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -20,16 +22,33 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` on success, delete it on failure.
 
     The temporary file must be in the same folder, as a rename is atomic only within one file system.
+
+    Raises
+    ------
+    OSError
+        The disk is full, or the file larger than allowed; it names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with naming_full_disk(path):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Give errors of a full disk, or of a file larger than allowed, the name of `path`: they come without."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def remove_left_overs(folder: Path, *, recursive: bool) -> None:
@@ -65,14 +84,6 @@ def sha256_of_file(path: Path) -> str:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def append_json_lines(stream: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append `rows` to an open log and return when they are on disk."""
-    lines = [json.dumps(row, sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows]
-    stream.write(b"".join(lines))
-    stream.flush()
-    os.fsync(stream.fileno())
 
 
 def cut_torn_tail(path: Path) -> int:

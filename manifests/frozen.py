@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from manifests import schema
 from manifests.durable import replacing, write_json
 from manifests.errors import InputError, TableError
-from manifests.workspace import checked_name, read_parquet
+from manifests.parquet import read_parquet
+from manifests.workspace import checked_name
 
 SCHEMA_VERSION = 1
 _VERSION_PATTERN = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")

@@ -8,6 +8,9 @@ from manifests.durable import read_json_lines
 from manifests.frozen import read_manifest
 from manifests.workspace import Workspace
 
+VERIFIED_IMAGES = "images_verified_in_class"
+"""The count of the stage `labels` of candidates in which people verified an ImageNet class."""
+
 
 @dataclass(frozen=True)
 class FunnelStep:
@@ -23,6 +26,7 @@ def funnel(workspace: Workspace) -> list[FunnelStep]:
     """Return the steps from proposal to manifest, as far as the workspace's tables tell."""
     steps = [
         _candidates_step(workspace),
+        *_verified_steps(workspace),
         _kept_step(workspace, schema.DOWNLOADS, "downloaded", column="status", kept="ok"),
         *_embed_steps(workspace),
         _screen_step(workspace),
@@ -51,6 +55,12 @@ def _candidates_step(workspace: Workspace) -> FunnelStep:
     if not workspace.has(schema.CANDIDATES):
         return FunnelStep("candidates", 0, is_done=False)
     return FunnelStep("candidates", workspace.read(schema.CANDIDATES).num_rows)
+
+
+def _verified_steps(workspace: Workspace) -> list[FunnelStep]:
+    """One step where `labels` has run: candidates that are known to be in-distribution before any is fetched."""
+    n_verified = workspace.read_record("labels", "counts").get(VERIFIED_IMAGES)
+    return [] if n_verified is None else [FunnelStep("  verified in-class", n_verified)]
 
 
 def _kept_step(workspace: Workspace, table: schema.TableSpec, stage: str, *, column: str, kept: str) -> FunnelStep:

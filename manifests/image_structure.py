@@ -62,7 +62,7 @@ class ImageStructure:
 def image_structure(content: bytes) -> ImageStructure | None:
     """Return the structure of a JPEG, PNG, WebP or GIF file, as far as it can be walked; None for other files."""
     for magic, walk in _WALKS:
-        if content.startswith(magic):
+        if magic.match(content):
             structure = ImageStructure()
             # Where the file ends within a part, `end` stays None and says so.
             with contextlib.suppress(struct.error, IndexError):
@@ -161,9 +161,10 @@ def _after_sub_blocks(content: bytes, position: int) -> int:
     return position + 1
 
 
-_WALKS: tuple[tuple[bytes, Callable[[bytes, ImageStructure], None]], ...] = (
-    (b"\xff\xd8\xff", _walk_jpeg),
-    (b"\x89PNG\r\n\x1a\n", _walk_png),
-    (b"RIFF", _walk_webp),
-    (b"GIF8", _walk_gif),
+_WALKS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, ImageStructure], None]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), _walk_jpeg),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), _walk_png),
+    # RIFF holds sounds and films too; between are four bytes of its length.
+    (re.compile(rb"RIFF[\x00-\xff]{4}WEBP"), _walk_webp),
+    (re.compile(rb"GIF8[79]a"), _walk_gif),
 )

@@ -4,7 +4,8 @@ Policy
 ------
 - JPEG, PNG, WebP and GIF only, known by their magic bytes, whatever the file is called.
 - The parts are walked first (`image_structure`): more than `MAX_PIXELS`, more metadata than `MAX_METADATA_BYTES`,
-  or more texts to inflate or passes to make than any honest file has, is refused before a pixel is decoded.
+  or more texts to inflate or passes to make than any honest file has, is refused before a pixel is decoded. All
+  passes of a progressive JPEG together may cover `MAX_SCANNED_PIXELS`, so that a decode takes about 2 s at most.
 - A truncated or damaged picture is refused, never repaired. Where pictures come in (`inspect_image`), so is one
   without its end mark, or with anything after it.
 - Of an animation, the first frame. Transparency is laid over white. Everything becomes 8-bit RGB.
@@ -38,6 +39,10 @@ _MAX_GIF_METADATA_BYTES = 256 << 10
 _MAX_COMPRESSED_TEXTS = 16
 # libjpeg-turbo's own advice against pictures that take minutes is 500; encoders make about ten.
 _MAX_SCANS = 100
+
+MAX_SCANNED_PIXELS = 10 * MAX_PIXELS
+"""Pixels times passes of a progressive JPEG. Noise at quality 95 takes 2.9 ns for each, so that a decode takes about
+2 s at most; what common encoders make of `MAX_PIXELS`, in ten passes, is just within."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
@@ -158,6 +163,7 @@ def _check_load(content: bytes, structure: ImageStructure) -> None:
         (structure.n_compressed_texts, _MAX_COMPRESSED_TEXTS, "compressed texts"),
         (structure.n_scans, _MAX_SCANS, "scans"),
         (structure.n_parts, MAX_PARTS, "parts"),
+        (structure.width_px * structure.height_px * structure.n_scans, MAX_SCANNED_PIXELS, "px in all scans"),
     ):
         if found > cap:
             raise UnreadableImageError("too_large", f"over the cap of {cap} {what}")

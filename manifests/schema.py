@@ -169,12 +169,70 @@ SCREEN = TableSpec(
             pa.field("risk", pa.float32()),
             pa.field("shown_classes", pa.list_(pa.int16())),
             pa.field("shown_similarities", pa.list_(pa.float32())),
+            pa.field("shown_sources", pa.list_(pa.string())),
+            pa.field("shown_views", pa.list_(pa.string())),
+            pa.field("absent_classes", pa.list_(pa.int16())),
             _required("is_control", pa.bool_()),
         ]
     ),
     "screen",
     {"status": SCREEN_STATUSES, "reason": SCREEN_REASONS},
 )
+
+QUALITY_CHECKS = ("blur", "dark", "low_information", "odd_size", "extreme_aspect", "near_empty")
+
+QUALITY = TableSpec(
+    "quality.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("sha256", pa.string()),
+            *(_required(f"{check}_score", pa.float32()) for check in QUALITY_CHECKS),
+            *(_required(f"is_{check}", pa.bool_()) for check in QUALITY_CHECKS),
+        ]
+    ),
+    "quality",
+    {},
+)
+"""Pictures that cannot be read have no row; scores and flags are those of `curation.screening.checks`."""
+
+DUPLICATE_KINDS = ("bytes", "pixels")
+
+DUPLICATES = TableSpec(
+    "duplicates.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("duplicate_of", pa.string()),
+            _required("kind", pa.string()),
+            _required("bits", pa.int16()),
+            pa.field("similarity", pa.float32()),
+            _required("agreement", pa.float32()),
+        ]
+    ),
+    "duplicates",
+    {"kind": DUPLICATE_KINDS},
+)
+"""Every picture of a group but its representative, and what the two have in common."""
+
+LEAKS = TableSpec(
+    "leaks.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("against", pa.string()),
+            _required("other", pa.string()),
+            _required("kind", pa.string()),
+            pa.field("bits", pa.int16()),
+            pa.field("similarity", pa.float32()),
+            pa.field("agreement", pa.float32()),
+        ]
+    ),
+    "leaks",
+    {"kind": (*DUPLICATE_KINDS, "id")},
+    key=("image_id", "against", "other"),
+)
+"""Pairs of a candidate and a picture of another set: by id, equal in bytes, or alike."""
 
 VERDICTS = TableSpec(
     "verdicts.parquet",

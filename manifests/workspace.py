@@ -15,11 +15,11 @@ from typing import Any
 
 import filelock
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from manifests import schema
-from manifests.durable import remove_left_overs, replacing, sha256_of_file, write_json
+from manifests.durable import remove_left_overs, sha256_of_file, write_json
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
+from manifests.parquet import read_parquet, write_parquet
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
 _RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
@@ -42,26 +42,6 @@ def checked_name(name: str, what: str) -> str:
     if not _NAME_PATTERN.fullmatch(name):
         raise InputError(f"{what}: expected letters, digits, '_', '.' or '-', found {name!r}")
     return name
-
-
-def write_parquet(path: Path, table: pa.Table) -> None:
-    """Write `table` in one step; equal tables give equal bytes with one version of pyarrow."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=schema.ROW_GROUP_ROWS)
-
-
-def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the table in `path`, or some of its columns.
-
-    Raises
-    ------
-    TableError
-        The file is not Parquet, or is damaged.
-    """
-    try:
-        return pq.ParquetFile(path).read(None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
 @dataclass
@@ -129,6 +109,11 @@ class Workspace:
     def embeddings_dir(self) -> Path:
         """Folder with one folder a model digest."""
         return self.root / "embeddings"
+
+    @property
+    def fingerprints_dir(self) -> Path:
+        """Folder with digest and thumbnail of every picture, from which duplicates and leaks are found."""
+        return self.root / "fingerprints"
 
     @property
     def classes_path(self) -> Path:
@@ -296,7 +281,19 @@ class Workspace:
 
     def _sweep(self) -> None:
         """Delete what killed processes left half-written: under the lock, nobody else is writing here."""
-        for name in ("", "images", "embeddings", "features", "scores", "manifests", "exports", "provenance"):
+        for name in (
+            "",
+            "images",
+            "quarantine",
+            "embeddings",
+            "fingerprints",
+            "quality",
+            "features",
+            "scores",
+            "manifests",
+            "exports",
+            "provenance",
+        ):
             remove_left_overs(self.root / name, recursive=bool(name))
 
     def _make_root(self) -> None:

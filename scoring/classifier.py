@@ -83,16 +83,20 @@ class Preprocessing:
         """Return an upright RGB picture as network input, float32 (3, input_size_px, input_size_px)."""
         return _transform(self)(image)
 
+    def pixel_bytes(self, image: Image.Image) -> torch.Tensor:
+        """Return what `pixels` would, before it becomes float and is normalised: uint8 (3, side, side)."""
+        return _transform(self, normalize=False)(image)
+
 
 def _are_three_numbers(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(isinstance(part, int | float) for part in value)
 
 
 @functools.cache
-def _transform(preprocessing: Preprocessing) -> Callable[[Image.Image], torch.Tensor]:
+def _transform(preprocessing: Preprocessing, *, normalize: bool = True) -> Callable[[Image.Image], torch.Tensor]:
     config = asdict(preprocessing)
     side, crop_pct = config.pop("input_size_px"), config.pop("crop_fraction")
-    return timm.data.create_transform(input_size=(3, side, side), crop_pct=crop_pct, **config)
+    return timm.data.create_transform(input_size=(3, side, side), crop_pct=crop_pct, normalize=normalize, **config)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from tests.conftest import REPOSITORY
 
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 STAGES = {
-    "candidates", "labels", "download", "embed", "screen", "annotate", "consensus", "build-manifest", "export",
-    "extract-features", "score", "plot", "bench", "status", "demo",
+    "candidates", "labels", "download", "embed", "quality", "calibrate", "screen", "annotate", "consensus",
+    "build-manifest", "export", "extract-features", "score", "plot", "bench", "status", "demo",
 }  # fmt: skip
 
 
@@ -89,6 +89,29 @@ def test_exit_codes_and_one_line_errors(arguments, code, message, capsys, tmp_pa
     assert "Traceback" not in errors
     if code == 1:
         assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["candidates", "--metadata", "x.csv", "--cache", "c"], "--cache has no effect with --metadata"),
+        (["candidates", "--metadata", "x.csv", "--base-url", "http://m"], "--base-url has no effect with --metadata"),
+        (["labels", "--class-names", "n.csv", "--human", "h.csv", "--subset", "test"],
+         "--subset has no effect without --release"),
+        (["labels", "--class-names", "n.csv", "--human", "h.csv", "--source", "human"],
+         "--source has no effect without --release"),
+        (["download", "--from-tar", "t.tar", "--proxy", "http://p"], "--proxy has no effect with --from-tar"),
+        (["download", "--from-tar", "t.tar", "--base-url", "http://m"], "--base-url has no effect with --from-tar"),
+        (["bench", "metadata", "--quick"], "--quick has no effect on bench metadata"),
+        (["bench", "metadata", "--images", "3"], "--images has no effect on bench metadata"),
+        (["bench", "download", "--seed", "0"], "--seed has no effect on bench download"),
+    ],
+)  # fmt: skip
+def test_a_flag_without_effect_is_a_usage_error(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_table_is_one_clear_error(tmp_path, capsys):

@@ -48,8 +48,8 @@ def share_out(image_ids, truths):
 def test_the_sample_goes_from_metadata_to_scores(demo):
     output, workspace = demo
     assert re.findall(r"^\$ python cli\.py ([a-z-]+)", output, re.MULTILINE) == [
-        "candidates", "download", "embed", "screen", "annotate", "consensus", "build-manifest", "export",
-        "extract-features", "extract-features", "extract-features", "score", "status",
+        "candidates", "download", "embed", "quality", "calibrate", "screen", "annotate", "consensus",
+        "build-manifest", "export", "extract-features", "extract-features", "extract-features", "score", "status",
     ]  # fmt: skip
     results = results_of(workspace)
     assert set(results) >= METHODS

@@ -165,7 +165,7 @@ def test_a_limit_on_file_size_is_one_line_and_exit_1(tmp_path):
         )
     assert finished.returncode == 1
     assert finished.stderr.count("\n") == 1
-    assert "File too large; what was done is saved" in finished.stderr
+    assert "File too large; no file is left half-written" in finished.stderr
     assert not list(workspace.root.rglob("*.jpg"))
     assert not list(workspace.root.rglob(".*.tmp"))
 

@@ -1,14 +1,19 @@
 """How the fetcher treats a host that is overrun, flaky, or not there for a while."""
 
+import itertools
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
 from curation.fetch import Fetcher, FetchPolicy
+from curation.network import pacing, sockets
 from curation.network.failures import UnreachableError
 from curation.network.pacing import Admission, HostGate
+from curation.network.sockets import Patience
 from tests import fault_server
 
 BODY = b"a picture" * 100
@@ -128,7 +133,7 @@ def test_a_retry_after_that_most_answers_carry_holds_up_the_whole_host():
     for _ in range(40):
         gate.reached(is_throttled=True, retry_after_s=0.4)
     started = time.monotonic()
-    assert gate.enter(started + 5) is Admission.OPEN
+    assert gate.enter(Patience(1, 5)) is Admission.OPEN
     assert time.monotonic() - started >= 0.35
 
 
@@ -190,10 +195,102 @@ def test_a_host_that_is_down_is_probed_by_one_at_a_time():
     gate = HostGate(policy(first_wait_s=0, deadline_s=0.3))
     for _ in range(10):
         gate.unreachable("the connection failed")
-    now = time.monotonic()
-    assert gate.enter(now + 1) is Admission.PROBE
-    time.sleep(0.35)
-    with pytest.raises(UnreachableError, match="the connection failed"):
-        gate.enter(time.monotonic() + 1)
+    assert gate.enter(Patience(1, 1)) is Admission.PROBE
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(gate.enter, Patience(1, 1))
+        time.sleep(0.35)
+        assert not other.done(), "the probe began in time, and may still find the host"
+        with pytest.raises(UnreachableError, match="the connection failed"):
+            other.result(5)
     gate.reached()
-    assert gate.enter(time.monotonic() + 1) is Admission.OPEN
+    assert gate.enter(Patience(1, 1)) is Admission.OPEN
+
+
+class Clock:
+    """Time that passes only while somebody waits for a condition."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(pacing, "time", clock)
+        monkeypatch.setattr(sockets, "time", clock)
+        monkeypatch.setattr(threading.Condition, "wait", self.wait)
+
+    def wait(self, seconds):
+        self.now += seconds
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_outage_of_up_to_the_deadline_is_waited_out_by_a_picture_that_had_hardly_time_left(monkeypatch, seed):
+    clock, draws = Clock(monkeypatch), random.Random(seed)
+    monkeypatch.setattr(pacing, "random", draws)
+    as_by_default = FetchPolicy(allow_private=True)
+    gate = HostGate(as_by_default)
+    patience = Patience(as_by_default.socket_timeout_s, as_by_default.deadline_s)
+    clock.now += 119.0
+    for _ in range(10):
+        gate.unreachable("the connection failed")
+    is_back_at = clock.now + draws.uniform(60, 120)
+    probed_at = [clock.now]
+    while clock.now < is_back_at:
+        assert gate.enter(patience) is Admission.PROBE
+        probed_at.append(clock.now)
+        if clock.now < is_back_at:
+            gate.unreachable("the connection failed")
+        gate.leave()
+    assert max(late - early for early, late in itertools.pairwise(probed_at)) <= 5.0
+    assert len(probed_at) < 60
+    gate.reached()
+    assert gate.enter(patience) is Admission.OPEN
+    assert patience.left_s > 115
+
+
+def test_an_outage_longer_than_the_deadline_is_given_up_after_a_last_look(monkeypatch):
+    clock = Clock(monkeypatch)
+    gate = HostGate(FetchPolicy(allow_private=True))
+    for _ in range(10):
+        gate.unreachable("the connection failed")
+    probed_at = []
+    with pytest.raises(UnreachableError, match="the connection failed"):
+        while True:
+            gate.enter(Patience(20, 120))
+            probed_at.append(clock.now)
+            gate.unreachable("the connection failed")
+            gate.leave()
+    assert probed_at[-1] == 1120.0
+    assert clock.now < 1126.0
+
+
+@pytest.mark.parametrize("code", [500, 502, 503, 504])
+def test_a_burst_of_later_for_everything_costs_no_picture_though_attempts_would_not_last(code):
+    begun = []
+
+    def script(handler, nth):
+        begun.append(time.monotonic())
+        is_burst = time.monotonic() - begun[0] < 1.5
+        handler.answer(code if is_burst else 200, b"" if is_burst else BODY)
+
+    patient = policy(max_attempts=5, deadline_s=20, first_wait_s=0.02, longest_wait_s=1.0)
+    with fault_server.serving({}, script) as server, Fetcher(patient) as fetcher:
+        fetched = fetch_all(fetcher, [f"{server.base_url}/{n}" for n in range(200)], 32)
+        asked = server.requests.total()
+    assert {one.status for one in fetched} == {"ok"}
+    assert sum(one.attempts for one in fetched) == asked
+    assert max(one.attempts for one in fetched) > 5
+
+
+def test_a_host_that_never_has_time_is_left_at_the_deadline_of_each_picture():
+    patient = policy(max_attempts=2, deadline_s=1.0)
+    with fault_server.serving({}, fault_server.status(503)) as server, Fetcher(patient) as fetcher:
+        started = time.monotonic()
+        fetched = fetch_all(fetcher, [f"{server.base_url}/{n}" for n in range(64)], 32)
+        assert time.monotonic() - started < 4
+    assert {one.status for one in fetched} == {"failed"}
+
+
+def test_a_rate_below_one_a_second_is_never_raised_by_a_cut():
+    gate = HostGate(policy(host_requests_per_s=0.2))
+    time.sleep(1.1)
+    for _ in range(64):
+        gate.reached(is_throttled=True)
+    assert gate.requests_per_s <= 0.2

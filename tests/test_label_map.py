@@ -102,7 +102,9 @@ def test_the_map_knows_what_everybody_knows(mid, class_index):
 @pytest.mark.parametrize(
     ("mid", "name"),
     [("/m/01c43w", "Crane"), ("/m/01v50j", "Crane"), ("/m/02zt3", "Kite"), ("/m/04rmv", "Mouse"),
-     ("/m/08wphn", "Maillot"), ("/m/0dm32", "Sweet potato"), ("/m/01j51", "Balloon"), ("/m/01phq4", "Pier")],
+     ("/m/08wphn", "Maillot"), ("/m/0dm32", "Sweet potato"), ("/m/01j51", "Balloon"), ("/m/01phq4", "Pier"),
+     ("/m/0h2mp", "Fly"), ("/m/0c37z", "Screw"), ("/m/0g_3r", "Siamese"), ("/m/01l_mq", "Throne"),
+     ("/m/04msr", "Labyrinth")],
 )  # fmt: skip
 def test_homonyms_are_refused_with_a_reason(mid, name):
     (row,) = [row for row in rows(REFUSED_PATH) if row["mid"] == mid]

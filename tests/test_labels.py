@@ -9,6 +9,7 @@ from curation.label_map.read import read_label_map
 from curation.labels import LabelFiles, VerifiedClasses, collect_labels, verified_classes
 from manifests import schema
 from manifests.errors import InputError, StageMissingError
+from manifests.funnel import funnel
 from manifests.workspace import Workspace
 
 HEADER = ["ImageID", "Source", "LabelName", "Confidence"]
@@ -49,6 +50,7 @@ def test_labels_of_the_candidates_come_with_name_source_and_class(tmp_path, work
     counts = collect_labels(workspace, LabelFiles([human], [machine], names))
     assert counts == {
         "human": 3, "machine": 1, "of_other_images": 1, "repeated": 1, "without_name": 1, "of_imagenet_classes": 2,
+        "images_verified_in_class": 0,
     }  # fmt: skip
     rows = [tuple(row.values()) for row in workspace.read(schema.LABELS).to_pylist()]
     assert rows == [
@@ -113,6 +115,17 @@ def test_labels_need_candidates_and_files(tmp_path, workspace, names):
         collect_labels(workspace, LabelFiles([tmp_path / "none.csv"], [], names))
 
 
+def test_class_names_of_an_empty_file_are_refused(tmp_path, workspace):
+    human = write(tmp_path / "h.csv", [("0a", "verification", DRUM, "1")])
+    for content in ("", "LabelName,DisplayName\n"):
+        (tmp_path / "names.csv").write_text(content)
+        with pytest.raises(
+            InputError, match=r"--class-names .*names\.csv: holds no class: is it the whole file\?"
+        ):
+            collect_labels(workspace, LabelFiles([human], [], tmp_path / "names.csv"))
+    assert not workspace.has(schema.LABELS)
+
+
 def test_two_names_of_one_label_are_refused(tmp_path, workspace):
     names = write(tmp_path / "names.csv", [(DRUM, "Drum"), (DRUM, "Barrel")], None)
     human = write(tmp_path / "h.csv", [("0a", "verification", DRUM, "1")])
@@ -132,7 +145,10 @@ def test_what_people_verified_is_known_by_class(tmp_path, workspace, names):
         ("ff", "crowdsource-verification", JAGUAR, "1"),
     ])  # fmt: skip
     machine = write(tmp_path / "m.csv", [("ff", "machine", DRUM, "0.9")])
-    collect_labels(workspace, LabelFiles([human], [machine], names))
+    counts = collect_labels(workspace, LabelFiles([human], [machine], names))
+    assert counts["images_verified_in_class"] == 2  # 0a and 0b; of ff, one says yes and one no
+    (step,) = [step for step in funnel(workspace) if "verified" in step.stage]
+    assert step.n_images == 2
     assert verified_classes(workspace) == {
         "0a": VerifiedClasses(frozenset({290}), frozenset({541})),
         "0b": VerifiedClasses(frozenset({541}), frozenset()),

@@ -19,11 +19,11 @@ ALLOWED = {
 HOMES = {
     "open_clip": ("curation/clip.py",),
     "timm": ("scoring/classifier.py",),
-    "requests": ("curation/fetch_file.py",),
-    "urllib3": ("curation/network/", "curation/fetch_file.py"),
-    "fiftyone": ("annotation/app/", "annotation/plugins/"),
-    "matplotlib": ("scoring/plots/",),
+    "urllib3": ("curation/network/",),
+    "fiftyone": ("annotation/app/", "annotation/plugins/", "curation/bench/screen/fiftyone_brain.py"),
+    "matplotlib": ("scoring/plots/", "curation/screening/plots/"),
     "pytorch_ood": ("scoring/bench/",),
+    "ray": ("curation/engine/ray_cluster.py",),
     "torch": ("curation/", "scoring/"),
 }
 

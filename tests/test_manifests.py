@@ -7,7 +7,6 @@ import pytest
 
 from manifests import schema
 from manifests.build import build_manifest
-from manifests.durable import append_json_lines
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.export import export_manifest
 from manifests.frozen import content_digest, find_manifest, read_manifest
@@ -54,8 +53,7 @@ def workspace(tmp_path):
     )
     workspace.write(schema.VERDICTS, [verdict("b", "out", 3), verdict("a", "out"), verdict("c", "disputed")])
     workspace.decisions_dir.mkdir()
-    with (workspace.decisions_dir / "ana.jsonl").open("ab") as log:
-        append_json_lines(log, [{"image_id": "a"}, {"image_id": "b"}])
+    (workspace.decisions_dir / "ana.jsonl").write_text('{"image_id": "a"}\n{"image_id": "b"}\n')
     for image_id in "ab":
         path = workspace.root / workspace.relative_image_path(image_id)
         path.parent.mkdir(parents=True)
@@ -117,8 +115,8 @@ def test_verdicts_that_no_longer_follow_from_the_decisions_are_refused(workspace
     with workspace.stage("consensus", {}, inputs):
         pass
     build_manifest(workspace, "openimage_o", "1.0.0")
-    with (workspace.decisions_dir / "ana.jsonl").open("ab") as log:
-        append_json_lines(log, [{"image_id": "c"}])
+    with (workspace.decisions_dir / "ana.jsonl").open("a") as log:
+        log.write('{"image_id": "c"}\n')
     with pytest.raises(
         StageMissingError, match=r"decisions/ana\.jsonl changed since the verdicts: run the stage 'cons"
     ):

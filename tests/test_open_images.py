@@ -2,15 +2,24 @@ import base64
 import csv
 import hashlib
 import io
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 
+import numpy as np
 import pytest
 
+import cli
 from curation.candidates import Choice, propose_candidates
+from curation.metadata.bench_table import write_made_up_table
+from curation.metadata.image_table import SUBSETS
 from curation.open_images import read_metadata
 from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
+from tests.conftest import REPOSITORY
 
 V3 = [
     "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
@@ -194,3 +203,149 @@ def test_the_real_rows_of_the_pool_are_read(shared, tmp_path):
     assert propose_candidates(workspace, shared / "data" / "pool" / "images.csv")["test"] == 766
     rows = workspace.read(schema.CANDIDATES).to_pylist()
     assert sum("flickr.com" in (row["landing_url"] or "") for row in rows) == 452
+
+
+def pack(path, members, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def a_thousand_rows():
+    return as_csv([cells(f"{number:016x}", Title=f"{number * 7919:x}") for number in range(1_000)]).encode()
+
+
+@pytest.mark.parametrize(
+    ("mode", "damage"),
+    [
+        ("w", lambda content: content[: len(content) // 2]),
+        ("w", lambda content: content[: 2 * 512 + (len(content) // 512 // 3) * 512]),
+        ("w:gz", lambda content: content[: len(content) // 2]),
+        ("w:gz", lambda content: content[:-8]),
+        ("w:gz", lambda content: content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]),
+    ],
+    ids=["cut tar", "tar cut at a block", "cut gzip", "gzip without its sum", "wrong sum"],
+)
+def test_a_damaged_archive_is_one_error_that_says_what_to_do(tmp_path, mode, damage, capsys):
+    path = pack(tmp_path / "images.tar.gz", [("2017_11/test/images.csv", a_thousand_rows())], mode)
+    path.write_bytes(damage(path.read_bytes()))
+    workspace = tmp_path / "ws"
+    assert cli.run(["candidates", "--metadata", str(path), "--workspace", str(workspace)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {path}: cannot be read as a whole tar archive (")
+    assert error.endswith("): fetch or copy it again")
+    assert not (workspace / "candidates.parquet").exists()
+
+
+def test_a_flipped_byte_anywhere_in_an_archive_is_one_error_that_names_it(tmp_path, capsys):
+    path = pack(tmp_path / "images.tar.gz", [("2017_11/test/images.csv", a_thousand_rows())])
+    whole = path.read_bytes()
+    for position in np.random.default_rng(4).integers(10, len(whole), 12):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
+        assert cli.run(["candidates", "--metadata", str(path), "--workspace", str(tmp_path / "ws")]) == 1
+        # What a flipped byte unfolds to may be no CSV before it is found to be no archive.
+        (error,) = capsys.readouterr().err.splitlines()
+        assert error.startswith(f"error: {path}:")
+        assert "Traceback" not in error
+
+
+def test_an_archive_cut_off_between_two_members_is_not_taken_for_whole(tmp_path):
+    members = [(f"{subset}/images.csv", as_csv([cells(f"{subset}1", subset)]).encode()) for subset in SUBSETS]
+    path = pack(tmp_path / "images.tar", members, "w")
+    with tarfile.open(path) as archive:
+        second_begins = archive.getmembers()[1].offset
+    path.write_bytes(path.read_bytes()[:second_begins])
+    with pytest.raises(InputError, match=r"cannot be read as a whole tar archive \(it is cut off\)"):
+        list(read_metadata(path))
+
+
+def test_an_extension_header_of_any_length_costs_no_memory(tmp_path):
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 2 << 30
+    path = tmp_path / "images.tar"
+    path.write_bytes(header.tobuf(tarfile.USTAR_FORMAT) + bytes(1 << 20))
+    with pytest.raises(InputError, match="an extension header is too long"):
+        list(read_metadata(path))
+
+
+def test_a_link_called_images_csv_is_not_followed(tmp_path):
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as archive:
+        link = tarfile.TarInfo("images.csv")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    with pytest.raises(InputError, match=r"holds no images\.csv"):
+        list(read_metadata(path))
+
+
+def test_the_folder_of_a_listed_id_is_its_subset(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_text("train/0a.jpg\nvalidation/0b\n0c.jpg\nopenimage_o/images/0d.jpg -1\n")
+    assert {row["image_id"]: (row["subset"], row["url"].rsplit("/", 2)[1]) for row in read_metadata(path)} == {
+        "0a": ("train", "train"), "0b": ("validation", "validation"), "0c": ("test", "test"),
+        "0d": ("test", "test"),
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"ids\.txt, line 1: names the subset train, --subset says validation"):
+        propose_candidates(Workspace(tmp_path / "ws"), path, Choice(subset="validation"))
+
+
+def test_an_unknown_subset_is_named_as_such(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [cells()])
+    with pytest.raises(InputError, match="--subset: expected one of train, validation, test, found 'dev'"):
+        propose_candidates(Workspace(tmp_path / "ws"), path, Choice(subset="dev"))
+
+
+def test_metadata_without_rows_is_named_as_such(tmp_path):
+    path = write_csv(tmp_path / "images.csv", [])
+    with pytest.raises(InputError, match=r"images\.csv: holds no image below its header"):
+        propose_candidates(Workspace(tmp_path / "ws"), path)
+
+
+def test_the_table_of_candidates_is_written_after_what_was_found_in_it(tmp_path, monkeypatch):
+    path = write_csv(tmp_path / "images.csv", [cells("a"), cells("b")])
+    workspace = Workspace(tmp_path / "ws")
+    workspace.path_of(schema.WITHDRAWN).mkdir(parents=True)
+    with pytest.raises(OSError, match="irectory"):
+        propose_candidates(workspace, path)
+    assert not workspace.has(schema.CANDIDATES)
+    assert workspace.has(schema.ORIGINAL_DUPLICATES)
+
+
+def test_killed_at_any_moment_and_run_again_it_ends_in_the_same_bytes(tmp_path):
+    path = tmp_path / "image_ids_and_rotation.csv"
+    write_made_up_table(path, 60_000)
+    tables = (schema.CANDIDATES, schema.ORIGINAL_DUPLICATES, schema.WITHDRAWN)
+
+    def start(workspace):
+        return subprocess.Popen(
+            [sys.executable, "cli.py", "candidates", "--metadata", str(path), "--workspace", str(workspace.root)],
+            cwd=REPOSITORY, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def wait_for_lock(process, workspace):
+        while not (workspace.root / ".lock-holder.json").exists() and process.poll() is None:
+            time.sleep(0.002)
+
+    undisturbed, killed = Workspace(tmp_path / "undisturbed"), Workspace(tmp_path / "killed")
+    process = start(undisturbed)
+    wait_for_lock(process, undisturbed)
+    started = time.monotonic()
+    assert process.wait() == 0
+    working_s = time.monotonic() - started
+    n_killed = 0
+    for share in np.random.default_rng(25).permutation(np.linspace(0.05, 0.95, 8)):
+        process = start(killed)
+        wait_for_lock(process, killed)
+        time.sleep(working_s * share)
+        process.kill()
+        n_killed += process.wait() == -signal.SIGKILL
+        if killed.has(schema.CANDIDATES):
+            assert all(killed.has(table) for table in tables)
+    assert n_killed >= 4, "the runs ended before they could be killed"
+    assert start(killed).wait() == 0
+    for table in tables:
+        assert killed.path_of(table).read_bytes() == undisturbed.path_of(table).read_bytes()
+    assert not list(killed.root.glob(".*.tmp"))

@@ -9,9 +9,8 @@ from PIL import Image
 from curation.clip import ClipEncoder, load_encoder
 from curation.sample.clip_check import ClipFigures, clip_figures
 from curation.sample.clip_views import HELD_OUT_KINDS, VIEW_NAMES, draw_view
-from curation.sample.commands import IN_CLASS_ABOVE
 from curation.sample.pictures import IN_CLASSES, OUT_KINDS, draw_in_picture
-from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH, Captions
+from curation.sample.train_clip import CONFIG_PATH, IN_CLASS_ABOVE, WEIGHTS_PATH, Captions
 from curation.sample.world import World, make_world
 from manifests.images import read_image
 from scoring.classifier import Classifier, load_classifier

@@ -1,7 +1,7 @@
 """Tables larger than memory, sorted by image id: split by leading characters on disk, sorted part by part."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -10,10 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
-from manifests import schema
-from manifests.durable import replacing
+from manifests.durable import naming_full_disk
 
 _MOST_PART_BYTES = 192 << 20
 _LONGEST_ID = 64
@@ -107,12 +105,14 @@ class _Part:
 
     def __init__(self, table_schema: pa.Schema, folder: Path) -> None:
         self.n_bytes = 0
+        self._folder = folder
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._writer = pa.ipc.new_stream(self._file, table_schema, options=_SPILLED)
 
     def write(self, table: pa.Table) -> None:
         self.n_bytes += table.nbytes
-        self._writer.write_table(table)
+        with naming_full_disk(self._folder):
+            self._writer.write_table(table)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         self._writer.close()
@@ -129,38 +129,3 @@ def _characters_at(ids: pa.StringArray, place: int) -> npt.NDArray[np.uint8]:
     text = np.frombuffer(ids.buffers()[2], np.uint8)
     at = offsets[:-1] + place
     return np.where(at < offsets[1:], text[np.minimum(at, len(text) - 1)], 0).astype(np.uint8)
-
-
-def write_rows(path: Path, spec: schema.TableSpec, tables: Iterable[pa.Table]) -> int:
-    """Write sorted tables as one file in one step, in row groups of one size, and return the number of rows.
-
-    Equal rows give equal bytes, however they are parted. Each row group is checked against `spec`.
-
-    Raises
-    ------
-    TableError
-        A row group does not follow the schema.
-    """
-    n_rows = 0
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, spec.schema, compression="zstd") as writer:
-        for group in _row_groups(tables):
-            writer.write_table(spec.check(group, str(path)), row_group_size=schema.ROW_GROUP_ROWS)
-            n_rows += group.num_rows
-    return n_rows
-
-
-def _row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    waiting: list[pa.Table] = []
-    n_waiting = 0
-    for table in tables:
-        begin = 0
-        while table.num_rows - begin >= schema.ROW_GROUP_ROWS - n_waiting:
-            head = table.slice(begin, schema.ROW_GROUP_ROWS - n_waiting)
-            begin += head.num_rows
-            yield pa.concat_tables([*waiting, head]).combine_chunks()
-            waiting, n_waiting = [], 0
-        if begin < table.num_rows:
-            waiting.append(table.slice(begin))
-            n_waiting += table.num_rows - begin
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()

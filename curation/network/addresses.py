@@ -36,9 +36,14 @@ def is_public(address: IPAddress) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def not_public(host: str) -> str:
-    """Return the reason for which a host at an address that is not public is refused."""
-    return f"{host} is not a public address (--allow-private lets it pass)"
+def not_public(host: str, *, advises: bool = True) -> str:
+    """Return the reason for which a host at an address that is not public is refused; with the flag, by choice."""
+    return f"{host} is not a public address{' (--allow-private lets it pass)' * advises}"
+
+
+def host_in_url(host: str) -> str:
+    """Return a host as a URL writes it: an IPv6 address in brackets, as its colons are not that of the port."""
+    return f"[{host}]" if ":" in host else host
 
 
 def literal_address(host: str) -> IPAddress | None:

@@ -14,7 +14,7 @@ import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import make_headers
 
-from curation.network.addresses import Pins, Resolver, literal_address
+from curation.network.addresses import Pins, Resolver, host_in_url, literal_address
 from curation.network.failures import BrokenExchangeError, OutOfTimeError, RefusedError, UnreachableError
 from curation.network.policy import FetchPolicy
 from curation.network.sockets import DeadlineSocket, DeadlineTLSSocket, Patience
@@ -77,6 +77,7 @@ class _Proxy:
             raise InputError("--proxy: expected http://[user:password@]HOST[:PORT]")
         self.host = host
         self.port = port or 80
+        self.name = f"{host_in_url(host)}:{self.port}"
         self.headers: dict[str, str] = {}
         if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
@@ -153,13 +154,15 @@ class Connections:
         host, port = (self._proxy.host, self._proxy.port) if self._proxy else (target.host, target.port)
         literal = literal_address(host)
         connection = self._blank(target, host, port)
-        connection.addresses = (str(literal),) if literal else self._pins.addresses_of(host, port, patience)
-        connection.patience = patience
         try:
+            connection.addresses = (str(literal),) if literal else self._pins.addresses_of(host, port, patience)
+            connection.patience = patience
             _connect(connection, patience)
-        except UnreachableError:
+        except UnreachableError as failure:
             if literal is None:
                 self._pins.forget(host)
+            if self._proxy:
+                raise UnreachableError(f"the proxy {self._proxy.name}: {failure.reason}") from failure
             raise
         if literal is None:
             self._pins.prefer(host, connection.connected_to)

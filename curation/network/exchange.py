@@ -79,15 +79,16 @@ class Exchanges:
             raise
         except (OSError, http.client.HTTPException, HTTPError) as error:
             connection.close()
-            raise _failure(error, patience, http_status) from error
+            raise failure_of(error, patience, http_status) from error
         if is_read:
             self._connections.keep(target, connection)
         else:
             connection.close()
-        return Answer(http_status, content, response.headers.get("Location"), _retry_after_s(response))
+        return Answer(http_status, content, response.headers.get("Location"), retry_after_s(response))
 
 
-def _failure(error: Exception, patience: Patience, http_status: int | None) -> NetworkFailure:
+def failure_of(error: Exception, patience: Patience, http_status: int | None) -> NetworkFailure:
+    """Return what a library's or the system's error means for the request that was under way."""
     if patience.is_over:
         return OutOfTimeError("", http_status)
     if isinstance(error, TimeoutError | LibraryTimeoutError):
@@ -99,7 +100,7 @@ def _failure(error: Exception, patience: Patience, http_status: int | None) -> N
     return BrokenExchangeError("the answer is not HTTP")
 
 
-def _retry_after_s(response: BaseHTTPResponse) -> float:
+def retry_after_s(response: BaseHTTPResponse) -> float:
     """Return the seconds to wait that the answer asks for; 0 where it does not, or not in a known form."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():

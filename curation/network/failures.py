@@ -35,10 +35,13 @@ class NetworkFailure(Exception):  # noqa: N818 - the root of a family that is st
         Whether a second attempt would be of no use.
     costs_attempt : bool
         Whether a request of the picture was spent on it.
+    is_excused : bool
+        Whether that request does not count against the picture's attempts, as the host fails so for all.
     """
 
     status: ClassVar[str] = "failed"
     is_final: bool = True
+    is_excused: bool = False
 
     def __init__(self, reason: str, http_status: int | None = None, *, costs_attempt: bool = True) -> None:
         super().__init__(reason)

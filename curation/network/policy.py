@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from curation.network.addresses import host_in_url
 from manifests.errors import InputError
 from manifests.mirror import MIRROR_URL
 
@@ -12,6 +13,9 @@ MAX_BYTES = 64 << 20
 
 OFFICIAL_HOSTS = frozenset({str(urlsplit(MIRROR_URL).hostname), "storage.googleapis.com"})
 """Where Open Images itself is served: the pictures, and the metadata with the lists of originals."""
+
+_LONGEST_S = 86_400.0
+"""A day; a lock can be waited for no longer than 292 years, and a number beyond that would end the run."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -26,18 +30,20 @@ class FetchPolicy:
         Whether addresses that are not public may be connected to (a mirror on the loopback). A URL that names
         such an address, or ``localhost``, then needs no place in `allowed_hosts`; a redirect to one still does.
     max_attempts : int
-        Requests for one picture, the first included; redirects, and probes of a host that is down, do not count.
+        Requests for one picture, the first included; redirects, probes of a host that is down, and answers "later"
+        (429, 500, 502, 503, 504) of a host that gives them to many, do not count.
     socket_timeout_s : float
         Longest wait for a connection or for the next bytes.
     deadline_s : float
-        Longest time for one picture: name lookup, connection, headers, body, redirects, retries and all waits.
+        Longest time for one picture: name lookup, connection, headers, body, redirects, retries and all waits; it
+        begins anew where its host was down, which is waited out for as long again.
     max_bytes : int
         Longest body, on the wire and after decoding.
     first_wait_s, longest_wait_s : float
         Bounds of the exponential back-off; the wait is drawn uniformly from 0 to its current bound.
     allowed_hosts : frozenset of str
         Hosts that may be asked, at the default ports of http and https: ``host``, ``*.domain`` for all names below
-        it, and either with ``:port`` for this one port.
+        it, and either with ``:port`` for this one port; of an IPv6 address ``[address]:port``.
     max_redirects : int
         Redirects followed for one picture; each is checked as the first URL was.
     host_concurrency : int
@@ -79,6 +85,11 @@ class FetchPolicy:
         for name in ("first_wait_s", "longest_wait_s", "max_redirects"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name}: expected 0 or more, found {getattr(self, name)}")
+        for name in ("socket_timeout_s", "deadline_s", "first_wait_s", "longest_wait_s"):
+            if getattr(self, name) > _LONGEST_S:
+                raise InputError(
+                    f"{name}: expected a day at most ({_LONGEST_S:g} s), found {getattr(self, name):g}"
+                )
         for host in self.allowed_hosts:
             if not host or host != host.lower() or set(host) & set("/@?# "):
                 raise InputError(f"--allow-host: expected a host name in lower case, found {host!r}")
@@ -102,5 +113,6 @@ class FetchPolicy:
             raise InputError("--base-url: expected http://HOST/... or https://HOST/...")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise InputError("--base-url: expected no user name, query or fragment in it")
-        entry = parts.hostname if port in (None, *DEFAULT_PORTS.values()) else f"{parts.hostname}:{port}"
+        host = host_in_url(parts.hostname)
+        entry = host if port in (None, *DEFAULT_PORTS.values()) else f"{host}:{port}"
         return replace(self, allowed_hosts=self.allowed_hosts | {entry})

@@ -22,7 +22,12 @@ class Patience:
 
     def __init__(self, socket_timeout_s: float, deadline_s: float) -> None:
         self.socket_timeout_s = socket_timeout_s
+        self._deadline_s = deadline_s
         self.deadline = time.monotonic() + deadline_s
+
+    def renew(self) -> None:
+        """Begin anew: what has passed was not the picture's to answer for."""
+        self.deadline = time.monotonic() + self._deadline_s
 
     @property
     def left_s(self) -> float:

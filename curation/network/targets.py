@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit
 
-from curation.network.addresses import IPAddress, is_public, literal_address, not_public
+from curation.network.addresses import IPAddress, host_in_url, is_public, literal_address, not_public
 from curation.network.failures import RefusedError
 from curation.network.policy import DEFAULT_PORTS, FetchPolicy
 
@@ -38,13 +38,13 @@ class Target:
     @property
     def authority(self) -> str:
         """Host and port as a message names them; the default port is left out."""
-        return self.host if self.port == DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+        name = host_in_url(self.host)
+        return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
 
     @property
     def url(self) -> str:
         """The whole URL, as a proxy is asked for it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}{self.path}"
+        return f"{self.scheme}://{host_in_url(self.host)}:{self.port}{self.path}"
 
 
 def first_target(url: str, policy: FetchPolicy) -> Target:
@@ -58,7 +58,7 @@ def first_target(url: str, policy: FetchPolicy) -> Target:
     target = _parsed(url, policy)
     is_private_by_name = target.literal is not None or _is_localhost(target.host)
     if not (policy.allow_private and is_private_by_name) and not _is_listed(target, policy):
-        raise RefusedError(_not_allowed(target))
+        raise RefusedError(f"{_not_allowed(target)} (--allow-host {target.authority} lets it pass)")
     return target
 
 
@@ -71,18 +71,21 @@ def redirect_target(asked: Target, location: str, first: Target, policy: FetchPo
         As for `first_target`, and where the way leads from https to http.
     """
     try:
-        target = _parsed(urljoin(asked.url, location), policy)
+        target = _parsed(urljoin(asked.url, location), policy, is_redirect=True)
     except ValueError as error:
         raise RefusedError("not a valid URL") from error
     if asked.scheme == "https" and target.scheme != "https":
         raise RefusedError("from https to http")
     is_same_server = (target.host, target.port) == (first.host, first.port)
     if not is_same_server and not _is_listed(target, policy):
-        raise RefusedError(_not_allowed(target))
+        # What a server names by its private address, nobody should be told to allow.
+        is_private = _is_localhost(target.host) or (target.literal is not None and not is_public(target.literal))
+        advice = "" if is_private else f" (--allow-host {target.authority} lets it pass)"
+        raise RefusedError(f"{_not_allowed(target)}{advice}")
     return target
 
 
-def _parsed(url: str, policy: FetchPolicy) -> Target:
+def _parsed(url: str, policy: FetchPolicy, *, is_redirect: bool = False) -> Target:
     try:
         parts = urlsplit(url)
         scheme = parts.scheme
@@ -102,14 +105,14 @@ def _parsed(url: str, policy: FetchPolicy) -> Target:
     if not port or (literal is None and not is_name):
         raise RefusedError("not a valid URL")
     if not policy.allow_private and (_is_localhost(host) or (literal is not None and not is_public(literal))):
-        raise RefusedError(not_public(host))
+        raise RefusedError(not_public(host, advises=not is_redirect))
     path = quote(parts.path or "/", safe=_SAFE_IN_A_PATH)
     query = f"?{quote(parts.query, safe=_SAFE_IN_A_PATH)}" if parts.query else ""
     return Target(scheme, host, port, path + query, literal)
 
 
 def _not_allowed(target: Target) -> str:
-    return f"{target.authority} is not an allowed host (--allow-host {target.authority} lets it pass)"
+    return f"{target.authority} is not an allowed host"
 
 
 def _is_localhost(host: str) -> bool:
@@ -119,11 +122,11 @@ def _is_localhost(host: str) -> bool:
 
 
 def _is_listed(target: Target, policy: FetchPolicy) -> bool:
-    names = [target.host]
+    names = [host_in_url(target.host)]
     labels = target.host.split(".")
     names += [f"*.{'.'.join(labels[start:])}" for start in range(1, len(labels))]
     if target.port in DEFAULT_PORTS.values():
-        names += [f"{name}:{target.port}" for name in names]
+        names += [target.host, *(f"{name}:{target.port}" for name in names)]
     else:
         names = [f"{name}:{target.port}" for name in names]
     return not policy.allowed_hosts.isdisjoint(names)

@@ -93,7 +93,9 @@ def _similarities(
     greatest = []
     for row in rows:
         image = read_image(_picture_path(world, row["image_id"]))
-        greatest.append((encoder.encode_images(cut_views(image, grid)) @ prototypes.T).max(axis=0))
+        greatest.append(
+            (encoder.encode_images([view for _, view in cut_views(image, grid)]) @ prototypes.T).max(axis=0)
+        )
     return np.stack(greatest)
 
 

@@ -10,9 +10,11 @@ from manifests.errors import InputError
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 
-IN_CLASS_ABOVE = 0.8
-"""A cosine of the sample's tiny CLIP; the last figures of ``python -m curation.sample.train_clip --check`` are the
-shares of a held-out world above it."""
+LABELLED_EVERY = 3
+"""Of the sample's truth, every third row plays the pictures that a user labels to calibrate the screen."""
+
+MAX_LOST = "0.02"
+"""The sample's goal: one of some fifty labelled pictures that are truly out."""
 
 _TINY_CLASSIFIER = (
     "--model", "test_resnet", "--n-classes", "24", "--name", "tiny", "--preprocess", "input_size_px=96",
@@ -33,14 +35,30 @@ _BROKEN_SHARE = "0.15"
 """The sample's world has broken and missing pictures on purpose, 8 in 100; `download` takes 5 for a failed run."""
 
 
-def embedded_commands(world: World, base_url: str, classifier_path: Path) -> Commands:
-    """Return the commands that take the embedded sample from metadata to scores; all lack ``--workspace``."""
+def embedded_commands(world: World, base_url: str, classifier_path: Path, labelled_path: Path) -> Commands:
+    """Return the commands that take the embedded sample from metadata to scores; all lack ``--workspace``.
+
+    Parameters
+    ----------
+    world : World
+        The sample.
+    base_url : str
+        A mirror of its pictures.
+    classifier_path : Path
+        Weights of the tiny classifier.
+    labelled_path : Path
+        As `write_labelled` wrote it.
+    """
     classifier = (*_TINY_CLASSIFIER, "--checkpoint", str(_short(classifier_path)))
+    classes = ("--classes", str(world.classes_path))
+    calibration_path = world.root.parent / "calibration.json"
     return [
         ("candidates", "--metadata", str(world.metadata_path)),
         ("download", "--base-url", base_url, "--allow-private", "--max-failures", _BROKEN_SHARE),
         ("embed", *_tiny_clip(), "--tiles", "3"),
-        ("screen", "--classes", str(world.classes_path), "--in-class-above", str(IN_CLASS_ABOVE)),
+        ("quality",),
+        ("calibrate", "--labelled", str(labelled_path), "--max-lost", MAX_LOST, *classes),
+        ("screen", "--calibration", str(calibration_path), *classes),
         ("annotate", "--simulate-from", str(world.truth_path)),
         ("consensus",),
         ("build-manifest", "--name", "openimage_o", "--version", "1.0.0"),
@@ -69,6 +87,7 @@ def real_commands(data_dir: Path, lists_dir: Path, base_url: str) -> Commands:
         A mirror of ``pool/``.
     """
     pool, lists = data_dir / "pool", data_dir / "lists"
+    calibration_path = lists_dir.parent / "calibration.json"
     classifier = (*_REAL_CLASSIFIER, "--checkpoint", str(data_dir / "classifier" / "mobilenetv2_100.safetensors"))
     return [
         ("candidates", "--metadata", str(pool / "images.csv")),
@@ -76,7 +95,9 @@ def real_commands(data_dir: Path, lists_dir: Path, base_url: str) -> Commands:
         ("embed", *_tiny_clip(), "--tiles", "2"),
         ("extract-features", *classifier, "--set", "candidates"),
         ("embed", "--features", "mobilenetv2_100", "--set", "candidates"),
-        ("screen", "--embeddings", "mobilenetv2_100"),
+        ("quality",),
+        ("calibrate", "--labelled", str(pool / "truth.csv"), "--embeddings", "mobilenetv2_100"),
+        ("screen", "--calibration", str(calibration_path), "--embeddings", "mobilenetv2_100"),
         ("extract-features", *classifier, "--set", "train", "--images", str(pool / "test"),
          "--labels", str(lists_dir / "in_labels.csv"), "--image-ids", str(lists_dir / "in.txt")),
         ("extract-features", *classifier, "--set", "val", "--images", str(data_dir / "imagenet_val"),
@@ -88,6 +109,12 @@ def real_commands(data_dir: Path, lists_dir: Path, base_url: str) -> Commands:
         ("export", "--format", "openood"),
         ("status",),
     ]  # fmt: skip
+
+
+def write_labelled(truth_path: Path, path: Path) -> None:
+    """Write every `LABELLED_EVERY`-th row of a sample's truth, which is sorted by image id."""
+    header, *rows = truth_path.read_text(encoding="utf-8").splitlines(keepends=True)
+    write_text(path, "".join([header, *rows[::LABELLED_EVERY]]))
 
 
 def write_real_lists(data_dir: Path, lists_dir: Path) -> None:

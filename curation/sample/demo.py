@@ -5,7 +5,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from curation.sample.commands import Commands, embedded_commands, real_commands, write_real_lists
+from curation.sample.commands import (
+    Commands,
+    embedded_commands,
+    real_commands,
+    write_labelled,
+    write_real_lists,
+)
 from curation.sample.grade import format_grades, grade
 from curation.sample.mirror import serving
 from curation.sample.world import make_world
@@ -39,8 +45,11 @@ def run_embedded_demo(folder: Path, classifier_path: Path, run_command: RunComma
     _start_anew(folder)
     print("drawing the sample world: simulated pictures, metadata, and the truth about them", flush=True)
     world = make_world(folder / "world")
+    labelled_path = folder / "world" / "labelled.csv"
+    write_labelled(world.truth_path, labelled_path)
     with serving(world.mirror_dir) as base_url:
-        code = _run_all(embedded_commands(world, base_url, classifier_path), folder, run_command)
+        commands = embedded_commands(world, base_url, classifier_path, labelled_path)
+        code = _run_all(commands, folder, run_command)
     if code:
         return code
     workspace = Workspace(folder)

@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from curation.clip import TEMPLATE_SETS, imagenet_class_names, load_encoder, tokenizer_of, untrained_model
 from curation.sample.clip_check import ClipFigures, clip_figures
 from curation.sample.clip_views import HELD_OUT_KINDS, VIEW_NAMES, VIEW_SIDE_PX, draw_views
-from curation.sample.commands import IN_CLASS_ABOVE
 from curation.sample.world import make_world
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
@@ -28,6 +27,9 @@ WEIGHTS_PATH = WEIGHTS_DIR / "tiny_clip.safetensors"
 
 HELD_OUT_WORLD_SEED = 90_001
 """The world that the figures are measured on; the demo's is 0, training views have streams of their own."""
+
+IN_CLASS_ABOVE = 0.8
+"""A cosine; the last figures of ``--check`` are the shares of a held-out world above it."""
 
 N_NEGATIVE_NAMES = 64
 """Other ImageNet names in a step; over a few thousand steps each is met some two hundred times."""

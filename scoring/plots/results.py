@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from manifests.errors import InputError, StageMissingError, TableError
-from manifests.workspace import checked_name, read_parquet
+from manifests.parquet import read_parquet
+from manifests.workspace import checked_name
 from scoring.methods.table import METHODS, Method
 from scoring.metrics import auroc
 from scoring.score import RESULTS_FILE_NAME, SCORES_FILE_NAME

@@ -1,0 +1,1 @@
+"""`bench screen`: what embedding, hashing, comparing and searching cost here, beside limits and rivals."""

@@ -1,0 +1,75 @@
+"""Shards in processes of this machine."""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from manifests.errors import OpenImageOError
+
+_SHARDS_A_PROCESS = 2
+"""One in work and one waiting, so that a process need not wait for this one to wake up."""
+
+ShardT = TypeVar("ShardT")
+ResultT = TypeVar("ResultT")
+
+
+class LocalEngine:
+    """Runs shards in `n_slots` processes; with one, in this process, where nothing has to start.
+
+    Attributes
+    ----------
+    n_slots : int
+        Processes.
+    """
+
+    def __init__(self, n_slots: int) -> None:
+        self.n_slots = n_slots
+
+    def map(
+        self,
+        function: Callable[[ShardT], ResultT],
+        shards: Iterable[ShardT],
+        *,
+        n_cores: int = 1,
+        n_gpus: int = 0,
+        most_at_once: int | None = None,
+    ) -> Iterator[ResultT]:
+        """Yield ``function(shard)`` of every shard, in their order; cores and GPUs are shared by all.
+
+        Raises
+        ------
+        OpenImageOError
+            A process was ended from outside.
+        """
+        n_processes = min(self.n_slots, most_at_once or self.n_slots)
+        if n_processes == 1:
+            yield from map(function, shards)
+            return
+        # Not fork: the threads of torch and Pillow in this process may hold locks that a copy would wait for.
+        pool = ProcessPoolExecutor(
+            n_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts
+        )
+        waiting: deque[Future[ResultT]] = deque()
+        try:
+            for shard in shards:
+                waiting.append(pool.submit(function, shard))
+                if len(waiting) == n_processes * _SHARDS_A_PROCESS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise OpenImageOError(
+                "a worker process was ended from outside, by a lack of memory for one: give fewer workers; what "
+                "was done is saved"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C, which the terminal sends to every process, to the one that collects the results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,130 @@
+"""How well risks tell labelled pictures apart, and from which risk on pictures are dropped."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from manifests.errors import InputError
+from manifests.proportions import Share, counted_share
+
+N_CALIBRATION_BINS = 10
+"""Of `expected_calibration_error` and of the reliability plot: equal widths on [0, 1], as Guo et al. (2017)."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A bound on risk, and what it does to pictures that chose neither the bound nor the model.
+
+    Attributes
+    ----------
+    max_lost : float
+        The goal: largest share of truly OOD pictures that may be dropped.
+    drop_above : float
+        Pictures of a higher risk are dropped; 1 drops none.
+    lost : Share
+        Of the held-out `out` pictures, those that would be dropped.
+    flagged : Share
+        Of the held-out `in` pictures, those that would be dropped.
+    """
+
+    max_lost: float
+    drop_above: float
+    lost: Share
+    flagged: Share
+
+    def __str__(self) -> str:
+        return (
+            f"  goal: at most {self.max_lost:.2%} of out dropped; risk above {self.drop_above:.4f} is dropped\n"
+            f"  of held-out out: {self.lost} dropped\n"
+            f"  of held-out in: {self.flagged} dropped"
+        )
+
+
+def drop_bound(out_risks: npt.NDArray[np.float32], max_lost: float) -> float:
+    """Return the smallest bound such that at most the share `max_lost` of `out_risks` is above it.
+
+    It is one of the risks themselves, so that ties are kept rather than lost.
+
+    Raises
+    ------
+    InputError
+        `max_lost` is no share, or there is no risk.
+    """
+    if not 0 <= max_lost <= 1:
+        raise InputError(f"--max-lost: expected a share of 0 to 1, found {max_lost}")
+    if not len(out_risks):
+        raise InputError("calibrate: no labelled picture is out, so no bound can be chosen")
+    # The exact product of a share such as 0.07 and a number may fall just short of a whole.
+    n_lost = math.floor(max_lost * len(out_risks) + 1e-9)
+    if n_lost >= len(out_risks):
+        return 0.0
+    return float(np.sort(out_risks)[::-1][n_lost])
+
+
+def operating_point(
+    fit_out_risks: npt.NDArray[np.float32],
+    held_out_out_risks: npt.NDArray[np.float32],
+    held_out_in_risks: npt.NDArray[np.float32],
+    max_lost: float,
+) -> OperatingPoint:
+    """Return the bound chosen on the fit half and what it does to the held-out half."""
+    bound = drop_bound(fit_out_risks, max_lost)
+    return OperatingPoint(
+        max_lost, bound, _share_above(held_out_out_risks, bound), _share_above(held_out_in_risks, bound)
+    )
+
+
+def _share_above(risks: npt.NDArray[np.float32], bound: float) -> Share:
+    return counted_share(int((risks > bound).sum()), len(risks))
+
+
+def auroc(in_risks: npt.NDArray[np.float32], out_risks: npt.NDArray[np.float32]) -> float:
+    """Return the probability that an `in` picture has a higher risk than an `out` one, ties counted half."""
+    ordered = np.sort(out_risks)
+    below = np.searchsorted(ordered, in_risks, side="left")
+    up_to = np.searchsorted(ordered, in_risks, side="right")
+    return float((below + up_to).sum() / 2 / (len(in_risks) * len(out_risks)))
+
+
+def roc_curve(
+    in_risks: npt.NDArray[np.float32], out_risks: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return shares of `out` lost and of `in` flagged at every bound, from (0, 0) to (1, 1)."""
+    bounds = np.concatenate([[np.inf], np.unique(np.concatenate([in_risks, out_risks]))[::-1]])
+    return tuple(  # type: ignore[return-value]
+        1 - np.searchsorted(np.sort(risks), bounds, side="left") / len(risks) for risks in (out_risks, in_risks)
+    )
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Pictures whose risk is in [low, high): how many, their mean risk, and how many of them are `in`."""
+
+    low: float
+    high: float
+    n_pictures: int
+    mean_risk: float
+    is_in: Share
+
+
+def reliability(in_risks: npt.NDArray[np.float32], out_risks: npt.NDArray[np.float32]) -> list[ReliabilityBin]:
+    """Return the bins that hold a picture, lowest risk first; a risk of 1 falls into the last."""
+    risks = np.concatenate([in_risks, out_risks]).astype(np.float64)
+    is_in = np.arange(len(risks)) < len(in_risks)
+    places = np.minimum((risks * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
+    bins = []
+    for place in np.unique(places).tolist():
+        own = places == place
+        share = counted_share(int(is_in[own].sum()), int(own.sum()))
+        low, high = place / N_CALIBRATION_BINS, (place + 1) / N_CALIBRATION_BINS
+        bins.append(ReliabilityBin(low, high, share.n_all, float(risks[own].mean()), share))
+    return bins
+
+
+def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Return the mean over pictures of |mean risk - share in| of their bin (Guo et al. 2017, equation 3)."""
+    n_pictures = sum(each.n_pictures for each in bins)
+    return sum(each.n_pictures * abs(each.mean_risk - each.is_in.value) for each in bins) / n_pictures

@@ -1,0 +1,122 @@
+"""The stage `quality`: scores and flags of every downloaded picture, in one pass over the files."""
+
+import hashlib
+import sys
+from collections.abc import Collection, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from curation.screening.checks import CHECKS, picture_facts
+from manifests import schema
+from manifests.ahead import prepared_ahead
+from manifests.errors import InputError, UnreadableImageError
+from manifests.images import read_image
+from manifests.parquet import read_parquet, write_parquet
+from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.workspace import Workspace
+
+_N_PARTS = 256
+_PICTURES_AHEAD = 4
+"""Pictures a worker that wait, decoded; more would only cost memory."""
+
+
+def measure_quality(workspace: Workspace, *, n_workers: int = 2) -> dict[str, int]:
+    """Write ``quality.parquet`` and return how many pictures were measured, each check flags, and cannot be read.
+
+    Work is kept in parts of pictures chosen by a hash of their id, so a run that was stopped goes on where it
+    was, and only new and changed pictures are measured.
+
+    Raises
+    ------
+    InputError
+        `n_workers` is below 1.
+    StageMissingError
+        There is no downloaded picture.
+    """
+    if n_workers < 1:
+        raise InputError(f"--workers: expected 1 or more, found {n_workers}")
+    thresholds = {name: check.threshold for name, check in CHECKS.items()}
+    inputs = [workspace.path_of(schema.CANDIDATES), workspace.path_of(schema.DOWNLOADS)]
+    with workspace.stage("quality", {"thresholds": thresholds}, inputs) as record:
+        pictures = stored_pictures(workspace)
+        parts: dict[int, list[StoredPicture]] = {}
+        for picture in pictures.values():
+            parts.setdefault(_part_of(picture.image_id), []).append(picture)
+        with tqdm(total=len(pictures), desc="quality", unit="img", disable=not sys.stderr.isatty()) as bar:
+            tables = []
+            for part, wanted in sorted(parts.items()):
+                tables.append(_measured_part(workspace, part, wanted, n_workers))
+                bar.update(len(wanted))
+        table = _flagged(pa.concat_tables(tables))
+        workspace.write(schema.QUALITY, table)
+        record.counts = {"measured": table.num_rows, "unreadable": len(pictures) - table.num_rows} | {
+            name: pc.sum(table.column(f"is_{name}")).as_py() or 0 for name in CHECKS
+        }
+        return record.counts
+
+
+def flagged_images(workspace: Workspace, checks: Sequence[str]) -> set[str]:
+    """Return the pictures that one of `checks` flags; of no checks, none, whether `quality` has run or not.
+
+    Raises
+    ------
+    StageMissingError
+        There are checks, and `quality` has not run.
+    """
+    if not checks:
+        return set()
+    table = workspace.read(schema.QUALITY)
+    found: set[str] = set()
+    for check in checks:
+        found.update(table.filter(table.column(f"is_{check}")).column("image_id").to_pylist())
+    return found
+
+
+_SCORES = [field for field in schema.QUALITY.schema if not field.name.startswith("is_")]
+_PART_SCHEMA = pa.schema([*_SCORES, pa.field("rotation_deg", pa.int16(), nullable=False)])
+
+
+def _part_of(image_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_PARTS
+
+
+def _measured_part(workspace: Workspace, part: int, wanted: Collection[StoredPicture], n_workers: int) -> pa.Table:
+    """Return the scores of `wanted`, after measuring those that the part on disk lacks and writing it anew."""
+    path = workspace.root / "quality" / f"part-{part:04d}.parquet"
+    stored = {row["image_id"]: row for row in read_parquet(path).to_pylist()} if path.exists() else {}
+    known = {
+        picture.image_id: row
+        for picture in wanted
+        if (row := stored.get(picture.image_id))
+        and (row["sha256"], row["rotation_deg"]) == (picture.sha256, picture.rotation_deg or 0)
+    }
+    missing = [picture for picture in wanted if picture.image_id not in known]
+    ahead = prepared_ahead(_scores, missing, n_workers=n_workers, n_ahead=_PICTURES_AHEAD * n_workers)
+    measured = {picture.image_id: row for picture, row in ahead if row is not None}
+    rows = sorted((known | measured).values(), key=lambda row: row["image_id"])
+    table = pa.Table.from_pylist(rows, schema=_PART_SCHEMA)
+    if missing or len(rows) < len(stored):
+        write_parquet(path, table)
+    return table
+
+
+def _scores(picture: StoredPicture) -> dict[str, str | float] | None:
+    try:
+        image = read_image(picture.path, picture.rotation_deg)
+    except UnreadableImageError:
+        return None
+    facts = picture_facts(image)
+    return {
+        "image_id": picture.image_id, "sha256": picture.sha256, "rotation_deg": picture.rotation_deg or 0,
+        **{f"{name}_score": score for name, score in facts.items()},
+    }  # fmt: skip
+
+
+def _flagged(scores: pa.Table) -> pa.Table:
+    columns = {name: scores.column(name) for name in scores.column_names}
+    for name, check in CHECKS.items():
+        compare = pc.greater if check.is_high_bad else pc.less
+        columns[f"is_{name}"] = compare(scores.column(f"{name}_score"), pa.scalar(check.threshold, pa.float32()))
+    return pa.table([columns[name] for name in schema.QUALITY.schema.names], schema=schema.QUALITY.schema)

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from curation.screening.operating_point import (
+    auroc,
+    drop_bound,
+    expected_calibration_error,
+    operating_point,
+    reliability,
+    roc_curve,
+)
+from curation.screening.risk import RIDGE, fit_risk
+from manifests.errors import InputError
+
+
+def labelled(n_pictures=400, seed=0):
+    draws = np.random.default_rng(seed)
+    is_in = draws.random(n_pictures) < 0.4
+    numbers = draws.normal(size=(n_pictures, 3)) * [1, 5, 0.1] + is_in[:, None] * [1.0, 2.0, 0.0] + [0, 100, 3]
+    return numbers, is_in
+
+
+def test_the_fit_is_scikit_learns():
+    numbers, is_in = labelled()
+    model = fit_risk(["a", "b", "c"], numbers, is_in)
+    scaled = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
+    theirs = LogisticRegression(C=1 / RIDGE, tol=1e-10, max_iter=1000).fit(scaled, is_in)
+    np.testing.assert_allclose(model.coefficients, theirs.coef_[0], rtol=1e-5)
+    assert model.intercept == pytest.approx(theirs.intercept_[0], rel=1e-5)
+    np.testing.assert_allclose(model.risks(numbers), theirs.predict_proba(scaled)[:, 1], atol=1e-6)
+
+
+def test_numbers_that_tell_all_apart_give_finite_coefficients():
+    numbers = np.concatenate([np.zeros((50, 1)), np.ones((50, 1))])
+    model = fit_risk(["a"], numbers, numbers[:, 0] == 1)
+    assert 1 < model.coefficients[0] < 10
+
+
+def test_a_number_without_spread_has_no_say():
+    numbers, is_in = labelled()
+    numbers[:, 2] = 7
+    assert fit_risk(["a", "b", "c"], numbers, is_in).coefficients[2] == 0
+
+
+def test_the_risk_of_a_picture_does_not_depend_on_the_others():
+    numbers, is_in = labelled()
+    model = fit_risk(["a", "b", "c"], numbers, is_in)
+    alone = np.concatenate([model.risks(numbers[row : row + 1]) for row in range(len(numbers))])
+    assert np.array_equal(alone, model.risks(numbers))
+
+
+def test_what_cannot_be_fitted_is_refused():
+    numbers, is_in = labelled()
+    with pytest.raises(InputError, match="400 in of 400"):
+        fit_risk(["a", "b", "c"], numbers, np.ones(400, bool))
+    numbers[3, 1] = np.nan
+    with pytest.raises(InputError, match="NaN or infinite"):
+        fit_risk(["a", "b", "c"], numbers, is_in)
+
+
+def test_the_area_and_curve_are_scikit_learns_ties_included():
+    draws = np.random.default_rng(1)
+    in_risks = (draws.integers(0, 20, 300) / 20).astype(np.float32)
+    out_risks = (draws.integers(0, 15, 200) / 20).astype(np.float32)
+    truth = np.concatenate([np.ones(300), np.zeros(200)])
+    assert auroc(in_risks, out_risks) == pytest.approx(roc_auc_score(truth, np.concatenate([in_risks, out_risks])))
+    lost, flagged = roc_curve(in_risks, out_risks)
+    assert np.trapezoid(flagged, lost) == pytest.approx(auroc(in_risks, out_risks))
+    assert (lost[0], flagged[0], lost[-1], flagged[-1]) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("max_lost", "bound", "n_above"), [(0.0, 0.9, 0), (0.25, 0.7, 2), (0.3, 0.7, 2), (0.5, 0.4, 4), (1.0, 0.0, 8)]
+)
+def test_the_bound_is_the_lowest_that_loses_no_more_than_the_goal(max_lost, bound, n_above):
+    out_risks = np.array([0.1, 0.2, 0.3, 0.4, 0.7, 0.7, 0.8, 0.9], np.float32)
+    assert drop_bound(out_risks, max_lost) == pytest.approx(bound)
+    assert (out_risks > drop_bound(out_risks, max_lost)).sum() == n_above
+
+
+def test_ties_at_the_bound_are_kept():
+    out_risks = np.array([0.1, 0.7, 0.7, 0.7], np.float32)
+    assert drop_bound(out_risks, 0.25) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("max_lost", [-0.1, 1.1, float("nan")])
+def test_a_goal_that_is_no_share_is_refused(max_lost):
+    with pytest.raises(InputError, match="--max-lost: expected a share of 0 to 1"):
+        drop_bound(np.zeros(3, np.float32), max_lost)
+
+
+def test_the_point_counts_held_out_pictures_above_the_bound():
+    fit_out = np.linspace(0, 0.5, 101, dtype=np.float32)
+    held_out_out = np.array([0.1, 0.2, 0.6, 0.4], np.float32)
+    held_out_in = np.array([0.3, 0.7, 0.9], np.float32)
+    point = operating_point(fit_out, held_out_out, held_out_in, 0.0)
+    assert point.drop_above == pytest.approx(0.5)
+    assert (point.lost.n_hits, point.lost.n_all) == (1, 4)
+    assert (point.flagged.n_hits, point.flagged.n_all) == (2, 3)
+
+
+def test_the_calibration_error_is_that_worked_out_by_hand():
+    in_risks = np.array([0.95, 0.85, 0.15], np.float32)
+    out_risks = np.array([0.05, 0.15, 0.95], np.float32)
+    bins = reliability(in_risks, out_risks)
+    assert [(each.n_pictures, each.is_in.n_hits) for each in bins] == [(1, 0), (2, 1), (1, 1), (2, 1)]
+    by_hand = (abs(0.05 - 0) + 2 * abs(0.15 - 0.5) + abs(0.85 - 1) + 2 * abs(0.95 - 0.5)) / 6
+    assert expected_calibration_error(bins) == pytest.approx(by_hand, abs=1e-6)
+
+
+def test_a_risk_of_one_falls_into_the_last_bin():
+    (only,) = reliability(np.ones(3, np.float32), np.ones(1, np.float32))
+    assert (only.low, only.high, only.n_pictures) == (0.9, 1.0, 4)
