@@ -11,9 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
-from click.core import ParameterSource
 
 from manifests.errors import InputError, OpenImageOError, one_line
 
@@ -96,8 +94,10 @@ _REQUESTING = (
 def _refuse_without_effect(context: typer.Context, reason: str, names: Iterable[str]) -> None:
     """Refuse flags that were given and would do nothing: whoever gives one expects that it does."""
     for name in names:
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} has no effect {reason}: leave it out", context)
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            hint = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"it has no effect {reason}: leave it out", context, param_hint=hint)
 
 
 @app.command()
@@ -275,7 +275,7 @@ def embed(
         int, typer.Option(help="Tiles along the shorter side besides the whole picture; 0 for none.")
     ] = 4,
     precision: Annotated[
-        str, typer.Option(help="auto, fp32, bf16 or fp16; auto: bf16 on a GPU that has it, else fp32.")
+        str, typer.Option(help="auto, fp32, bf16 or fp16; auto: fp16 on a GPU, else fp32.")
     ] = "auto",
     fast_decode: Annotated[
         bool, typer.Option("--fast-decode", help="Decode JPEGs at reduced size: faster, nearly the same vectors.")

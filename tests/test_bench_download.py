@@ -2,8 +2,10 @@ import hashlib
 import http.client
 import io
 import re
+import shutil
 import sys
 import time
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +20,7 @@ from curation.bench.machine import Machine
 from curation.bench.process import run_measured
 from curation.bench.raw_client import fetch_raw
 from curation.bench.report import DownloadBench, Section, bench_table
-from curation.bench.run import bench_download
+from curation.bench.run import bench_download, make_room
 from curation.bench.server import image_id_of, serving
 from manifests.errors import InputError, OpenImageOError
 
@@ -148,6 +150,15 @@ def test_the_command_prints_every_client_and_leaves_nothing_but_its_result(tmp_p
     assert re.search(r"^60 +\d+ +[\d,]+\nDifference: [+-]\d+ MB$", memory, re.MULTILINE)
     assert note == "img2dataset is not installed and was not timed: make bench-peers"
     assert [path.name for path in tmp_path.iterdir()] == ["bench_download.json"]
+
+
+@pytest.mark.parametrize(("free_bytes", "is_kept"), [(2_000, True), (1_999, False)])
+def test_what_a_run_stored_is_kept_until_the_next_needs_the_room(tmp_path, monkeypatch, free_bytes, is_kept):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free_bytes))
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier" / "a.jpg").write_bytes(b"a")
+    make_room(tmp_path, 1_000)
+    assert (tmp_path / "earlier" / "a.jpg").exists() == is_kept
 
 
 def made_up_run(busy_s, n_images=100, n_lost=0, peak_mb=None):

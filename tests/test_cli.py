@@ -94,23 +94,25 @@ def test_exit_codes_and_one_line_errors(arguments, code, message, capsys, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["candidates", "--metadata", "x.csv", "--cache", "c"], "--cache has no effect with --metadata"),
-        (["candidates", "--metadata", "x.csv", "--base-url", "http://m"], "--base-url has no effect with --metadata"),
+        (["candidates", "--metadata", "x.csv", "--cache", "c"], "--cache: it has no effect with --metadata"),
+        (["candidates", "--metadata", "x", "--base-url", "http://m"],
+         "--base-url: it has no effect with --metadata"),
         (["labels", "--class-names", "n.csv", "--human", "h.csv", "--subset", "test"],
-         "--subset has no effect without --release"),
+         "--subset: it has no effect without --release"),
         (["labels", "--class-names", "n.csv", "--human", "h.csv", "--source", "human"],
-         "--source has no effect without --release"),
-        (["download", "--from-tar", "t.tar", "--proxy", "http://p"], "--proxy has no effect with --from-tar"),
-        (["download", "--from-tar", "t.tar", "--base-url", "http://m"], "--base-url has no effect with --from-tar"),
-        (["bench", "metadata", "--quick"], "--quick has no effect on bench metadata"),
-        (["bench", "metadata", "--images", "3"], "--images has no effect on bench metadata"),
-        (["bench", "download", "--seed", "0"], "--seed has no effect on bench download"),
+         "--source: it has no effect without --release"),
+        (["download", "--from-tar", "t.tar", "--proxy", "http://p"], "--proxy: it has no effect with --from-tar"),
+        (["download", "--from-tar", "t", "--base-url", "http://m"],
+         "--base-url: it has no effect with --from-tar"),
+        (["bench", "metadata", "--quick"], "--quick: it has no effect on bench metadata"),
+        (["bench", "metadata", "--images", "3"], "--images: it has no effect on bench metadata"),
+        (["bench", "download", "--seed", "0"], "--seed: it has no effect on bench download"),
     ],
 )  # fmt: skip
 def test_a_flag_without_effect_is_a_usage_error(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.run(arguments) == 2
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err.replace("'", "")
     assert not list(tmp_path.iterdir())
 
 

@@ -177,6 +177,18 @@ def test_a_refusal_is_lifted_by_its_flag_without_further_ado(tmp_path):
         assert run_download(workspace, server) == {"ok": 1}
 
 
+def test_what_failed_is_told_of_though_few_enough_failed_and_is_asked_for_where_said_so(tmp_path):
+    workspace = propose(Workspace(tmp_path), "abcd")
+    lines = []
+    with fault_server.serving({"/test/a.jpg": fault_server.status(500)}, fault_server.body(GOOD)) as server:
+        assert run_download(workspace, server, announce=lines.append) == {"ok": 3, "failed": 1}
+        assert lines == ["download: 1 images failed: 1 failed (HTTP 500); --retry failed asks for them again"]
+        del server.scripts["/test/a.jpg"]
+        assert run_download(workspace, server) == {"ok": 3, "failed": 1}
+        assert run_download(workspace, server, retry=["failed"], announce=lines.append) == {"ok": 4}
+    assert len(lines) == 1
+
+
 def test_what_one_mirror_lacks_is_asked_of_another(tmp_path):
     workspace = propose(Workspace(tmp_path), ["a", "b"])
     with fault_server.serving({"/test/a.jpg": fault_server.body(GOOD)}) as server:
@@ -186,7 +198,14 @@ def test_what_one_mirror_lacks_is_asked_of_another(tmp_path):
         assert server.requests == {"/test/b.jpg": 1}
 
 
-@pytest.mark.parametrize("line", ["{}", '{"image_id": "a"}', '{"image_id": "a", "status": "ok", "path": "x"}'])
+NO_HEX = json.dumps(
+    {"image_id": "a", "status": "ok", "url": "x", "attempts": 1, "path": "x", "size_bytes": 1, "sha256": "z" * 64}
+)
+
+
+@pytest.mark.parametrize(
+    "line", ["{}", '{"image_id": "a"}', '{"image_id": "a", "status": "ok", "path": "x"}', NO_HEX]
+)
 def test_a_line_that_is_none_of_the_log_is_named(tmp_path, line):
     workspace = propose(Workspace(tmp_path), ["a"])
     workspace.downloads_log_path.write_text(f"{line}\n")
@@ -206,6 +225,7 @@ def test_connections_are_kept_through_pictures_and_error_pages(tmp_path):
     ("options", "message"),
     [
         ({"n_workers": 0}, "--workers: expected 1 or more"),
+        ({"n_workers": 8000}, "--workers: expected 1 or more, 256 at most, found 8000"),
         ({"retry": ["bad"]}, "--retry: expected missing, placeholder, .* found 'bad'"),
         ({"retry": ["ok"]}, "found 'ok' .--verify checks what arrived"),
         ({"max_failures": 1.5}, "--max-failures: expected a share from 0 to 1, found 1.5"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,42 @@ def test_verify_moves_a_changed_picture_aside_and_fetches_it_again(tmp_path):
     assert aside.name == f"b.{hashlib.sha256(changed).hexdigest()[:16]}.jpg"
     assert aside.read_bytes() == changed
     assert lines == ["download: 1 stored pictures to be fetched again were moved to quarantine/"]
+
+
+def test_a_picture_is_moved_aside_though_the_pictures_lie_on_another_disk(tmp_path, monkeypatch):
+    workspace = propose(Workspace(tmp_path), "a")
+    rename = Path.replace
+
+    def within_one_disk(path, target):
+        if path.is_relative_to(tmp_path / "images") != target.is_relative_to(tmp_path / "images"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", within_one_disk)
+    with fault_server.serving(serving_pictures("a")) as server:
+        run_download(workspace, server)
+        (tmp_path / "images" / "a" / "a.jpg").write_bytes(b"changed")
+        assert run_download(workspace, server, verify=True) == {"ok": 1}
+    (aside,) = (tmp_path / "quarantine").iterdir()
+    assert aside.read_bytes() == b"changed"
+    assert (tmp_path / "images" / "a" / "a.jpg").read_bytes() == picture(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_candidates_on_a_disk_that_takes_no_more_names_the_place_and_claims_nothing(tmp_path):
+    (tmp_path / "ids.txt").write_text("".join(f"{number:016x}\n" for number in range(5000)))
+    program = (
+        "import resource, sys, cli\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "sys.exit(cli.run(sys.argv[1:]))"
+    )
+    command = ["candidates", "--metadata", str(tmp_path / "ids.txt"), "--workspace", str(tmp_path / "ws")]
+    finished = subprocess.run(
+        [sys.executable, "-c", program, *command], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert finished.returncode == 1
+    assert finished.stderr == f"error: {tmp_path}/ws: File too large; no file is left half-written\n"
+    assert not (tmp_path / "ws" / "candidates.parquet").exists()
 
 
 def test_a_run_with_too_many_failures_says_why_after_saving_everything(tmp_path):

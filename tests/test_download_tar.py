@@ -1,6 +1,10 @@
 import gzip
 import io
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 
 import pytest
 
@@ -10,7 +14,8 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests import fault_server
-from tests.test_download import picture, propose, run_download
+from tests.conftest import REPOSITORY
+from tests.test_download import finish, picture, propose, run_download
 
 NAMES = [f"{number:016x}" for number in range(8)]
 PICTURES = {name: picture(number) for number, name in enumerate(NAMES)}
@@ -189,3 +194,56 @@ def test_what_is_no_archive_or_not_there_is_named(tmp_path):
         found_in(tmp_path / "a.tar")
     with pytest.raises(InputError, match=r"--from-tar .*none\.tar: cannot be read \(No such file"):
         found_in(tmp_path / "none.tar")
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+def test_zeros_that_fill_a_record_may_stand_after_the_end_mark_and_nothing_else(tmp_path, is_compressed):
+    path = tmp_path / "a.tar"
+    content = archive_of(path, {NAMES[0]: PICTURES[NAMES[0]]}, "w").read_bytes()
+    # The archive's folder, its picture in two parts, and the first of two blocks of zeros.
+    end = 3 * 512 + -(-len(PICTURES[NAMES[0]]) // 512) * 512
+
+    def write(tail):
+        path.write_bytes(gzip.compress(content + tail) if is_compressed else content + tail)
+
+    write(bytes(1_000_000))
+    assert list(found_in(path)) == [NAMES[0]]
+    write(bytes(1 << 21))
+    with pytest.raises(
+        InputError, match=rf"a\.tar: .*: over 1048576 zeros stand after its end mark at byte {end}"
+    ):
+        found_in(path)
+    write(b"x")
+    with pytest.raises(InputError, match=rf"a\.tar: .*stands after its end mark, at byte {len(content)}"):
+        found_in(path)
+
+
+def test_an_archive_after_an_archive_is_refused_instead_of_left_out(tmp_path):
+    path = archive_of(tmp_path / "a.tar", {NAMES[0]: PICTURES[NAMES[0]]}, "w")
+    second = archive_of(tmp_path / "b.tar", {NAMES[1]: PICTURES[NAMES[1]]}, "w")
+    path.write_bytes(path.read_bytes() + second.read_bytes())
+    with pytest.raises(InputError, match="something stands after its end mark"):
+        found_in(path)
+
+
+def test_ctrl_c_ends_a_long_way_through_an_archive_and_calls_nothing_missing(tmp_path):
+    path = tmp_path / "a.tar"
+    with path.open("wb") as stream:
+        member = tarfile.TarInfo("test/other.bin")
+        member.size = 1 << 42
+        stream.write(member.tobuf(tarfile.GNU_FORMAT))
+        # A hole: four terabytes that take no room, and hours to read.
+        stream.truncate(1 << 42)
+    workspace = propose(Workspace(tmp_path / "ws"), NAMES)
+    command = [
+        sys.executable, "cli.py", "download", "--workspace", str(workspace.root), "--from-tar", str(path),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not workspace.downloads_log_path.exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.5)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 130
+    assert time.monotonic() - started < 5
+    assert workspace.downloads_log_path.read_text() == ""

@@ -1,92 +1,352 @@
 import io
 import itertools
+import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
-from curation.duplicates import close_pairs, duplicate_groups, duplicates_of, hamming_distance, perceptual_hash
-
-
-def unit_rows(seed, n, d):
-    rows = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize("block_rows", [1, 7, 64, 1000])
-def test_close_pairs_are_those_of_a_double_loop(monkeypatch, block_rows):
-    monkeypatch.setattr("curation.duplicates._BLOCK_ROWS", block_rows)
-    rows = unit_rows(0, 64, 4)
-    expected = {(i, j) for i, j in itertools.combinations(range(64), 2) if float(rows[i] @ rows[j]) >= 0.8}
-    found = close_pairs(rows, 0.8)
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-    assert len(expected) > 20
-
-
-def scene(seed):
-    """A smooth random picture: photographs are smooth too."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
-    return Image.fromarray(coarse).resize((320, 240), Image.Resampling.BICUBIC)
+from curation.duplicates.alignment import agreements, plain_agreements
+from curation.duplicates.find import find_duplicates, mark_duplicates
+from curation.duplicates.fingerprints import N_SHARDS, FileToRead, FingerprintStore, fingerprint_files
+from curation.duplicates.hashing import (
+    CROP_WINDOWS,
+    MIRROR_BITS,
+    hamming_distance,
+    hashes_of,
+    perceptual_hash,
+    perceptual_hash_of_bytes,
+    thumbnail,
+    thumbnail_of_bytes,
+    window_hashes,
+)  # fmt: skip
+from curation.duplicates.repetition import repetitions
+from curation.duplicates.rules import DuplicateRules
+from curation.engine.local import LocalEngine
+from manifests import schema
+from manifests.errors import InputError, StageMissingError, TableError
+from manifests.stored_pictures import stored_pictures
+from manifests.workspace import Workspace
+from tests.photographs import jpeg, photograph
+from tests.screen_world import add_pictures, add_store
 
 
-def re_encoded(image, quality):
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return Image.open(io.BytesIO(stream.getvalue()))
+def mirrored(image):
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
-def test_the_hash_is_close_for_the_same_picture_and_far_for_others():
-    hashes = [perceptual_hash(scene(seed)) for seed in range(40)]
-    for seed, own in enumerate(hashes):
-        for changed in (re_encoded(scene(seed), 30), scene(seed).resize((160, 120)),
-                        ImageEnhance.Brightness(scene(seed)).enhance(1.1)):  # fmt: skip
-            assert hamming_distance(own, perceptual_hash(changed)) <= 4
+def cropped(image, left, top, share):
+    width, height = round(image.width * share), round(image.height * share)
+    return image.crop((left, top, left + width, top + height))
+
+
+def marked(image):
+    copy = image.copy()
+    ImageDraw.Draw(copy).ellipse((10, 10, 80, 80), fill="red")
+    return copy
+
+
+COPIES = {
+    "re-encoded": lambda image: Image.open(io.BytesIO(jpeg(image, 30))),
+    "smaller": lambda image: image.resize((160, 120)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "mirrored": mirrored,
+    "cropped": lambda image: cropped(image, 30, 10, 0.8),
+    "mirrored and cropped": lambda image: cropped(mirrored(image), 0, 40, 0.75),
+    "marked": marked,
+    "turned": lambda image: image.rotate(3, Image.Resampling.BICUBIC),
+}
+
+
+def chessboard(n_squares, colour=255):
+    rows, columns = np.indices((240, 240)) * n_squares // 240
+    return Image.fromarray(((rows + columns) % 2 * colour).astype(np.uint8)).convert("RGB")
+
+
+def thumbnails(images):
+    return np.stack([thumbnail(image) for image in images])
+
+
+def naive_hash(image):
+    """The hash by its definition, with the cosine of each place and frequency in a loop."""
+    pixels = np.asarray(image.convert("L").resize((48, 48), Image.Resampling.BOX), float)
+    places = np.arange(48)
+    # The constant term tells nothing; the row after the last takes its place.
+    frequencies = [(8, 0), *list(itertools.product(range(8), range(8)))[1:]]
+    bits = 0
+    for row, column in frequencies:
+        down = np.cos(np.pi * row * (places + 0.5) / 48)
+        right = np.cos(np.pi * column * (places + 0.5) / 48)
+        bits = 2 * bits + int(down @ pixels @ right > 0)
+    return bits
+
+
+def test_the_hash_is_that_of_its_definition():
+    for seed in range(20):
+        # Whole-number cosines move a sum by a little, which may turn a sign that is nearly none.
+        assert hamming_distance(perceptual_hash(photograph(seed)), naive_hash(photograph(seed))) <= 1
+
+
+def test_the_mirror_image_has_the_hash_with_every_second_column_turned():
+    assert f"{MIRROR_BITS:016x}" == "55" * 8
+    for seed in range(10):
+        flipped = thumbnails([photograph(seed)])[:, :, ::-1]
+        assert hashes_of(flipped)[0] == hashes_of(thumbnails([photograph(seed)]))[0] ^ np.uint64(MIRROR_BITS)
+
+
+def test_a_hash_does_not_depend_on_what_is_hashed_with_it():
+    pictures = thumbnails([photograph(seed) for seed in range(9)])
+    together = window_hashes(pictures)
+    assert together.shape == (9, len(CROP_WINDOWS))
+    for place in range(9):
+        assert window_hashes(pictures[place : place + 1])[0].tolist() == together[place].tolist()
+
+
+def test_hashes_of_unlike_pictures_are_far_and_of_re_encoded_ones_near():
+    hashes = [perceptual_hash(photograph(seed)) for seed in range(40)]
     assert min(hamming_distance(a, b) for a, b in itertools.combinations(hashes, 2)) >= 12
+    for seed, own in enumerate(hashes):
+        assert hamming_distance(own, perceptual_hash(COPIES["re-encoded"](photograph(seed)))) <= 4
 
 
-def test_hamming_distance_counts_bits():
-    assert hamming_distance(0b1011, 0b0010) == 2
+def test_decoding_at_reduced_size_moves_the_hash_by_few_bits():
+    moved = []
+    for seed in range(20):
+        content = jpeg(photograph(seed, (1024, 768)))
+        whole = perceptual_hash(Image.open(io.BytesIO(content)))
+        moved.append(hamming_distance(whole, perceptual_hash_of_bytes(content)))
+    assert max(moved) <= 3
 
 
-def test_a_pair_must_be_close_in_both_spaces_or_equal_in_bytes():
-    vectors = np.array([[1, 0], [1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
-    hashes = {"a": 0, "b": 0b11, "c": (1 << 64) - 1, "d": 0, "e": (1 << 64) - 1}
-    groups = duplicate_groups(
-        list("abcde"), ["1", "2", "3", "4", "4"], vectors, hashes.__getitem__, least_similarity=0.9, most_bits=8
+def test_the_rotation_is_applied_before_hashing():
+    content = jpeg(photograph(0))
+    upright = jpeg(photograph(0).rotate(90, expand=True))
+    assert hamming_distance(perceptual_hash_of_bytes(content, 90), perceptual_hash_of_bytes(upright)) <= 4
+    assert hamming_distance(perceptual_hash_of_bytes(content), perceptual_hash_of_bytes(upright)) >= 12
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_agrees_and_another_picture_does_not(way):
+    sources = [photograph(seed) for seed in range(12)]
+    copies = thumbnails([COPIES[way](image) for image in sources])
+    assert agreements(thumbnails(sources), copies).min() >= 0.8
+    assert agreements(copies, thumbnails(sources)).min() >= 0.8
+    assert agreements(thumbnails(sources), np.roll(copies, 1, axis=0)).max() < 0.65
+
+
+def test_a_picture_agrees_fully_with_itself_and_with_its_mirror_image():
+    pictures = thumbnails([photograph(0), photograph(1)])
+    assert agreements(pictures, pictures) == pytest.approx([1, 1], abs=1e-3)
+    assert agreements(pictures, pictures[:, :, ::-1].copy()) == pytest.approx([1, 1], abs=1e-3)
+    assert plain_agreements(pictures, pictures[:, :, ::-1].copy()) == pytest.approx([1, 1], abs=1e-3)
+
+
+def test_an_agreement_does_not_depend_on_the_pairs_beside_it():
+    first, second = (
+        thumbnails([photograph(s) for s in range(8)]),
+        thumbnails([marked(photograph(s)) for s in range(8)]),
     )
-    # a and b agree in both; c agrees with them in vector only; a and d in hash only; d and e in bytes.
-    assert groups == [["a", "b"], ["d", "e"]]
+    alone = [agreements(first[k : k + 1], second[k : k + 1])[0] for k in range(8)]
+    assert agreements(first, second) == pytest.approx(alone, abs=2e-4)
 
 
-def test_a_chain_is_one_group():
-    vectors = np.ones((3, 1), np.float32)
-    hashes = {"a": 0, "b": 0b1111, "c": 0b11111111}
-    groups = duplicate_groups(
-        list("abc"), list("123"), vectors, hashes.__getitem__, least_similarity=0.9, most_bits=4
-    )
-    assert groups == [["a", "b", "c"]]
+def test_pictures_without_any_detail_agree_with_nothing():
+    flat = np.stack([np.full((48, 48), grey, np.uint8) for grey in (0, 128, 255)])
+    assert agreements(flat, flat[::-1].copy()).max() < 0.1
+    assert agreements(flat, thumbnails([photograph(s) for s in range(3)])).max() < 0.5
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.permutations(range(12)))
-def test_groups_do_not_depend_on_the_order(order):
-    image_ids = [f"{place:02d}" for place in range(12)]
-    vectors, digests = unit_rows(1, 12, 2), [str(place // 2 if place < 4 else place) for place in range(12)]
-    hashes = {image_id: place % 3 for place, image_id in enumerate(image_ids)}
-
-    def groups_in(places):
-        return duplicate_groups(
-            [image_ids[p] for p in places], [digests[p] for p in places], vectors[list(places)],
-            hashes.__getitem__, least_similarity=0.97, most_bits=1,
-        )  # fmt: skip
-
-    assert sorted(groups_in(order)) == sorted(groups_in(range(12)))
+def test_one_chessboard_is_no_copy_of_another_but_of_itself_made_smaller():
+    boards = thumbnails([chessboard(6), chessboard(6)])
+    others = thumbnails([chessboard(8), chessboard(6, 200).resize((100, 100))])
+    assert repetitions(boards).min() > 0.9
+    assert DuplicateRules().are_linked(boards, others).tolist() == [False, True]
+    assert repetitions(thumbnails([photograph(0)]))[0] < 0.7
 
 
-def test_the_largest_picture_represents_its_group_and_of_equals_the_smallest_id():
-    assert duplicates_of([["a", "b", "c"], ["d", "e"]], {"a": 1, "b": 5, "c": 5, "d": 2, "e": 2}) == {
-        "a": "b", "c": "b", "e": "d",
-    }  # fmt: skip
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"least_agreement": 1.5}, "--least-agreement: expected 0 to 1, found 1.5"),
+        ({"least_agreement": float("nan")}, "--least-agreement: expected 0 to 1, found nan"),
+        ({"least_similarity": -2}, "--least-similarity: expected -1 to 1, found -2"),
+        ({"most_bits": 65}, "--most-bits: expected 0 to 64, found 65"),
+    ],
+)
+def test_a_bound_out_of_its_range_is_refused(rules, message):
+    with pytest.raises(InputError, match=message):
+        DuplicateRules(**rules)
+
+
+def test_the_more_pictures_the_fewer_bits():
+    assert [DuplicateRules().bits_of(n) for n in (2, 5_000, 5_001, 20_000, 20_001)] == [18, 18, 16, 16, 14]
+    assert DuplicateRules(most_bits=3).bits_of(2) == 3
+
+
+def world(folder, contents):
+    return add_pictures(Workspace(folder), contents)
+
+
+def planted():
+    """Five photographs, four with a copy; the copy's id tells whose it is."""
+    contents = {f"photo{seed}": jpeg(photograph(seed)) for seed in range(5)}
+    ways = ("mirrored", "cropped", "marked", "smaller")
+    contents |= {f"copy{seed}": jpeg(COPIES[way](photograph(seed))) for seed, way in enumerate(ways)}
+    return contents
+
+
+PLANTED = {"copy0": "photo0", "copy1": "photo1", "copy2": "photo2", "copy3": "photo3"}
+
+
+def pairs_of(kept_of):
+    return {tuple(sorted(pair)) for pair in kept_of.items()}
+
+
+def test_planted_copies_are_found_by_hash_alone(tmp_path):
+    workspace = world(tmp_path, planted())
+    assert pairs_of(find_duplicates(workspace, DuplicateRules())) == pairs_of(PLANTED)
+    rows = {row["image_id"]: row for row in workspace.read(schema.DUPLICATES).to_pylist()}
+    assert {(row["kind"], row["similarity"]) for row in rows.values()} == {("pixels", None)}
+    assert min(row["agreement"] for row in rows.values()) >= 0.7
+    assert rows["copy1"]["duplicate_of"] == "photo1", "the crop has fewer pixels"
+
+
+def test_what_hashes_miss_the_embedding_proposes_and_the_pixels_decide(tmp_path):
+    workspace = world(tmp_path, planted())
+    vectors = {name: [[1.0, 0.0]] if name[-1] in "01" else [[0.0, 1.0]] for name in planted()}
+    store = add_store(workspace, vectors)
+    rules = DuplicateRules(most_bits=0, has_crops=False)
+    assert len(find_duplicates(workspace, rules)) < len(PLANTED)
+    assert pairs_of(find_duplicates(workspace, rules, store=store)) == pairs_of(PLANTED)
+    rows = workspace.read(schema.DUPLICATES).to_pylist()
+    assert {row["similarity"] for row in rows} == {1.0}
+
+
+def test_equal_bytes_under_two_ids_and_equal_pixels_in_other_bytes_are_told_apart(tmp_path):
+    content = jpeg(photograph(0))
+    contents = {
+        "a": content,
+        "b": content,
+        "c": jpeg(photograph(0), comment=b"other bytes"),
+        "d": jpeg(photograph(1)),
+    }
+    workspace = world(tmp_path, contents)
+    # c has as many pixels and more bytes than a and b.
+    assert find_duplicates(workspace, DuplicateRules()) == {"a": "c", "b": "c"}
+    rows = workspace.read(schema.DUPLICATES).to_pylist()
+    assert [(row["image_id"], row["kind"], row["bits"], row["agreement"]) for row in rows] == [
+        ("a", "pixels", 0, pytest.approx(1, abs=1e-3)), ("b", "pixels", 0, pytest.approx(1, abs=1e-3)),
+    ]  # fmt: skip
+    assert find_duplicates(world(tmp_path / "two", {"a": content, "b": content}), DuplicateRules()) == {"b": "a"}
+    assert Workspace(tmp_path / "two").read(schema.DUPLICATES).column("kind").to_pylist() == ["bytes"]
+
+
+def test_a_chain_of_crops_is_one_group_though_its_ends_share_nothing(tmp_path):
+    whole = photograph(3, (960, 720))
+    middle = cropped(whole, 190, 140, 0.6)
+    parts = {"a": jpeg(whole), "b": jpeg(middle), "c": jpeg(cropped(middle, 110, 80, 0.6))}
+    workspace = world(tmp_path, parts)
+    first, second, last = (thumbnail_of_bytes(content)[None] for content in parts.values())
+    rules = DuplicateRules()
+    links = [bool(rules.are_linked(x, y)[0]) for x, y in ((first, second), (second, last), (first, last))]
+    assert links == [True, True, False]
+    kept_of = find_duplicates(workspace, rules, store=add_store(workspace, {name: [[1.0, 0.0]] for name in parts}))
+    assert kept_of == {"b": "a", "c": "a"}
+
+
+def test_pictures_that_cannot_be_read_are_in_no_group(tmp_path):
+    workspace = world(tmp_path, {"a": jpeg(photograph(0)), "b": jpeg(photograph(0)), "c": jpeg(photograph(1))})
+    for name in "ab":
+        (tmp_path / workspace.relative_image_path(name)).write_bytes(b"broken")
+    assert find_duplicates(workspace, DuplicateRules()) == {}
+    store = FingerprintStore(workspace.fingerprints_dir)
+    assert store.read().names == ["c"]
+    counts = store.update(map(FileToRead.of_picture, stored_pictures(workspace).values()))
+    assert counts == {"new": 0, "kept": 1, "unreadable": 2}
+
+
+def files_below(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def test_shuffled_input_more_workers_and_a_second_run_end_in_the_same_bytes(tmp_path):
+    contents = planted()
+    expected = None
+    for number, names in enumerate((list(contents), random.Random(1).sample(list(contents), len(contents)))):
+        workspace = world(tmp_path / str(number), {name: contents[name] for name in names})
+        mark_duplicates(workspace, DuplicateRules())
+        mark_duplicates(workspace, DuplicateRules())
+        found = files_below(workspace.root)
+        assert expected is None or found == expected
+        expected = found
+    workspace = world(tmp_path / "spawned", contents)
+    find_duplicates(workspace, DuplicateRules(), engine=LocalEngine(2))
+    assert files_below(workspace.root) == expected
+
+
+def test_a_run_that_was_killed_goes_on_and_reads_nothing_twice(tmp_path):
+    contents = planted()
+    whole = world(tmp_path / "whole", contents)
+    find_duplicates(whole, DuplicateRules())
+    killed = world(tmp_path / "killed", contents)
+    files = [FileToRead.of_picture(picture) for picture in stored_pictures(killed).values()]
+    read = []
+
+    class KilledError(Exception):
+        pass
+
+    class Engine:
+        n_slots = 1
+
+        def __init__(self, n_shards):
+            self.n_shards = n_shards
+
+        def map(self, function, shards, **needs):
+            for number, shard in enumerate(shards):
+                if number == self.n_shards:
+                    raise KilledError
+                read.extend(file.name for file in shard)
+                yield function(shard)
+
+    store = FingerprintStore(killed.fingerprints_dir)
+    for n_shards in (2, 3):
+        with pytest.raises(KilledError):
+            store.update(files, Engine(n_shards))
+    find_duplicates(killed, DuplicateRules(), engine=Engine(N_SHARDS))
+    assert sorted(read) == sorted(contents)
+    assert files_below(killed.root) == files_below(whole.root)
+
+
+def test_a_picture_that_changed_is_read_again_and_one_that_left_is_forgotten(tmp_path):
+    workspace = world(tmp_path, planted())
+    find_duplicates(workspace, DuplicateRules())
+    left = {name: content for name, content in planted().items() if name != "copy3"}
+    left["copy0"] = jpeg(photograph(77))
+    world(tmp_path, left)
+    assert pairs_of(find_duplicates(workspace, DuplicateRules())) == {("copy1", "photo1"), ("copy2", "photo2")}
+    fresh = world(tmp_path.parent / "fresh", left)
+    find_duplicates(fresh, DuplicateRules())
+    assert files_below(fresh.root) == files_below(workspace.root)
+
+
+def test_rows_of_a_shard_depend_on_the_files_alone(tmp_path):
+    workspace = world(tmp_path, planted())
+    files = [FileToRead.of_picture(picture) for picture in stored_pictures(workspace).values()]
+    assert fingerprint_files(files).equals(fingerprint_files(files[::-1]))
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    workspace = world(tmp_path, planted())
+    find_duplicates(workspace, DuplicateRules())
+    path = sorted(workspace.fingerprints_dir.glob("*.parquet"))[0]
+    path.write_bytes(b"PAR1")
+    with pytest.raises(TableError, match=path.name):
+        find_duplicates(workspace, DuplicateRules())
+
+
+def test_embeddings_that_are_not_complete_are_refused(tmp_path):
+    workspace = world(tmp_path, planted())
+    store = add_store(workspace, {name: [[1.0, 0.0]] for name in planted()})
+    (store.folder / "unreadable.parquet").unlink()
+    with pytest.raises(StageMissingError, match="run the stage 'embed' again"):
+        find_duplicates(workspace, DuplicateRules(), store=store)

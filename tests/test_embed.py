@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from curation.clip import load_encoder
 from curation.embed import EmbedRules, ModelChoice, embed_from_features, embed_pictures, embed_with
 from curation.embedding_store import EmbeddingStore
+from curation.encoding import chosen_precision
 from curation.store_run import embed_summary
 from curation.views import cut_views
 from manifests import schema
@@ -269,3 +270,9 @@ def test_what_was_waited_for_is_told(tmp_path, tiny_clip):
     assert embed_summary(embed_pictures(workspace, *tiny_clip, device="cpu", grid=0)) == (
         f"embed: 0 new, 3 there already, 0 unreadable; store {summary.digest}"
     )
+
+
+def test_a_gpu_computes_in_fp16_and_a_processor_in_fp32_unless_told():
+    assert chosen_precision("auto", torch.device("cuda")) == "fp16"
+    assert chosen_precision("auto", torch.device("cpu")) == "fp32"
+    assert chosen_precision("bf16", torch.device("cpu")) == "bf16"

@@ -245,6 +245,8 @@ def test_what_a_url_hides_shows_in_no_reason_and_no_log(caplog):
     [
         ({"max_attempts": 0}, "max_attempts: expected 1 or more, found 0"),
         ({"deadline_s": float("inf")}, "deadline_s: expected a number above 0"),
+        ({"deadline_s": 1e10}, r"deadline_s: expected a day at most \(86400 s\), found 1e\+10"),
+        ({"socket_timeout_s": 1e10}, "socket_timeout_s: expected a day at most"),
         ({"first_wait_s": -1}, "first_wait_s: expected 0 or more, found -1"),
         ({"allowed_hosts": frozenset({"http://a.test/"})}, "--allow-host: expected a host name"),
         ({"contact": "me\r\nX-Evil: 1"}, "--contact: expected printable ASCII"),
@@ -292,3 +294,13 @@ def test_a_proxy_is_used_only_where_it_is_named(monkeypatch):
         # "bWU6czNjcmV0" is me:s3cret in base64.
         assert proxy.lines == [("GET http://mirror.test:80/a?b HTTP/1.1", "Basic bWU6czNjcmV0")]
         proxy.shutdown()
+
+
+def test_a_proxy_that_is_not_there_is_named_without_its_password():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{closed.getsockname()[1]}"
+    hosts = frozenset({"mirror.test"})
+    for url in ("http://mirror.test/a", "https://mirror.test/a"):
+        with Fetcher(policy(allowed_hosts=hosts, max_attempts=1, proxy=f"http://me:s3cret@{where}")) as fetcher:
+            assert fetcher.fetch(url).reason == f"the proxy {where}: the connection failed"

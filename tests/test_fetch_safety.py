@@ -60,6 +60,9 @@ REFUSED = {
     f"http://evil{MIRROR}/a": f"evil{MIRROR} is not an allowed host (--allow-host evil{MIRROR} lets it pass)",
     f"https://{MIRROR}:22/": f"{MIRROR}:22 is not an allowed host (--allow-host {MIRROR}:22 lets it pass)",
     "http://8.8.8.8/": "8.8.8.8 is not an allowed host (--allow-host 8.8.8.8 lets it pass)",
+    "http://[2606:2800::1]:81/": (
+        "[2606:2800::1]:81 is not an allowed host (--allow-host [2606:2800::1]:81 lets it pass)"
+    ),
     **{
         f"http://{'[' * (':' in host)}{host}{']' * (':' in host)}/a": (
             f"{host} is not a public address (--allow-private lets it pass)"
@@ -229,3 +232,22 @@ def test_five_redirects_are_followed_and_no_more(n_redirects, status):
         assert server.requests.total() == 6
     reason = None if status == "ok" else "the server redirects more than 5 times"
     assert (fetched.status, fetched.reason, fetched.attempts) == (status, reason, 1)
+
+
+@pytest.mark.parametrize("entry", ["[2606:2800::1]:81", "[2606:2800::1]", "2606:2800::1"])
+def test_an_ipv6_host_is_allowed_as_the_advice_writes_it(entry):
+    allowed = FetchPolicy(allowed_hosts=frozenset({entry}))
+    port = 81 if entry.endswith("81") else 80
+    assert first_target(f"http://[2606:2800::1]:{port}/a", allowed).port == port
+    with pytest.raises(RefusedError, match="not an allowed host"):
+        first_target("http://[2606:2800::1]:82/a", allowed)
+
+
+@pytest.mark.parametrize("allow_private", [False, True])
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "localhost", "2852039166"])
+def test_nobody_is_advised_to_follow_a_server_to_a_private_place(host, allow_private):
+    asked = FetchPolicy(allowed_hosts=HOSTS, allow_private=allow_private)
+    first = first_target("http://mirror.test/a", asked)
+    with pytest.raises(RefusedError, match="is not") as refusal:
+        redirect_target(first, f"http://{host}/latest", first, asked)
+    assert "lets it pass" not in refusal.value.reason

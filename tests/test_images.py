@@ -3,6 +3,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ def png_header_of(width, height):
         (b"", "not_an_image", "the file is empty"),
         (b"<html><body>gone</body></html>", "not_an_image", "the file starts with <html><body>gone"),
         (b"\x00\x01\x02" * 40, "not_an_image", "the file starts with"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(99), "not_an_image", "the file starts with RIFF"),
+        (b"GIF88a" + bytes(99), "not_an_image", "the file starts with GIF88a"),
         (encoded(quadrants().resize((240, 160)))[:-900], "undecodable", "truncated"),
         (encoded(quadrants())[:4] + b"\xff" * 300, "undecodable", "cannot be decoded"),
         (encoded(quadrants(), "PNG")[:60], "undecodable", "cannot be decoded"),
@@ -234,6 +237,14 @@ def many_scans(n_scans):
     return content[:first] + scan * n_scans + content[first:]
 
 
+def scanned(width, height, n_scans):
+    """Return a JPEG whose header says so, with so many scans."""
+    content = bytearray(many_scans(n_scans - WHOLE["progressive JPEG"].count(b"\xff\xda")))
+    at = content.index(b"\xff\xc2") + 5
+    content[at : at + 4] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
 BOMBS = {
     "png": (png_header_of(20_000, 20_000), "too_large: 20000 x 20000 px"),
     "jpeg": (with_jpeg_size(20_000, 20_000), "too_large: 20000 x 20000 px"),
@@ -245,6 +256,7 @@ BOMBS = {
     "metadata": (png_with(chunk(b"eXIf", bytes(9 << 20))), "too_large: over the cap of 8388608 bytes of metadata"),
     "gif comment": (gif_with_comment(8 << 20), "too_large: over the cap of 262144 bytes of metadata"),
     "scans": (many_scans(200), "too_large: over the cap of 100 scans"),
+    "scanned pixels": (scanned(5000, 4000, 26), "too_large: over the cap of 500000000 px in all scans"),
     "parts": (png_with(*[chunk(b"IDAT", b"")] * 70_000), "too_large: over the cap of 65536 parts"),
 }
 
@@ -310,3 +322,12 @@ def test_threads_that_decode_at_once_leave_the_warning_filters_as_they_were():
         sizes = set(pool.map(lambda _: decode_image(content).size, range(400)))
     assert sizes == {(8, 8)}
     assert warnings.filters == before
+
+
+def test_the_largest_picture_in_ten_scans_passes_and_takes_about_two_seconds():
+    shades = np.random.default_rng(0).integers(0, 256, (700, 890, 3), np.uint8)
+    content = encoded(Image.fromarray(shades).resize((7120, 7000)), progressive=True, quality=95)
+    assert content.count(b"\xff\xda") == 10
+    started = time.process_time()
+    assert inspect_image(content) == (7120, 7000)
+    assert time.process_time() - started < 4

@@ -306,7 +306,8 @@ def test_candidates_and_labels_come_by_name_of_release(server, tmp_path, capsys)
     assert cli.run(["labels", "--source", "human", *common]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "candidates: original_duplicates 1, test 2, withdrawn 1",
-        "labels: human 1, images_verified_in_class 1, of_imagenet_classes 1, of_other_images 0, repeated 0, without_name 0",
+        "labels: human 1, images_verified_in_class 1, of_imagenet_classes 1, of_other_images 0, repeated 0, "
+        "without_name 0",
     ]
     (label,) = Workspace(tmp_path / "ws").read(schema.LABELS).to_pylist()
     assert (label["image_id"], label["label_name"], label["wnid"]) == ("0a", "Jaguar", "n02128925")

@@ -1,5 +1,7 @@
+import errno
 import json
 import multiprocessing
+import os
 import time
 
 import pyarrow as pa
@@ -100,6 +102,19 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
     with workspace.stage("download", {}):
         assert not any(path.exists() for path in left_over)
     assert all(path.exists() for path in kept)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_full_disk_names_the_file_that_was_to_be_written(tmp_path, number):
+    def write():
+        with replacing(tmp_path / "a") as temporary:
+            temporary.write_bytes(b"half")
+            raise OSError(number, "a library's words")
+
+    with pytest.raises(OSError, match=os.strerror(number)) as failure:
+        write()
+    assert failure.value.filename == str(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_torn_last_line_is_cut_and_the_rest_is_kept(tmp_path):

@@ -1,12 +1,17 @@
-"""The clients that are compared, each run against a server of its own: the raw client, ours and img2dataset."""
+"""The clients that are compared, each run against a server of its own: the raw client, ours and img2dataset.
 
+What a run stored stays in a new folder below the one that it is given.
+"""
+
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,11 +86,11 @@ class ClientRun:
 
 def run_raw(load: Load, folder: Path, *, n_processes: int, stores: bool) -> ClientRun:
     """Return a run of the raw client; `stores`: with SHA-256 and a file a picture."""
-    with tempfile.TemporaryDirectory(dir=folder) as store, serving(load.body) as server:
+    with _kept(folder) as store, serving(load.body) as server:
         started_at = time.monotonic()
         fetch_raw(
             server.base_url, load.n_images, load.n_workers,
-            n_processes=n_processes, store_dir=Path(store) if stores else None,
+            n_processes=n_processes, store_dir=store if stores else None,
         )  # fmt: skip
         return _client_run(load, server, load.n_images, started_at, time.monotonic(), None)
 
@@ -93,10 +98,10 @@ def run_raw(load: Load, folder: Path, *, n_processes: int, stores: bool) -> Clie
 def run_ours(load: Load, folder: Path, options: Sequence[str] = ()) -> ClientRun:
     """Return a run of the stage `download` by its command, on a new workspace with made-up candidates."""
     with (
-        tempfile.TemporaryDirectory(dir=folder) as scratch,
+        _kept(folder) as scratch,
         serving(load.body, has_faults=load.has_faults) as server,
     ):
-        ids, workspace = Path(scratch) / "ids.txt", Path(scratch) / "workspace"
+        ids, workspace = scratch / "ids.txt", scratch / "workspace"
         ids.write_text("".join(f"{image_id_of(index)}\n" for index in range(load.n_images)))
         program = [sys.executable, str(_PROGRAM)]
         _check(
@@ -116,10 +121,10 @@ def run_ours(load: Load, folder: Path, options: Sequence[str] = ()) -> ClientRun
 def run_img2dataset(load: Load, folder: Path, options: Sequence[str] = ()) -> ClientRun:
     """Return a run of img2dataset into files, a process a core, each with as many threads as ours has in all."""
     with (
-        tempfile.TemporaryDirectory(dir=folder) as scratch,
+        _kept(folder) as scratch,
         serving(load.body, has_faults=load.has_faults) as server,
     ):
-        urls, output = Path(scratch) / "urls.txt", Path(scratch) / "output"
+        urls, output = scratch / "urls.txt", scratch / "output"
         urls.write_text(
             "".join(f"{server.base_url}/test/{image_id_of(index)}.jpg\n" for index in range(load.n_images))
         )
@@ -149,6 +154,17 @@ def img2dataset_version() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return asked.stdout.strip()
+
+
+@contextlib.contextmanager
+def _kept(folder: Path) -> Iterator[Path]:
+    """Yield a new folder, which is the caller's to delete, and deleted here only where the client fails."""
+    scratch = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        yield scratch
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
 
 
 def _client_run(

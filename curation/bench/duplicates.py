@@ -183,7 +183,7 @@ def bench_duplicates(
         The folder holds no picture that can be read.
     """
     paths = sorted(path for path in pictures_dir.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    paths = paths[:: max(1, len(paths) // most_pictures)] if most_pictures else paths
+    paths = paths[:: -(-len(paths) // most_pictures)] if most_pictures else paths
     workdir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workdir) as folder:
         workspace = Workspace(Path(folder))

@@ -42,7 +42,7 @@ A crop is near one of them whatever its place: neighbours lie a tenth of a side 
 def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Return a picture as (`THUMBNAIL_SIDE`, `THUMBNAIL_SIDE`) grey pixels, its shape given up."""
     size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), np.uint8)
+    return np.array(image.convert("L").resize(size, Image.Resampling.BOX), np.uint8)
 
 
 def thumbnail_of_bytes(content: bytes, rotation_deg: int | None = None) -> npt.NDArray[np.uint8]:
@@ -73,7 +73,7 @@ def hashes_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     # The ninth row takes the place of the constant term: the lowest frequency left, and even under mirroring.
     lowest = sums[:, :_N_FREQUENCIES, :_N_FREQUENCIES].copy()
     lowest[:, 0, 0] = sums[:, _N_FREQUENCIES, 0]
-    packed = np.packbits((lowest > 0).reshape(len(pixels), -1), axis=1)  # (n, 8)
+    packed = np.packbits((lowest > 0).reshape(len(pixels), _N_FREQUENCIES**2), axis=1)  # (n, 8)
     return packed.view(">u8")[:, 0].astype(np.uint64)
 
 

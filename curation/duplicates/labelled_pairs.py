@@ -19,7 +19,7 @@ COLUMNS = ("image_id", "other", "is_same")
 
 @dataclass(frozen=True)
 class BoundFigures:
-    """What a bound does on the labelled pairs: `n_linked` reach it, `n_right` of these of the `n_same` are the same."""
+    """What a bound does: `n_linked` pairs reach it, `n_right` of these and `n_same` of all are the same."""
 
     least_agreement: float
     n_linked: int

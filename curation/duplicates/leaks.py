@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from curation.duplicates.cosine import close_blocks
 from curation.duplicates.find import FullVectors, Pairs, chosen_store, compared, fingerprint_store, full_vectors
@@ -114,6 +115,7 @@ class _Search:
 
     workspace: Workspace
     prints: Fingerprints
+    hashes: npt.NDArray[np.uint64]
     image_ids: frozenset[str]
     store: EmbeddingStore | None
     vectors: FullVectors | None
@@ -131,7 +133,8 @@ class _Search:
         prints = own.read()
         store = chosen_store(workspace, embeddings)
         vectors = None if store is None else full_vectors(store, pictures, prints.names)
-        return cls(workspace, prints, frozenset(pictures), store, vectors, rules, device, n_workers)
+        hashes = window_hashes(prints.thumbnails)
+        return cls(workspace, prints, hashes, frozenset(pictures), store, vectors, rules, device, n_workers)
 
     def listed(self, path: Path) -> Iterator[dict[str, Any]]:
         """Yield a row for every candidate whose id stands in a list."""
@@ -175,7 +178,7 @@ class _Search:
         return np.unique(np.concatenate(parts), axis=0)
 
     def _proposed(self, others: Fingerprints, vectors: FullVectors | None, bits: int) -> Iterator[Pairs]:
-        own, other = window_hashes(self.prints.thumbnails), window_hashes(others.thumbnails)
+        own, other = self.hashes, window_hashes(others.thumbnails)
         n_windows = own.shape[1] if self.rules.has_crops else 1
         yield from near_pairs(own[:, :n_windows], other[:, 0].copy(), bits, is_mirrored=True)
         if self.rules.has_crops:

@@ -115,12 +115,15 @@ class _Part:
             self._writer.write_table(table)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        self._writer.close()
-        self._file.seek(0)
+        with naming_full_disk(self._folder):
+            self._writer.close()
+            self._file.seek(0)
         yield from pa.ipc.open_stream(self._file, options=pa.ipc.IpcReadOptions(use_threads=False))
 
     def close(self) -> None:
-        self._file.close()
+        # What a full disk did not take is tried once more, and fails as it did.
+        with naming_full_disk(self._folder):
+            self._file.close()
 
 
 def _characters_at(ids: pa.StringArray, place: int) -> npt.NDArray[np.uint8]:

@@ -181,7 +181,7 @@ class HostGate:
                 break
             # A probe that is under way is waited for: it began in time.
             until = self._given_up_at() + self._policy.socket_timeout_s * self._is_probing
-            if now > until:
+            if now >= until:
                 failure = UnreachableError(self._down_reason, costs_attempt=False)
                 failure.is_final = True
                 raise failure
