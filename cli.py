@@ -292,6 +292,8 @@ def embed(
     \b
     Example: python cli.py embed --model ViT-B-32 --pretrained laion2b_s34b_b79k --workspace workspace
     """
+    # Before torch is loaded: threads of the model that spin while they wait take the cores from those that decode.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from curation.embed import EmbedRules, clip_choice, embed_from_features, embed_with
     from curation.engine.engine import cluster_engine
     from curation.store_run import embed_summary

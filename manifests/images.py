@@ -41,8 +41,8 @@ _MAX_COMPRESSED_TEXTS = 16
 _MAX_SCANS = 100
 
 MAX_SCANNED_PIXELS = 10 * MAX_PIXELS
-"""Pixels times passes of a progressive JPEG. Noise at quality 95 takes 2.9 ns for each, so that a decode takes about
-2 s at most; what common encoders make of `MAX_PIXELS`, in ten passes, is just within."""
+"""Pixels times passes of a progressive JPEG. Noise at quality 95 takes 2.9 ns for each, so that a decode takes
+about 2 s at most; what common encoders make of `MAX_PIXELS`, in ten passes, is just within."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
