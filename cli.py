@@ -438,12 +438,15 @@ SimilarityOption = Annotated[
 BitsOption = Annotated[
     int | None, typer.Option(help="Most differing bits, of 64, of a pair that is looked at; default: by number.")
 ]
-CropsOption = Annotated[bool, typer.Option("--crops/--no-crops", help="Look for crops by hash too; slower.")]
+CropsOption = Annotated[
+    bool | None,
+    typer.Option("--crops/--no-crops", help="Look for crops by hash too; default: up to 20,000 pictures."),
+]
 ReadersOption = Annotated[int | None, typer.Option(help="Processes that read pictures; default: one a core.")]
 
 
 def _duplicate_rules(
-    least_agreement: float | None, least_similarity: float | None, most_bits: int | None, crops: bool = True
+    least_agreement: float | None, least_similarity: float | None, most_bits: int | None, crops: bool | None
 ) -> "DuplicateRules":
     from curation.duplicates.rules import DuplicateRules
 
@@ -460,7 +463,7 @@ def duplicates(
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
-    crops: CropsOption = True,
+    crops: CropsOption = None,
     workers: ReadersOption = None,
     device: DeviceOption = "auto",
     engine: EngineOption = "local",
@@ -502,7 +505,7 @@ def leaks(
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
-    crops: CropsOption = True,
+    crops: CropsOption = None,
     workers: ReadersOption = None,
     device: DeviceOption = "auto",
 ) -> None:
@@ -553,7 +556,7 @@ def screen(
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
-    crops: CropsOption = True,
+    crops: CropsOption = None,
     seed: Annotated[int, typer.Option(help="Chooses the control images.")] = 0,
     explain: Annotated[
         str | None, typer.Option(help="Screen nothing: draw what the last screen saw of this image.")

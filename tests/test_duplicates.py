@@ -350,3 +350,9 @@ def test_embeddings_that_are_not_complete_are_refused(tmp_path):
     (store.folder / "unreadable.parquet").unlink()
     with pytest.raises(StageMissingError, match="run the stage 'embed' again"):
         find_duplicates(workspace, DuplicateRules(), store=store)
+
+
+def test_crops_are_looked_for_by_hash_among_up_to_20000_pictures_unless_told():
+    assert [DuplicateRules().looks_for_crops(n) for n in (20_000, 20_001)] == [True, False]
+    assert DuplicateRules(has_crops=True).looks_for_crops(10**7)
+    assert not DuplicateRules(has_crops=False).looks_for_crops(2)

@@ -162,7 +162,7 @@ def _proposed(
     device: str,
 ) -> Iterator[Pairs]:
     hashes = window_hashes(prints.thumbnails)
-    windows = hashes if rules.has_crops else hashes[:, :1]
+    windows = hashes if rules.looks_for_crops(len(hashes)) else hashes[:, :1]
     yield from near_pairs(windows, hashes[:, 0].copy(), rules.bits_of(len(hashes)), is_mirrored=True, is_self=True)
     if vectors is not None and store is not None:
         for pairs in close_blocks(vectors.vectors, None, rules.similarity_of(store), device=device):

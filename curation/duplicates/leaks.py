@@ -154,38 +154,44 @@ class _Search:
             f"leaks: {folder}: {counts['new']:,} pictures read, {counts['kept']:,} known, "
             f"{counts['unreadable']:,} unreadable; compared by hashes{f' and {store.key.model}' if store else ''}"
         )
-        bits = self.rules.bits_of(max(n_others, len(self.prints.names)))
+        n_most = max(n_others, len(self.prints.names))
+        rules = dataclasses.replace(
+            self.rules, most_bits=self.rules.bits_of(n_most), has_crops=self.rules.looks_for_crops(n_most)
+        )
         for others in kept.shards():
             vectors = full_vectors(store, pictures, others.names) if store else None
-            pairs = self._linked(others, vectors, bits)
+            pairs = self._linked(others, vectors, rules)
             both = None if self.vectors is None or vectors is None else (self.vectors, vectors)
             common = compared((self.prints, others), pairs, both)
             for (own, other), one in zip(pairs.tolist(), common, strict=True):
                 names = {"image_id": self.prints.names[own], "against": str(folder), "other": others.names[other]}
                 yield names | dataclasses.asdict(one)
 
-    def _linked(self, others: Fingerprints, vectors: FullVectors | None, bits: int) -> Pairs:
+    def _linked(self, others: Fingerprints, vectors: FullVectors | None, rules: DuplicateRules) -> Pairs:
         """Return the pairs (candidate, other) that are equal in bytes, or proposed and linked, sorted."""
         of_digest: dict[str, list[int]] = {}
         for place, digest in enumerate(self.prints.digests):
             of_digest.setdefault(digest, []).append(place)
         equal = [(own, other) for other, digest in enumerate(others.digests) for own in of_digest.get(digest, ())]
         parts = [np.array(equal, np.int64).reshape(-1, 2)]
-        for proposed in self._proposed(others, vectors, bits):
+        for proposed in self._proposed(others, vectors, rules):
             pairs = np.unique(proposed, axis=0)
             first, second = self.prints.thumbnails[pairs[:, 0]], others.thumbnails[pairs[:, 1]]
-            parts.append(pairs[self.rules.are_linked(first, second)])
+            parts.append(pairs[rules.are_linked(first, second)])
         return np.unique(np.concatenate(parts), axis=0)
 
-    def _proposed(self, others: Fingerprints, vectors: FullVectors | None, bits: int) -> Iterator[Pairs]:
+    def _proposed(
+        self, others: Fingerprints, vectors: FullVectors | None, rules: DuplicateRules
+    ) -> Iterator[Pairs]:
         own, other = self.hashes, window_hashes(others.thumbnails)
-        n_windows = own.shape[1] if self.rules.has_crops else 1
+        has_crops, bits = rules.looks_for_crops(len(own)), rules.bits_of(len(own))
+        n_windows = own.shape[1] if has_crops else 1
         yield from near_pairs(own[:, :n_windows], other[:, 0].copy(), bits, is_mirrored=True)
-        if self.rules.has_crops:
+        if has_crops:
             for pairs in near_pairs(other[:, 1:], own[:, 0].copy(), bits, is_mirrored=True):
                 yield pairs[:, ::-1]
         if vectors is not None and self.vectors is not None and self.store is not None:
-            bound = self.rules.similarity_of(self.store)
+            bound = rules.similarity_of(self.store)
             for pairs in close_blocks(self.vectors.vectors, vectors.vectors, bound, device=self.device):
                 yield np.stack([self.vectors.places[pairs[:, 0]], vectors.places[pairs[:, 1]]], axis=1)
 
