@@ -18,6 +18,7 @@ from curation.feature_source import FeatureSource
 from curation.reading import ViewReader
 from curation.store_run import Embedded, EmbedGroups, EmbedSummary, StoreRun
 from curation.views import DEFAULT_GRID, FULL
+from manifests.allocator import keep_freed_memory
 from manifests.errors import InputError, ModelError
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
@@ -151,6 +152,7 @@ def embed_with(
     """
     # Before the model, which takes seconds; the stage itself reads them again, under the lock.
     stored_pictures(workspace)
+    keep_freed_memory()
     encoding = rules.encoding(choice.load())
     encoder, precision = encoding.encoder, encoding.precision
     announce(

@@ -10,10 +10,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from manifests.allocator import keep_freed_memory
 from manifests.durable import write_json, write_text
 from manifests.errors import FeatureError, InputError
 from manifests.workspace import checked_name
-from scoring.allocator import keep_freed_memory
 from scoring.feature_model import FeatureModel
 from scoring.feature_sets import FeatureSetWriter, feature_set_writer
 from scoring.heads import Head, write_head

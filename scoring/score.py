@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow.compute as pc
 import torch
 
+from manifests.allocator import keep_freed_memory
 from manifests.devices import device_name
 from manifests.durable import write_json, write_text
 from manifests.errors import FeatureError, InputError
-from scoring.allocator import keep_freed_memory
 from scoring.contamination import ContaminationLimits, LeftOut, contamination_limits, leave_out
 from scoring.evaluate import ScoresOfSet, score_sets, write_score_table
 from scoring.feature_convergence import feature_convergence

@@ -157,14 +157,16 @@ def test_an_id_that_could_be_a_path_is_refused(tmp_path):
 def full_disk(monkeypatch, n_bytes):
     """Let `os.write` take only so many bytes more, as a disk does that is full."""
     room = [n_bytes]
+    one_at_a_time = threading.Lock()
     write = os.write
 
     def limited(descriptor, content):
-        if not room[0]:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        n_written = write(descriptor, content[: room[0]])
-        room[0] -= n_written
-        return n_written
+        with one_at_a_time:
+            if not room[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            n_written = write(descriptor, content[: room[0]])
+            room[0] -= n_written
+            return n_written
 
     monkeypatch.setattr(os, "write", limited)
 

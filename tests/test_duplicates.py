@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from curation.duplicates.alignment import agreements, plain_agreements
+from curation.duplicates.alignment import fits, plain_agreements
 from curation.duplicates.find import find_duplicates, mark_duplicates
 from curation.duplicates.fingerprints import N_SHARDS, FileToRead, FingerprintStore, fingerprint_files
 from curation.duplicates.hashing import (
@@ -16,12 +16,11 @@ from curation.duplicates.hashing import (
     hashes_of,
     perceptual_hash,
     perceptual_hash_of_bytes,
-    thumbnail,
-    thumbnail_of_bytes,
     window_hashes,
-)  # fmt: skip
+)
 from curation.duplicates.repetition import repetitions
 from curation.duplicates.rules import DuplicateRules
+from curation.duplicates.thumbnails import COLOUR_SIDE, SIDE, Thumbnails, thumbnail, thumbnail_of_bytes
 from curation.engine.local import LocalEngine
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
@@ -64,7 +63,15 @@ def chessboard(n_squares, colour=255):
 
 
 def thumbnails(images):
-    return np.stack([thumbnail(image) for image in images])
+    return Thumbnails.from_bytes([thumbnail(image) for image in images])
+
+
+def agreements(firsts, seconds):
+    return fits(firsts, seconds).agreement
+
+
+def mirror_of(pictures):
+    return Thumbnails(pictures.brightness[:, :, ::-1].copy(), pictures.colour[..., ::-1].copy())
 
 
 def naive_hash(image):
@@ -90,12 +97,12 @@ def test_the_hash_is_that_of_its_definition():
 def test_the_mirror_image_has_the_hash_with_every_second_column_turned():
     assert f"{MIRROR_BITS:016x}" == "55" * 8
     for seed in range(10):
-        flipped = thumbnails([photograph(seed)])[:, :, ::-1]
-        assert hashes_of(flipped)[0] == hashes_of(thumbnails([photograph(seed)]))[0] ^ np.uint64(MIRROR_BITS)
+        pixels = thumbnails([photograph(seed)]).brightness
+        assert hashes_of(pixels[:, :, ::-1])[0] == hashes_of(pixels)[0] ^ np.uint64(MIRROR_BITS)
 
 
 def test_a_hash_does_not_depend_on_what_is_hashed_with_it():
-    pictures = thumbnails([photograph(seed) for seed in range(9)])
+    pictures = thumbnails([photograph(seed) for seed in range(9)]).brightness
     together = window_hashes(pictures)
     assert together.shape == (9, len(CROP_WINDOWS))
     for place in range(9):
@@ -131,14 +138,14 @@ def test_a_copy_agrees_and_another_picture_does_not(way):
     copies = thumbnails([COPIES[way](image) for image in sources])
     assert agreements(thumbnails(sources), copies).min() >= 0.8
     assert agreements(copies, thumbnails(sources)).min() >= 0.8
-    assert agreements(thumbnails(sources), np.roll(copies, 1, axis=0)).max() < 0.65
+    assert agreements(thumbnails(sources), copies[np.roll(np.arange(12), 1)]).max() < 0.65
 
 
 def test_a_picture_agrees_fully_with_itself_and_with_its_mirror_image():
     pictures = thumbnails([photograph(0), photograph(1)])
     assert agreements(pictures, pictures) == pytest.approx([1, 1], abs=1e-3)
-    assert agreements(pictures, pictures[:, :, ::-1].copy()) == pytest.approx([1, 1], abs=1e-3)
-    assert plain_agreements(pictures, pictures[:, :, ::-1].copy()) == pytest.approx([1, 1], abs=1e-3)
+    assert agreements(pictures, mirror_of(pictures)) == pytest.approx([1, 1], abs=1e-3)
+    assert plain_agreements(pictures, mirror_of(pictures)) == pytest.approx([1, 1], abs=1e-3)
 
 
 def test_an_agreement_does_not_depend_on_the_pairs_beside_it():
@@ -151,9 +158,51 @@ def test_an_agreement_does_not_depend_on_the_pairs_beside_it():
 
 
 def test_pictures_without_any_detail_agree_with_nothing():
-    flat = np.stack([np.full((48, 48), grey, np.uint8) for grey in (0, 128, 255)])
-    assert agreements(flat, flat[::-1].copy()).max() < 0.1
+    flat = thumbnails([Image.new("RGB", (60, 60), colour) for colour in ("black", "grey", "white")])
+    assert agreements(flat, flat[np.array([2, 1, 0])]).max() < 0.1
     assert agreements(flat, thumbnails([photograph(s) for s in range(3)])).max() < 0.5
+
+
+def test_a_thumbnail_is_the_mean_of_what_it_covers():
+    halves = np.zeros((96, 96, 3), np.uint8)
+    halves[:, :48] = (255, 0, 0)
+    one = thumbnails([Image.fromarray(halves)])
+    assert one.brightness.shape == (1, SIDE, SIDE)
+    assert one.colour.shape == (1, 2, COLOUR_SIDE, COLOUR_SIDE)
+    # Red has the luma 0.299 and the chroma (-0.169, 0.5) of JPEG's conversion.
+    assert one.brightness[0, 5, [0, -1]].tolist() == [76, 0]
+    assert one.colour[0, :, 3, 0].tolist() == pytest.approx([85, 255], abs=1)
+    assert one.colour[0, :, 3, -1].tolist() == [128, 128]
+
+
+def test_one_drawing_on_another_ground_or_in_another_colour_is_no_copy():
+    def drawn(ground, colour):
+        image = ground.copy()
+        draw = ImageDraw.Draw(image)
+        draw.polygon([(60, 40), (250, 90), (130, 220)], fill=colour, outline="black")
+        draw.ellipse((120, 80, 170, 130), fill="white")
+        return image
+
+    plain, other = Image.new("RGB", (320, 240), (90, 160, 90)), Image.new("RGB", (320, 240), (180, 120, 200))
+    firsts = thumbnails([drawn(plain, (250, 200, 40))] * 3)
+    seconds = thumbnails(
+        [
+            drawn(plain, (250, 200, 40)).resize((160, 120)),
+            drawn(other, (250, 200, 40)),
+            drawn(plain, (120, 215, 255)),
+        ]
+    )
+    assert agreements(firsts, seconds).min() > 0.7
+    assert DuplicateRules().are_linked(firsts, seconds).tolist() == [True, False, False]
+
+
+def test_a_grey_copy_is_a_copy():
+    pictures = [photograph(seed) for seed in range(6)]
+    grey = thumbnails([picture.convert("L") for picture in pictures])
+    fit = fits(thumbnails(pictures), grey)
+    assert fit.colour_difference.tolist() == [0] * 6
+    assert fit.tone.min() > 0.95
+    assert DuplicateRules().are_linked(thumbnails(pictures), grey).all()
 
 
 def test_one_chessboard_is_no_copy_of_another_but_of_itself_made_smaller():
@@ -246,7 +295,7 @@ def test_a_chain_of_crops_is_one_group_though_its_ends_share_nothing(tmp_path):
     middle = cropped(whole, 190, 140, 0.6)
     parts = {"a": jpeg(whole), "b": jpeg(middle), "c": jpeg(cropped(middle, 110, 80, 0.6))}
     workspace = world(tmp_path, parts)
-    first, second, last = (thumbnail_of_bytes(content)[None] for content in parts.values())
+    first, second, last = (Thumbnails.from_bytes([thumbnail_of_bytes(content)]) for content in parts.values())
     rules = DuplicateRules()
     links = [bool(rules.are_linked(x, y)[0]) for x, y in ((first, second), (second, last), (first, last))]
     assert links == [True, True, False]

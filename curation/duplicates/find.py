@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curation.duplicates.alignment import agreements
+from curation.duplicates.alignment import fits
 from curation.duplicates.cosine import close_blocks
 from curation.duplicates.fingerprints import FileToRead, Fingerprints, FingerprintStore
 from curation.duplicates.groups import Groups, representatives
@@ -161,11 +161,11 @@ def _proposed(
     store: EmbeddingStore | None,
     device: str,
 ) -> Iterator[Pairs]:
-    hashes = window_hashes(prints.thumbnails)
+    hashes = window_hashes(prints.thumbnails.brightness)
     windows = hashes if rules.looks_for_crops(len(hashes)) else hashes[:, :1]
     yield from near_pairs(windows, hashes[:, 0].copy(), rules.bits_of(len(hashes)), is_mirrored=True, is_self=True)
     if vectors is not None and store is not None:
-        for pairs in close_blocks(vectors.vectors, None, rules.similarity_of(store), device=device):
+        for pairs in close_blocks(vectors.vectors, None, rules.similarity_of(store, len(hashes)), device=device):
             yield vectors.places[pairs]
 
 
@@ -203,7 +203,7 @@ class Common:
     similarity : float or None
         Cosine of their embeddings, where both have one.
     agreement : float
-        As `curation.duplicates.alignment.agreements` gives it.
+        As `curation.duplicates.alignment.Fits` has it.
     """
 
     kind: str
@@ -220,8 +220,8 @@ def compared(
     if not len(pairs):
         return []
     own, other = first.thumbnails[pairs[:, 0]], second.thumbnails[pairs[:, 1]]
-    agreement = agreements(own, other)
-    hashes = hashes_of(own) ^ hashes_of(other)
+    agreement = fits(own, other).agreement
+    hashes = hashes_of(own.brightness) ^ hashes_of(other.brightness)
     bits = np.minimum(np.bitwise_count(hashes), np.bitwise_count(hashes ^ np.uint64(MIRROR_BITS)))
     rows = [] if vectors is None else [dict(zip(one.places.tolist(), one.vectors, strict=True)) for one in vectors]
     common = []

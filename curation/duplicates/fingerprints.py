@@ -11,12 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
-from curation.duplicates.hashing import THUMBNAIL_SIDE, thumbnail_of_bytes
+from curation.duplicates.thumbnails import N_BYTES, Thumbnails, thumbnail_of_bytes
 from curation.engine.engine import Engine
 from curation.engine.local import LocalEngine
 from manifests.errors import TableError, UnreadableImageError
@@ -29,14 +27,12 @@ N_SHARDS = 64
 _FEW_PICTURES = 400
 """Read in this process: others would take longer to start."""
 
-_THUMBNAIL_BYTES = THUMBNAIL_SIDE**2
-
 SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
         pa.field("stamp", pa.string(), nullable=False),
         pa.field("sha256", pa.string()),
-        pa.field("thumbnail", pa.binary(_THUMBNAIL_BYTES)),
+        pa.field("thumbnail", pa.binary(N_BYTES)),
         pa.field("reason", pa.string()),
     ]
 )
@@ -82,11 +78,11 @@ class FileToRead:
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Pictures that could be read: `names` and `digests` of n, `thumbnails` (n, side, side), sorted by name."""
+    """Pictures that could be read: `names` and `digests` of n, and `thumbnails`, sorted by name."""
 
     names: list[str]
     digests: list[str]
-    thumbnails: npt.NDArray[np.uint8]
+    thumbnails: Thumbnails
 
 
 def fingerprint_files(files: Sequence[FileToRead]) -> pa.Table:
@@ -103,7 +99,7 @@ def fingerprint_files(files: Sequence[FileToRead]) -> pa.Table:
         try:
             content = file.path.read_bytes()
             row["sha256"] = file.sha256 or hashlib.sha256(content).hexdigest()
-            row["thumbnail"] = thumbnail_of_bytes(content, file.rotation_deg).tobytes()
+            row["thumbnail"] = thumbnail_of_bytes(content, file.rotation_deg)
         except UnreadableImageError as error:
             row["reason"] = error.reason
         except OSError as error:
@@ -220,10 +216,8 @@ def _shard_of(name: str) -> int:
 
 def _fingerprints(table: pa.Table) -> Fingerprints:
     table = table.filter(table.column("thumbnail").is_valid())
-    pixels = b"".join(table.column("thumbnail").to_pylist())
-    shape = (table.num_rows, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     return Fingerprints(
         table.column("name").to_pylist(),
         table.column("sha256").to_pylist(),
-        np.frombuffer(pixels, np.uint8).reshape(shape).copy(),
+        Thumbnails.from_bytes(table.column("thumbnail").to_pylist()),
     )

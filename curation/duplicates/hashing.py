@@ -1,4 +1,4 @@
-"""Small grey thumbnails of pictures, and 64-bit perceptual hashes of these and of their parts.
+"""64-bit perceptual hashes of thumbnails and of their parts.
 
 A hash is the signs of the 64 lowest frequencies of a thumbnail's cosine transform but the constant one. To mirror
 a picture changes the sign of every second column of frequencies, so that the mirror's hash is the hash with the
@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from manifests.images import decode_image
-
-THUMBNAIL_SIDE = 48
-"""At 48 a crop to half the sides still covers 24 x 24; at 32 unlike pictures come as close as such crops do."""
-
-_DECODED_SIDE_PX = 2 * THUMBNAIL_SIDE
-"""Least shorter side of a JPEG decoded at reduced size; from there the thumbnail is made by averaging."""
+from curation.duplicates.thumbnails import Thumbnails, thumbnail, thumbnail_of_bytes
 
 _N_FREQUENCIES = 8
 _BASIS_SCALE = 1024
@@ -39,31 +33,14 @@ A crop is near one of them whatever its place: neighbours lie a tenth of a side 
 """
 
 
-def thumbnail(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """Return a picture as (`THUMBNAIL_SIDE`, `THUMBNAIL_SIDE`) grey pixels, its shape given up."""
-    size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return np.array(image.convert("L").resize(size, Image.Resampling.BOX), np.uint8)
-
-
-def thumbnail_of_bytes(content: bytes, rotation_deg: int | None = None) -> npt.NDArray[np.uint8]:
-    """Return the thumbnail of a picture file; a large JPEG is decoded at a half, a quarter or an eighth.
-
-    Raises
-    ------
-    UnreadableImageError
-        As `manifests.images.decode_image`.
-    """
-    return thumbnail(decode_image(content, rotation_deg, least_side_px=_DECODED_SIDE_PX))
-
-
 def perceptual_hash(image: Image.Image) -> int:
     """Return the 64-bit hash of a picture."""
-    return int(hashes_of(thumbnail(image)[None])[0])
+    return int(hashes_of(Thumbnails.from_bytes([thumbnail(image)]).brightness)[0])
 
 
 def perceptual_hash_of_bytes(content: bytes, rotation_deg: int | None = None) -> int:
     """Return the 64-bit hash of a picture file, as `thumbnail_of_bytes` decodes it."""
-    return int(hashes_of(thumbnail_of_bytes(content, rotation_deg)[None])[0])
+    return int(hashes_of(Thumbnails.from_bytes([thumbnail_of_bytes(content, rotation_deg)]).brightness)[0])
 
 
 def hashes_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
@@ -77,14 +54,14 @@ def hashes_of(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     return packed.view(">u8")[:, 0].astype(np.uint64)
 
 
-def window_hashes(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Return the hashes (n, n_windows) of every part in `CROP_WINDOWS` of thumbnails (n, side, side)."""
-    side = thumbnails.shape[-1]
-    hashes = np.empty((len(thumbnails), len(CROP_WINDOWS)), np.uint64)
+def window_hashes(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """Return the hashes (n, n_windows) of every part in `CROP_WINDOWS` of grey pictures (n, side, side)."""
+    side = pixels.shape[-1]
+    hashes = np.empty((len(pixels), len(CROP_WINDOWS)), np.uint64)
     for column, (height_share, width_share, down, right) in enumerate(CROP_WINDOWS):
         height, width = round(side * height_share), round(side * width_share)
         top, left = round((side - height) * down), round((side - width) * right)
-        part = thumbnails[:, top : top + height, left : left + width]
+        part = pixels[:, top : top + height, left : left + width]
         hashes[:, column] = hashes_of(part)
     return hashes
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from curation.duplicates.hashing import thumbnail_of_bytes
 from curation.duplicates.rules import told_agreements
+from curation.duplicates.thumbnails import Thumbnails, thumbnail_of_bytes
 from manifests.errors import InputError, UnreadableImageError
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
@@ -102,7 +102,9 @@ def bound_of_pairs(workspace: Workspace, path: Path, least_precision: float) -> 
     is_same = np.array(answers, bool)
     if is_same.all() or not is_same.any():
         raise InputError(f"{path}: expected pairs that are the same and pairs that are not")
-    figures = figures_of_bounds(told_agreements(np.stack(firsts), np.stack(seconds), 0.0), is_same)
+    figures = figures_of_bounds(
+        told_agreements(Thumbnails.from_bytes(firsts), Thumbnails.from_bytes(seconds), 0.0), is_same
+    )
     chosen = choose_bound(figures, least_precision)
     return chosen.least_agreement, bounds_table(figures, chosen)
 
@@ -132,7 +134,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise InputError(f"{path}: cannot be read as labelled pairs ({error})") from error
 
 
-def _thumbnail(source: StoredPicture | Path, where: str) -> npt.NDArray[np.uint8]:
+def _thumbnail(source: StoredPicture | Path, where: str) -> bytes:
     path, rotation_deg = (source, None) if isinstance(source, Path) else (source.path, source.rotation_deg)
     try:
         return thumbnail_of_bytes(path.read_bytes(), rotation_deg)

@@ -133,7 +133,7 @@ class _Search:
         prints = own.read()
         store = chosen_store(workspace, embeddings)
         vectors = None if store is None else full_vectors(store, pictures, prints.names)
-        hashes = window_hashes(prints.thumbnails)
+        hashes = window_hashes(prints.thumbnails.brightness)
         return cls(workspace, prints, hashes, frozenset(pictures), store, vectors, rules, device, n_workers)
 
     def listed(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -156,7 +156,10 @@ class _Search:
         )
         n_most = max(n_others, len(self.prints.names))
         rules = dataclasses.replace(
-            self.rules, most_bits=self.rules.bits_of(n_most), has_crops=self.rules.looks_for_crops(n_most)
+            self.rules,
+            most_bits=self.rules.bits_of(n_most),
+            has_crops=self.rules.looks_for_crops(n_most),
+            least_similarity=None if self.store is None else self.rules.similarity_of(self.store, n_most),
         )
         for others in kept.shards():
             vectors = full_vectors(store, pictures, others.names) if store else None
@@ -183,7 +186,7 @@ class _Search:
     def _proposed(
         self, others: Fingerprints, vectors: FullVectors | None, rules: DuplicateRules
     ) -> Iterator[Pairs]:
-        own, other = self.hashes, window_hashes(others.thumbnails)
+        own, other = self.hashes, window_hashes(others.thumbnails.brightness)
         has_crops, bits = rules.looks_for_crops(len(own)), rules.bits_of(len(own))
         n_windows = own.shape[1] if has_crops else 1
         yield from near_pairs(own[:, :n_windows], other[:, 0].copy(), bits, is_mirrored=True)
@@ -191,7 +194,7 @@ class _Search:
             for pairs in near_pairs(other[:, 1:], own[:, 0].copy(), bits, is_mirrored=True):
                 yield pairs[:, ::-1]
         if vectors is not None and self.vectors is not None and self.store is not None:
-            bound = rules.similarity_of(self.store)
+            bound = rules.similarity_of(self.store, len(own))
             for pairs in close_blocks(self.vectors.vectors, vectors.vectors, bound, device=self.device):
                 yield np.stack([self.vectors.places[pairs[:, 0]], vectors.places[pairs[:, 1]]], axis=1)
 

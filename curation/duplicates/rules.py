@@ -5,19 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from curation.duplicates.alignment import agreements, plain_agreements
+from curation.duplicates.alignment import fits, plain_agreements
 from curation.duplicates.repetition import repetitions
+from curation.duplicates.thumbnails import Thumbnails
 from curation.embedding_store import EmbeddingStore
 from manifests.errors import InputError
 
-LEAST_SIMILARITY = {"clip": 0.9, "classifier": 0.7, "features": 0.7}
-"""Cosine of a proposed pair, by the source of the embeddings.
+FEW_PICTURES = 20_000
+"""Among so many, pairs are proposed more freely: each takes a third of a millisecond to look at."""
 
-Of MobileNetV2's features 0.7 proposes 96 % of crops to 70 % of the sides and 1 in 10,000 unlike pairs (measured on
-1,679 photographs). CLIP's vectors all lie closer together; its bound could not be measured here.
+LEAST_SIMILARITY = {"clip": (0.85, 0.9), "classifier": (0.55, 0.7), "features": (0.55, 0.7)}
+"""Cosine of a proposed pair, by the source of the embeddings: among few pictures, and among more.
+
+Of MobileNetV2's features 0.7 proposes 96 % of crops to 70 % of the sides and 1 in 10,000 unlike pairs, 0.6 nine in
+ten crops to 60 % and 5 in 10,000 (1,679 photographs). CLIP's vectors all lie closer together; its bounds could not
+be measured here.
 """
 
-MOST_BITS = ((5_000, 18), (20_000, 16))
+MOST_BITS = ((5_000, 18), (FEW_PICTURES, 16))
 MOST_BITS_OF_MORE = 14
 """Bits in which the hashes of a proposed pair may differ, for up to so many pictures, and for more.
 
@@ -25,13 +30,20 @@ Four bits more find half of the crops that fewer miss, and propose 50 times the 
 0.3 ms to tell apart.
 """
 
-MOST_PICTURES_FOR_CROPS = 20_000
-"""Windows of so many take 20 s of a core to compare and propose 100,000 unlike pairs; of 125,436 it would be 13
-minutes and 5 million, where embeddings, if there are any, propose the crops as well.
-"""
-
 REPEATED = 0.9
 """A picture with such a repetition can be laid over others of its kind, as a chessboard over a chessboard."""
+
+LEAST_TONE = 0.75
+"""What linked pictures must have in common besides details.
+
+Of copies of 120 photographs 99 % have it, of those with a logo or cropped to half the sides 96 %.
+"""
+
+MOST_COLOUR_DIFFERENCE = {0.7: 4.5, 1.0: 12.0}
+"""How far colours may differ at an agreement; between the two on a line. The less details agree, the closer must
+colours be: crops agree least and keep their colours, darker copies the other way round. Drawings of one thing and
+scenes with no more than a horizon agree at 0.70 to 0.77 by chance, and differ by 7 to 12 levels.
+"""
 
 LEAST_PLAIN_AGREEMENT = 0.9
 """What a pair with such a picture must reach as it lies, neither moved nor scaled."""
@@ -50,10 +62,10 @@ class DuplicateRules:
         Pairs are proposed whose hashes, of the whole of one and any window of the other, mirrored or not, differ
         in at most so many of 64 bits; None takes what `MOST_BITS` has for the number of pictures.
     least_similarity : float or None
-        Pairs are proposed at this cosine or more; None takes `LEAST_SIMILARITY`'s value for the embeddings.
+        Pairs are proposed at this cosine or more; None takes what `LEAST_SIMILARITY` has.
     has_crops : bool or None
         Compare the windows of a picture too, which finds crops without embeddings, at 37 times the cost; None does
-        so for up to `MOST_PICTURES_FOR_CROPS` pictures.
+        so for up to `FEW_PICTURES` pictures: the windows of so many take 20 s of a core, of 125,436 13 minutes.
 
     Raises
     ------
@@ -76,9 +88,11 @@ class DuplicateRules:
             if value is not None and not least <= value <= most:
                 raise InputError(f"{flag}: expected {least} to {most}, found {value}")
 
-    def similarity_of(self, store: EmbeddingStore) -> float:
-        """Return the bound on the cosine for the vectors of a store."""
-        return LEAST_SIMILARITY[store.key.source] if self.least_similarity is None else self.least_similarity
+    def similarity_of(self, store: EmbeddingStore, n_pictures: int) -> float:
+        """Return the bound on the cosine for the vectors of a store, each compared with so many."""
+        among_few, among_more = LEAST_SIMILARITY[store.key.source]
+        by_number = among_few if n_pictures <= FEW_PICTURES else among_more
+        return by_number if self.least_similarity is None else self.least_similarity
 
     def bits_of(self, n_pictures: int) -> int:
         """Return the bound on the differing bits where each of so many pictures is compared with all."""
@@ -88,23 +102,23 @@ class DuplicateRules:
 
     def looks_for_crops(self, n_pictures: int) -> bool:
         """Return whether windows are compared where each of so many pictures is compared with all."""
-        return n_pictures <= MOST_PICTURES_FOR_CROPS if self.has_crops is None else self.has_crops
+        return n_pictures <= FEW_PICTURES if self.has_crops is None else self.has_crops
 
-    def are_linked(self, firsts: npt.NDArray[np.uint8], seconds: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Return of each pair of thumbnails, both (n, side, side), whether they show the same photograph."""
+    def are_linked(self, firsts: Thumbnails, seconds: Thumbnails) -> npt.NDArray[np.bool_]:
+        """Return of each pair of pictures whether they show the same photograph."""
         return told_agreements(firsts, seconds, self.least_agreement) >= self.least_agreement
 
 
-def told_agreements(
-    firsts: npt.NDArray[np.uint8], seconds: npt.NDArray[np.uint8], least_agreement: float
-) -> npt.NDArray[np.float32]:
-    """Return the agreement (n,) of pairs of thumbnails, -1 where it tells nothing as a picture repeats itself.
+def told_agreements(firsts: Thumbnails, seconds: Thumbnails, least_agreement: float) -> npt.NDArray[np.float32]:
+    """Return the agreement (n,) of pairs of pictures, -1 where something else tells that they are not the same.
 
     Pairs below `least_agreement` are not looked at for that.
     """
-    told = agreements(firsts, seconds)
-    places = np.flatnonzero(told >= least_agreement)
+    fit = fits(firsts, seconds)
+    most_difference = np.interp(fit.agreement, [*MOST_COLOUR_DIFFERENCE], [*MOST_COLOUR_DIFFERENCE.values()])
+    is_other = (fit.tone < LEAST_TONE) | (fit.colour_difference > most_difference)
+    places = np.flatnonzero((fit.agreement >= least_agreement) & ~is_other)
     firsts, seconds = firsts[places], seconds[places]
     is_repeated = np.maximum(repetitions(firsts), repetitions(seconds)) >= REPEATED
-    told[places[is_repeated & (plain_agreements(firsts, seconds) < LEAST_PLAIN_AGREEMENT)]] = -1.0
-    return told
+    is_other[places] = is_repeated & (plain_agreements(firsts, seconds) < LEAST_PLAIN_AGREEMENT)
+    return np.where(is_other, np.float32(-1), fit.agreement)

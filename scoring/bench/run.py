@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from manifests.allocator import keep_freed_memory
 from manifests.devices import device_name
 from manifests.durable import write_json
-from scoring.allocator import keep_freed_memory
 from scoring.bench.alone import Cost, time_alone
 from scoring.bench.authors import time_authors
 from scoring.bench.bounds import product_rates

@@ -8,7 +8,7 @@ from typing import Self
 
 import torch
 
-from scoring.allocator import keep_freed_memory
+from manifests.allocator import keep_freed_memory
 from scoring.bench.machine import peak_memory_mb, seconds_now
 from scoring.bench.sets import BenchSets
 from scoring.evaluate import score_sets, write_score_table

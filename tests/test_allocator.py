@@ -3,13 +3,13 @@ import sys
 
 import pytest
 
-from scoring.allocator import keep_freed_memory
+from manifests.allocator import keep_freed_memory
 from tests.conftest import REPOSITORY
 
 # 64 MiB, again and again, each time freed: 16,384 pages of 4 KiB that are either kept or zeroed anew.
 PROGRAM = """
 import resource, sys, torch
-from scoring.allocator import keep_freed_memory
+from manifests.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
 for _ in range(20):
