@@ -19,7 +19,7 @@ from curation.duplicates.groups import Groups, representatives
 from curation.duplicates.hamming import near_pairs
 from curation.duplicates.hashing import MIRROR_BITS, hashes_of, window_hashes
 from curation.duplicates.rules import DuplicateRules
-from curation.embedding_store import EmbeddedImage, EmbeddingStore
+from curation.embedding_store import EmbeddingStore
 from curation.engine.engine import Engine
 from curation.views import FULL
 from manifests import schema
@@ -137,7 +137,6 @@ def full_vectors(store: EmbeddingStore, pictures: dict[str, StoredPicture], name
     """
     store.read_unreadable()
     shards = sorted({store.shard_of(name) for name in names})
-    images: dict[str, EmbeddedImage] = {}
     wanted = set(names)
     found: dict[str, npt.NDArray[np.float32]] = {}
     for shard in shards:

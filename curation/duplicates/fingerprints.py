@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
@@ -219,5 +221,15 @@ def _fingerprints(table: pa.Table) -> Fingerprints:
     return Fingerprints(
         table.column("name").to_pylist(),
         table.column("sha256").to_pylist(),
-        Thumbnails.from_bytes(table.column("thumbnail").to_pylist()),
+        Thumbnails.from_rows(_bytes_of(table.column("thumbnail"))),
     )
+
+
+def _bytes_of(column: pa.ChunkedArray) -> npt.NDArray[np.uint8]:
+    """Return a column of thumbnails without nulls as (n, `N_BYTES`), by way of no object a row."""
+    parts = [
+        np.frombuffer(chunk.buffers()[1], np.uint8, len(chunk) * N_BYTES, chunk.offset * N_BYTES)
+        for chunk in column.chunks
+        if len(chunk)
+    ]
+    return np.concatenate([np.empty(0, np.uint8), *parts]).reshape(-1, N_BYTES)

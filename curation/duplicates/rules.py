@@ -56,8 +56,8 @@ class DuplicateRules:
     Attributes
     ----------
     least_agreement : float
-        A proposed pair is linked at this agreement or more, as `alignment.agreements` gives it; one with a picture
-        that repeats itself (`REPEATED`) only if it also agrees as it lies (`LEAST_PLAIN_AGREEMENT`).
+        A proposed pair is linked at this agreement or more, as `alignment.Fits` has it, if tone and colour fit too;
+        one with a picture that repeats itself (`REPEATED`) only if it also agrees as it lies.
     most_bits : int or None
         Pairs are proposed whose hashes, of the whole of one and any window of the other, mirrored or not, differ
         in at most so many of 64 bits; None takes what `MOST_BITS` has for the number of pictures.

@@ -39,7 +39,11 @@ class Thumbnails:
     @classmethod
     def from_bytes(cls, stored: Sequence[bytes]) -> Self:
         """Return what `thumbnail` gave for each of n pictures."""
-        rows = np.frombuffer(b"".join(stored), np.uint8).reshape(len(stored), N_BYTES)
+        return cls.from_rows(np.frombuffer(b"".join(stored), np.uint8).reshape(len(stored), N_BYTES))
+
+    @classmethod
+    def from_rows(cls, rows: npt.NDArray[np.uint8]) -> Self:
+        """Return the same from an array (n, `N_BYTES`), which is copied."""
         brightness = rows[:, : SIDE**2].reshape(-1, SIDE, SIDE).copy()
         return cls(brightness, rows[:, SIDE**2 :].reshape(-1, 2, COLOUR_SIDE, COLOUR_SIDE).copy())
 
