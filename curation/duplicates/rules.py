@@ -56,7 +56,7 @@ class DuplicateRules:
     Attributes
     ----------
     least_agreement : float
-        A proposed pair is linked at this agreement or more, as `alignment.Fits` has it, if tone and colour fit too;
+        A proposed pair is linked at this agreement or more, as `alignment.Fits` has it, where tone and colour fit;
         one with a picture that repeats itself (`REPEATED`) only if it also agrees as it lies.
     most_bits : int or None
         Pairs are proposed whose hashes, of the whole of one and any window of the other, mirrored or not, differ
