@@ -49,7 +49,7 @@ class Fits:
     Attributes
     ----------
     agreement : (n,) float32
-        Correlation of details, 1 for equal pictures; two photographs that have nothing in common reach 0.35 on
+        Correlation of details, 1 for equal pictures; two photographs that have nothing in common reach 0.28 on
         average. Pairs that do not agree even at 16 x 16 keep what they reached there, at most `_LEAST_COARSE`:
         most of what is proposed is told apart at a tenth of the cost.
     tone : (n,) float32

@@ -18,7 +18,7 @@ _PARTS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 def repetitions(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
     """Return how well a part of each picture fits at another place of it, up to 1.
 
-    Half of 663 ImageNet pictures reach 0.39, one in a hundred 0.84; chessboards and stripes 0.95 to 1.
+    Half of 663 ImageNet pictures reach 0.35, one in a hundred 0.80; chessboards and stripes 0.95 to 1.
     """
     pictures = evened(torch.from_numpy(thumbnails.brightness).float())
     searched, side = Searched(pictures), pictures.shape[-1]

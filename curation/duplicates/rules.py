@@ -26,7 +26,7 @@ MOST_BITS = ((5_000, 18), (FEW_PICTURES, 16))
 MOST_BITS_OF_MORE = 14
 """Bits in which the hashes of a proposed pair may differ, for up to so many pictures, and for more.
 
-Four bits more find half of the crops that fewer miss, and propose 50 times the unlike pairs, each of which takes
+Four bits more find half of the crops that fewer miss, and propose 40 times the unlike pairs, each of which takes
 0.3 ms to tell apart.
 """
 
@@ -65,7 +65,7 @@ class DuplicateRules:
         Pairs are proposed at this cosine or more; None takes what `LEAST_SIMILARITY` has.
     has_crops : bool or None
         Compare the windows of a picture too, which finds crops without embeddings, at 37 times the cost; None does
-        so for up to `FEW_PICTURES` pictures: the windows of so many take 20 s of a core, of 125,436 13 minutes.
+        so for up to `FEW_PICTURES` pictures: their windows take 20 s of a core, those of 125,436 about 13 minutes.
 
     Raises
     ------
