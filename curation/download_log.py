@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from manifests import schema
+from manifests.durable import cut_torn_tail
 from manifests.errors import TableError
 from manifests.image_ids import is_image_id
 
@@ -43,7 +44,7 @@ class DownloadLog:
         try:
             self._reader = path.open("rb")
             self._synced_at = time.monotonic()
-            self._cut_torn_tail()
+            cut_torn_tail(path)
         except BaseException:
             os.close(self._writer)
             raise
@@ -103,19 +104,6 @@ class DownloadLog:
             os.ftruncate(self._writer, end)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         return starts
-
-    def _cut_torn_tail(self) -> None:
-        position = end = os.fstat(self._writer).st_size
-        while position > 0:
-            n_bytes = min(position, 1 << 16)
-            position -= n_bytes
-            self._reader.seek(position)
-            line_end = self._reader.read(n_bytes).rfind(b"\n")
-            if line_end >= 0:
-                position += line_end + 1
-                break
-        if position < end:
-            os.ftruncate(self._writer, position)
 
     def _checked(self, line: bytes, where: str) -> Row:
         try:

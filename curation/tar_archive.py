@@ -4,7 +4,6 @@ Names in an archive choose nothing: a member is taken only where the last part o
 caller stores it by that id. Links and devices are never followed or made.
 """
 
-import gzip
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from curation.fetch import Fetched
-from curation.tar_stream import DamagedTarError, TarReader
+from curation.tar_stream import DamagedTarError, TarReader, uncompressed
 from manifests.errors import InputError
 from manifests.image_ids import IMAGE_ID_PATTERN
 
@@ -83,10 +82,6 @@ def pictures_in_tar(
 
 def _opened(path: Path, stack: ExitStack) -> IO[bytes]:
     try:
-        raw = stack.enter_context(path.open("rb"))
-        is_gzip = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
+        return uncompressed(stack.enter_context(path.open("rb")), stack)
     except OSError as error:
         raise InputError(f"--from-tar {path}: cannot be read ({error.strerror})") from error
-    # It checks the stream's own sum, and inflates no more than it is asked for.
-    return cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=raw))) if is_gzip else raw

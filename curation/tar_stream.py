@@ -8,13 +8,15 @@ one.
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, cast
 
 from manifests.errors import InputError
 
 _BLOCK_BYTES = 512
 _SKIP_BYTES = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
 
 MAX_EXTENSION_BYTES = 64 << 10
 """Longest extension header (long names, pax records); the names of Open Images' archives need none."""
@@ -41,6 +43,14 @@ class TarMember:
     name: str
     is_regular: bool
     n_bytes: int
+
+
+def uncompressed(raw: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """Return what a file holds, from its start, through gzip where it begins so; `stack` closes that."""
+    is_gzip = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    raw.seek(0)
+    # It checks the stream's own sum, and inflates no more than it is asked for.
+    return cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=raw))) if is_gzip else raw
 
 
 class TarReader:
@@ -88,6 +98,12 @@ class TarReader:
         """Return the data of the member that was yielded last."""
         n_bytes, self._n_left = self._n_left, 0
         return self._exactly(n_bytes)
+
+    def next_bytes(self, n_bytes: int) -> bytes:
+        """Return up to so many of the next bytes of the member that was yielded last, none at its end."""
+        content = self._exactly(min(n_bytes, self._n_left))
+        self._n_left -= len(content)
+        return content
 
     def _read_to_the_end(self) -> None:
         """Read what fills the last record, to the end of the stream, where a compressed one checks its sum."""

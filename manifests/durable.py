@@ -94,12 +94,19 @@ def cut_torn_tail(path: Path) -> int:
     if not path.exists():
         return 0
     with path.open("r+b") as stream:
-        content = stream.read()
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
+        size = end = stream.seek(0, os.SEEK_END)
+        line_end = -1
+        # From the end: a log may be longer than memory, a line is not.
+        while end > 0 and line_end < 0:
+            n_bytes = min(end, _BLOCK_BYTES)
+            end -= n_bytes
+            stream.seek(end)
+            line_end = stream.read(n_bytes).rfind(b"\n")
+        end += line_end + 1
+        if end < size:
             stream.truncate(end)
             os.fsync(stream.fileno())
-    return len(content) - end
+    return size - end
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

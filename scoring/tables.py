@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from manifests.text_table import aligned
 from scoring.contamination import ContaminationLimits
 from scoring.figures import Figures
 from scoring.methods.table import Method
@@ -33,18 +34,6 @@ def results_table(result: ScoreResult) -> str:
     return "\n".join(lines)
 
 
-def aligned(rows: Sequence[Sequence[str]], n_words: int = 2) -> list[str]:
-    """Return cells in columns: the first `n_words` of each row to the left, figures to the right."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if position < n_words else cell.rjust(width)
-            for position, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def _figures(figures: Figures, methods: Sequence[Method]) -> list[str]:
     lines = ["AUROC / fpr95_in, %", *_block(figures, methods, ("auroc", "fpr95_in"))]
     return [*lines, "", "fpr95_out, %", *_block(figures, methods, ("fpr95_out",))]
@@ -63,7 +52,7 @@ def _block(figures: Figures, methods: Sequence[Method], metrics: Sequence[str]) 
             means = [fmean(getattr(one, metric) for one in of_sets) for metric in metrics]
             cells.append(" / ".join(f"{100 * mean:.2f}" for mean in means))
         rows.append([method.title, method.family, *cells])
-    return aligned(rows)
+    return aligned(rows, n_words=2)
 
 
 def _percent(figures: Figures, method: str, ood_set: str, metric: str) -> str:
@@ -86,7 +75,7 @@ def _differences(figures: Figures, methods: Sequence[Method]) -> list[str]:
             + [f"{100 * one.difference:+.2f} [{100 * one.low:+.2f}, {100 * one.high:+.2f}]" for one in differences]
         )
     title = next(method.title for method in methods if method.name == figures.baseline)
-    return [f"AUROC less that of {title}, percentage points, with 95 % interval", *aligned(rows, 1)]
+    return [f"AUROC less that of {title}, percentage points, with 95 % interval", *aligned(rows)]
 
 
 def _limits(ood_set: str, limits: ContaminationLimits) -> list[str]:

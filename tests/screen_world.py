@@ -1,6 +1,5 @@
 """Small workspaces for the tests of screening: pictures, and stores whose vectors a test chooses."""
 
-import hashlib
 import io
 from pathlib import Path
 
@@ -25,25 +24,6 @@ def noise_jpeg(seed: int) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(stream, "JPEG")
     return stream.getvalue()
-
-
-def add_pictures(workspace: Workspace, contents: dict[str, bytes]) -> Workspace:
-    """Fill candidates and downloads with pictures given as bytes by id."""
-    candidates, downloads = [], []
-    for image_id, content in contents.items():
-        path = workspace.root / workspace.relative_image_path(image_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        width, height = Image.open(io.BytesIO(content)).size
-        candidates.append({"image_id": image_id, "subset": "test", "url": f"https://mirror.invalid/{image_id}"})
-        downloads.append({
-            "image_id": image_id, "status": "ok", "attempts": 1, "sha256": hashlib.sha256(content).hexdigest(),
-            "size_bytes": len(content), "width_px": width, "height_px": height,
-            "path": workspace.relative_image_path(image_id),
-        })  # fmt: skip
-    workspace.write(schema.CANDIDATES, candidates)
-    workspace.write(schema.DOWNLOADS, downloads)
-    return workspace
 
 
 def add_store(workspace, vectors, *, source="clip", head=None, unreadable=(), name="net"):

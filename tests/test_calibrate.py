@@ -14,7 +14,8 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName
 from manifests.workspace import Workspace
-from tests.screen_world import add_pictures, add_store, noise_jpeg, screened, sources_of
+from tests.picture_workspace import add_pictures
+from tests.screen_world import add_store, noise_jpeg, screened, sources_of
 
 N_PICTURES = 240
 PROTOTYPES = np.eye(4, 12)

@@ -27,7 +27,8 @@ from manifests.errors import InputError, StageMissingError, TableError
 from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.photographs import jpeg, photograph
-from tests.screen_world import add_pictures, add_store
+from tests.picture_workspace import add_pictures
+from tests.screen_world import add_store
 
 
 def mirrored(image):

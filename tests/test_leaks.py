@@ -11,7 +11,8 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.photographs import jpeg, photograph
-from tests.screen_world import add_pictures, add_store
+from tests.picture_workspace import add_pictures
+from tests.screen_world import add_store
 
 RULES = DuplicateRules()
 

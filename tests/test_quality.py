@@ -11,7 +11,8 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.images import read_image
 from manifests.workspace import Workspace
-from tests.screen_world import add_pictures, noise_jpeg
+from tests.picture_workspace import add_pictures
+from tests.screen_world import noise_jpeg
 
 
 def flagged(image):

@@ -14,7 +14,8 @@ from manifests.errors import InputError, StageMissingError
 from manifests.label_space import ClassName, read_label_space
 from manifests.parquet import write_parquet
 from manifests.workspace import Workspace
-from tests.screen_world import add_pictures, add_store, classes_csv, noise_jpeg, screened, sources_of
+from tests.picture_workspace import add_pictures
+from tests.screen_world import add_store, classes_csv, noise_jpeg, screened, sources_of
 from tests.tiny_clip import make_tiny_clip
 
 

@@ -3,9 +3,8 @@
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
-_PROCESSOR_PATH = Path("/proc/cpuinfo")
+from manifests.hardware import memory_bytes, processor_name
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,9 @@ class Machine:
     @classmethod
     def here(cls) -> "Machine":
         """Return this machine."""
-        lines = _PROCESSOR_PATH.read_text().splitlines() if _PROCESSOR_PATH.is_file() else []
-        models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         return cls(
-            processor=models[0] if models else platform.processor() or platform.machine(),
+            processor=processor_name(),
             n_cores=os.cpu_count() or 1,
-            memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+            memory_gib=memory_bytes() / 2**30,
             python_version=platform.python_version(),
         )

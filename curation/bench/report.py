@@ -9,6 +9,7 @@ from curation.bench.clients import ClientRun
 from curation.bench.limits import Limits
 from curation.bench.machine import Machine
 from curation.bench.server import FAULT_EVERY, RETRY_AFTER_S, STALL_S
+from manifests.text_table import aligned
 
 OURS = "ours"
 PEER = "img2dataset, as served"
@@ -181,7 +182,7 @@ def _rates(section: Section, shares: Mapping[str, str], share_of: str) -> list[s
                 _told_mb(_peak_mb(runs)),
             )
         )
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def _faults(result: DownloadBench) -> list[str]:
@@ -205,7 +206,7 @@ def _faults(result: DownloadBench) -> list[str]:
     return [
         f"Faults: of {result.faulty.runs[OURS][0].n_images:,} light pictures one in {FAULT_EVERY} faults once, a "
         f"fifth each: 429 with Retry-After: {RETRY_AFTER_S}, 503, reset, {STALL_S:g} s of silence, short body",
-        *_aligned(rows),
+        *aligned(rows),
         f"Ours takes {result.times_under_faults:.2f} x the clean time (goal: {_GOAL_UNDER_FAULTS:g}, all arrived)",
     ]
 
@@ -215,7 +216,7 @@ def _memory(result: DownloadBench) -> list[str]:
     told = "unknown here" if growth is None else f"{growth:+.0f} MB"
     return [
         "Memory of ours: the most of all its processes",
-        *_aligned(
+        *aligned(
             [
                 ("light pictures", "peak MB", "images/s"),
                 (f"{result.n_images:,}", _told_mb(short), f"{result.light.rate(OURS):,.0f}"),
@@ -243,9 +244,3 @@ def _arrived(runs: Sequence[ClientRun]) -> str:
     share = sum(run.n_arrived for run in runs) / sum(run.n_images for run in runs)
     # Never rounded up to all: 99.99 % is not what was asked for.
     return "all" if share == 1 else f"{min(share, 0.9999):.2%}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return cells in columns, the first of each row to the left and figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

@@ -1,13 +1,12 @@
 """The streams of a published table: a CSV file, or the members of that name in the archive that holds them."""
 
-import gzip
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, cast
 
-from curation.tar_stream import DamagedTarError, TarReader
+from curation.tar_stream import DamagedTarError, TarReader, uncompressed
 from manifests.errors import InputError
 
 ARCHIVE_ENDINGS = (".tar.gz", ".tgz", ".tar")
@@ -35,7 +34,7 @@ def open_streams(path: Path, member_name: str) -> Iterator[tuple[str, IO[bytes]]
         with ExitStack() as stack:
             raw = stack.enter_context(path.open("rb"))
             if is_archive(path):
-                yield from _streams_in_archive(_Archive(_uncompressed(raw, stack), path), member_name)
+                yield from _streams_in_archive(_Archive(uncompressed(raw, stack), path), member_name)
             else:
                 yield str(path), raw
     except OSError as error:
@@ -57,24 +56,12 @@ def _streams_in_archive(archive: "_Archive", member_name: str) -> Iterator[tuple
         raise InputError(f"{archive.path}: the archive holds no {member_name}")
 
 
-def _uncompressed(raw: IO[bytes], stack: ExitStack) -> IO[bytes]:
-    is_gzip = raw.read(2) == b"\x1f\x8b"
-    raw.seek(0)
-    return cast(IO[bytes], stack.enter_context(gzip.GzipFile(fileobj=raw))) if is_gzip else raw
-
-
 class _Archive(TarReader):
-    """An archive whose members are larger than memory: their data are read in pieces."""
+    """An archive that knows its path, for messages."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
         super().__init__(stream)
         self.path = path
-
-    def next_bytes(self, n_bytes: int) -> bytes:
-        """Return up to so many of the next bytes of the member that was yielded last, none at its end."""
-        content = self._exactly(min(n_bytes, self._n_left))
-        self._n_left -= len(content)
-        return content
 
     def damage(self, error: DamagedTarError) -> InputError:
         """Return the error for the user."""

@@ -1,8 +1,6 @@
 """The machine that a benchmark ran on: what it is, its clock, its memory, and processes of their own on it."""
 
 import multiprocessing
-import os
-import platform
 import resource
 import sys
 import time
@@ -14,12 +12,13 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from manifests.hardware import kernel_field, memory_bytes, processor_name
+
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
 _STATUS_PATH = Path("/proc/self/status")
 _MEMORY_PATH = Path("/proc/meminfo")
-_PROCESSOR_PATH = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,9 @@ class Machine:
     def here(cls, device: torch.device) -> "Machine":
         """Return this machine, with `device` to compute on."""
         return cls(
-            processor=_field_of(_PROCESSOR_PATH, "model name") or platform.processor() or platform.machine(),
+            processor=processor_name(),
             n_threads=torch.get_num_threads(),
-            memory_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+            memory_gib=memory_bytes() / 2**30,
             torch_version=str(torch.__version__),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         )
@@ -68,7 +67,7 @@ def seconds_now(device: torch.device) -> float:
 def peak_memory_mb() -> float:
     """Return the most resident memory that this process has had, in 10^6 bytes."""
     # ru_maxrss of a new process begins at what its parent had (it outlives exec); the kernel's mark does not.
-    if marked := _field_of(_STATUS_PATH, "VmHWM"):
+    if marked := kernel_field(_STATUS_PATH, "VmHWM"):
         return int(marked.split()[0]) * 1024 / 1e6
     unit_bytes = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
@@ -76,9 +75,9 @@ def peak_memory_mb() -> float:
 
 def available_memory_bytes() -> int:
     """Return how much memory can be had without swapping; where the system does not tell, half of all."""
-    if available := _field_of(_MEMORY_PATH, "MemAvailable"):
+    if available := kernel_field(_MEMORY_PATH, "MemAvailable"):
         return int(available.split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return memory_bytes() // 2
 
 
 def in_fresh_process(
@@ -87,15 +86,3 @@ def in_fresh_process(
     """Return or raise what `function` does in a new process, whose memory and threads are its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
-
-
-def _field_of(path: Path, name: str) -> str | None:
-    """Return the value of the first line ``name : value`` of a file of the kernel, or None."""
-    if not path.is_file():
-        return None
-    with path.open() as lines:
-        for line in lines:
-            key, _, value = line.partition(":")
-            if key.strip() == name:
-                return value.strip()
-    return None

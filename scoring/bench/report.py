@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from manifests.text_table import aligned
 from scoring.bench.alone import Cost
 from scoring.bench.bounds import Job, gflop_of_products, gflop_together
 from scoring.bench.machine import Machine
 from scoring.bench.subset import PeerCost
 from scoring.bench.together import N_DRAWS, TogetherCost
-from scoring.tables import aligned
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _together(result: BenchResult) -> list[str]:
     return [
         f"Together, from Parquet to metrics, imports apart: {', '.join(cost.methods)}",
         *(f"  not fitted: {name}: {reason}" for name, reason in cost.refused.items()),
-        *aligned(rows, n_words=1),
+        *aligned(rows),
         f"Products: {gflop:,.0f} GFLOP, {_told(bound_s)} s; the total is {_ratio(cost.total_s, bound_s)} that.",
         f"Peak memory {cost.peak_mb:,.0f} MB, of which {cost.imports_mb:,.0f} MB are imports{on_device}.",
         f"Bootstrap intervals, {N_DRAWS:,} draws, would take {_told(cost.intervals_s)} s more.",
@@ -153,7 +153,7 @@ def _alone(result: BenchResult) -> list[str]:
     return [
         "Each method by itself, reading, head product, softmax and norms apart (the first rows: what they take); "
         f"scores: {_counted(first.n_timed, first.n_scored)}",
-        *aligned(rows, n_words=1),
+        *aligned(rows),
         *(f"  not timed: {cost.name}: {cost.refused}" for cost in result.alone if cost.refused is not None),
     ]
 

@@ -1,10 +1,10 @@
 """What `bench screen` found, as a value that is kept as JSON and as text."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from curation.bench.machine import Machine
+from manifests.text_table import aligned
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,4 @@ def _block(section: Section) -> list[str]:
         for row in section.rows
     ]
     kept = [column for column in zip(*cells, strict=True) if any(column[1:])]
-    return [section.title, *_aligned(list(zip(*kept, strict=True))), *section.notes]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return cells in columns, the first of each row to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+    return [section.title, *aligned(list(zip(*kept, strict=True))), *section.notes]
