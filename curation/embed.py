@@ -17,10 +17,11 @@ from curation.engine.engine import Engine
 from curation.feature_source import FeatureSource
 from curation.reading import ViewReader
 from curation.store_run import Embedded, EmbedGroups, EmbedSummary, StoreRun
-from curation.views import DEFAULT_GRID, FULL
+from curation.views import DEFAULT_GRID
 from manifests.allocator import keep_freed_memory
 from manifests.errors import InputError, ModelError
 from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.tiles import FULL
 from manifests.workspace import Workspace
 
 

@@ -9,10 +9,10 @@ from safetensors.numpy import save_file
 
 from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
 from curation.screening.sources import open_sources
-from curation.views import FULL
 from manifests import schema
 from manifests.label_space import ClassName, write_label_space
 from manifests.stored_pictures import stored_pictures
+from manifests.tiles import FULL
 from manifests.workspace import Workspace
 
 TILE = "tile_2_0_0"

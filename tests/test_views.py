@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.views import cut_views, least_side_px, tile_boxes
+from curation.views import cut_views, least_side_px
+from manifests.errors import InputError
+from manifests.tiles import FULL, tile_boxes, view_box
 
 
 def flat(boxes):
@@ -67,3 +69,16 @@ def test_a_picture_of_the_least_side_has_tiles_of_the_models_size():
         box = tile_boxes(side, side, grid)[0][0]
         assert box[2] - box[0] >= 224
     assert least_side_px(0, 224) == 224
+
+
+def test_view_named_in_a_table_has_the_box_that_was_cut() -> None:
+    image = Image.linear_gradient("L").resize((400, 300))
+    for view, cut in cut_views(image, 3):
+        assert image.crop(view_box(view, 400, 300)).tobytes() == cut.tobytes()
+    assert view_box(FULL, 400, 300) == (0, 0, 400, 300)
+
+
+@pytest.mark.parametrize("view", ["tile_3_0_9", "tile_0_0_0", "tile_3_0", "tile_3_-1_0", "corner", "", "full "])
+def test_view_that_a_picture_does_not_have_is_refused(view: str) -> None:
+    with pytest.raises(InputError, match="has none of this name"):
+        view_box(view, 400, 300)

@@ -21,9 +21,9 @@ from curation.duplicates.hashing import MIRROR_BITS, hashes_of, window_hashes
 from curation.duplicates.rules import DuplicateRules
 from curation.embedding_store import EmbeddingStore
 from curation.engine.engine import Engine
-from curation.views import FULL
 from manifests import schema
 from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.tiles import FULL
 from manifests.workspace import Workspace
 
 _PAIRS_A_BATCH = 512

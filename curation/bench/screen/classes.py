@@ -12,7 +12,7 @@ from curation.bench.screen.vectors import N_DIMENSIONS, product_rate
 from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
 from curation.screening.evidence import compare
 from curation.screening.sources import ClassSource
-from curation.views import FULL
+from manifests.tiles import FULL
 from manifests.workspace import Workspace
 
 _N_CLASSES = 1000

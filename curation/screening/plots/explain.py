@@ -12,12 +12,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from curation.screening.plots.figure import BLUE, GREY, VERMILLION, figure_at
-from curation.views import FULL, tile_boxes
 from manifests import schema
 from manifests.errors import InputError
 from manifests.images import read_image
 from manifests.label_space import read_label_space
 from manifests.stored_pictures import stored_pictures
+from manifests.tiles import FULL, view_box
 from manifests.workspace import Workspace
 
 _TITLE_CHARS = 60
@@ -58,7 +58,7 @@ def _draw_whole(figure: SubFigure, image: Image.Image, row: Mapping[str, Any]) -
     axes.set_axis_off()
     for number, view in enumerate(dict.fromkeys(row["shown_views"])):
         if view != FULL:
-            left, top, right, bottom = _box(image, view)
+            left, top, right, bottom = view_box(view, image.width, image.height)
             axes.add_patch(
                 Rectangle(
                     (left, top),
@@ -104,10 +104,4 @@ def _draw_line(axes: Axes, share: float) -> None:
 
 
 def _view(image: Image.Image, view: str) -> Image.Image:
-    return image if view == FULL else image.crop(_box(image, view))
-
-
-def _box(image: Image.Image, view: str) -> tuple[int, int, int, int]:
-    """Return the box of ``tile_<grid>_<row>_<column>``."""
-    grid, row, column = map(int, view.removeprefix("tile_").split("_"))
-    return tile_boxes(image.width, image.height, grid)[row][column]
+    return image.crop(view_box(view, image.width, image.height))
