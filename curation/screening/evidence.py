@@ -31,8 +31,8 @@ spread 61, 64 and 85 %, with all seven 73, 77 and 91 %; energy, and logits for c
 NO_CLASS = -1
 """Stands where a picture has fewer classes than the others of its block."""
 
-_BLOCK_VIEWS = 8192
-"""Views compared at once: 32 MB for each matrix of similarities with 1,000 classes."""
+_BLOCK_VIEWS = 2048
+"""Views compared at once: 8 MB for each matrix of similarities with 1,000 classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +118,11 @@ def _evidence(
     cosines = vectors @ torch.from_numpy(source.prototypes).T  # (n, v, c)
     norms = _norms(source, images)
     logits = cosines * CLIP_LOGIT_SCALE if source.head is None else _logits(source.head, vectors, norms)
+    # Of one view the highest over the views is itself: no need of a copy.
+    highest, views = cosines.max(dim=1) if cosines.shape[1] > 1 else (cosines[:, 0], None)  # (n, c)
     return Evidence(
-        image_ids, images[0].views, _numbers(source, vectors[:, 0], norms[:, 0], cosines, logits), _top(cosines),
-        _asked(cosines.amax(dim=1), [asked.get(image_id, ()) for image_id in image_ids]),
+        image_ids, images[0].views, _numbers(source, vectors[:, 0], norms[:, 0], cosines, logits),
+        _top(highest, views), _asked(highest, [asked.get(image_id, ()) for image_id in image_ids]),
     )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ def _numbers(
 ) -> npt.NDArray[np.float64]:
     best, at = logits.max(dim=2, keepdim=True)  # (n, v, 1)
     # Of the others alone: 1 minus the softmax of a sure picture is 0 in float32, its log-odds infinite.
-    log_odds = best[:, :, 0] - logits.scatter_(2, at, -torch.inf).logsumexp(dim=2)  # (n, v)
+    log_odds = (best - _logsumexp_(logits.scatter_(2, at, -torch.inf)))[:, :, 0]  # (n, v)
     cosine = cosines.amax(dim=2)
     columns = [
         cosine[:, 0], cosine.amax(dim=1), log_odds[:, 0], log_odds.amax(dim=1),
@@ -154,13 +156,20 @@ def _numbers(
     return torch.stack(columns, dim=1).double().numpy()
 
 
-def _top(cosines: torch.Tensor) -> TopClasses:
-    highest, views = cosines.max(dim=1)  # (n, c)
+def _logsumexp_(values: torch.Tensor) -> torch.Tensor:
+    """Return the logarithm of the sum of exponentials over the last axis, which is kept; `values` are used up."""
+    # A finite shift: where all are -inf, as with one class, the sum of nothing is right.
+    shift = values.amax(dim=2, keepdim=True).clamp_(min=torch.finfo(values.dtype).min)
+    return values.sub_(shift).exp_().sum(dim=2, keepdim=True).log_().add_(shift)
+
+
+def _top(highest: torch.Tensor, views: torch.Tensor | None) -> TopClasses:
     classes = highest_classes(highest)
+    raised_by = torch.zeros_like(classes) if views is None else views.gather(1, classes)
     return TopClasses(
         classes.to(torch.int16).numpy(),
         highest.gather(1, classes).numpy(),
-        views.gather(1, classes).to(torch.int16).numpy(),
+        raised_by.to(torch.int16).numpy(),
     )
 
 
@@ -176,10 +185,10 @@ def _asked(highest: torch.Tensor, asked: Sequence[Sequence[int]]) -> TopClasses:
 def highest_classes(scores: torch.Tensor) -> torch.Tensor:
     """Return the columns of the highest scores of each row, highest first; of equals, the smaller column first."""
     n_shown = min(N_SHOWN_CLASSES, scores.shape[1])
-    highest, columns = scores.topk(n_shown, dim=1)
-    columns, order = columns.sort(dim=1)
+    # One more than shown: which of several equal scores `topk` takes is not said; few rows have such at its end.
+    highest, columns = scores.topk(min(n_shown + 1, scores.shape[1]), dim=1)
+    has_more = highest[:, n_shown:].eq(highest[:, n_shown - 1 : n_shown]).any(dim=1)
+    columns, order = columns[:, :n_shown].sort(dim=1)
     columns = columns.gather(1, highest.gather(1, order).sort(dim=1, descending=True, stable=True).indices)
-    # Which of several equal scores `topk` takes is not said; few rows have such at its end.
-    has_more = (scores >= highest[:, -1:]).sum(dim=1) > n_shown
     columns[has_more] = scores[has_more].sort(dim=1, descending=True, stable=True).indices[:, :n_shown]
     return columns
