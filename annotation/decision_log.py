@@ -6,24 +6,19 @@ end: the digest of the whole file in the provenance of `consensus` fixes those.
 """
 
 import contextlib
-import hashlib
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import filelock
 
-from annotation.decisions import Decision, checked_annotator_id, decision_from_row
+from annotation.decisions import Decision, checked_annotator_id
+from annotation.log_reader import LogReader
 from manifests.durable import cut_torn_tail
 from manifests.errors import InputError, TableError, WorkspaceLockedError
 from manifests.workspace import Workspace
-
-GENESIS = "0" * 64
-"""What stands as `previous` in the first line of a log."""
 
 
 def log_path(workspace: Workspace, annotator_id: str) -> Path:
@@ -45,7 +40,15 @@ def read_decisions(path: Path) -> list[Decision]:
         A line does not follow the schema, the chain is broken, a decision_id stands twice, or an ``undo``
         takes back nothing; the message names file and line.
     """
-    return _read(path).decisions if path.exists() else []
+    return read_log(path).decisions
+
+
+def read_log(path: Path) -> LogReader:
+    """Return the log in `path` as read to its end, empty where there is no file; errors as `read_decisions`."""
+    reader = LogReader(path)
+    if path.exists():
+        reader.read_on()
+    return reader
 
 
 class DecisionLog:
@@ -62,7 +65,7 @@ class DecisionLog:
     def __init__(self, path: Path, annotator_id: str) -> None:
         self.annotator_id = annotator_id
         self._path = path
-        self._reader = _read(path)
+        self._reader = read_log(path)
         self._size_bytes = path.stat().st_size
 
     @property
@@ -181,85 +184,8 @@ def open_log(workspace: Workspace, annotator_id: str, *, timeout_s: float = 0) -
         lock.release()
 
 
-class _LogReader:
-    """The state of a log while its lines are taken one by one, each checked against those before it."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.decisions: list[Decision] = []
-        self._hashes: list[str] = []
-        self._line_of: dict[str, int] = {}
-        self._n_standing: Counter[tuple[str, str]] = Counter()
-
-    @property
-    def last_hash(self) -> str:
-        """What the next line must carry as `previous`."""
-        return self._hashes[-1] if self._hashes else GENESIS
-
-    def find(self, decision_id: str) -> Decision | None:
-        """Return the decision stored under `decision_id`, or None."""
-        number = self._line_of.get(decision_id)
-        return None if number is None else self.decisions[number - 1]
-
-    def take(self, line: bytes) -> None:
-        """Add one line, without its line end; TableError names file and line where it does not fit."""
-        number = len(self.decisions) + 1
-        decision, previous = self._parse(line, number)
-        if previous != self.last_hash:
-            found_before = "it is the first line" if number == 1 else f"line {number - 1} has {self.last_hash}"
-            raise TableError(
-                f"{self.path}, line {number}: the chain is broken: it says that the line before has the hash "
-                f"{previous}, but {found_before}; line {max(number - 1, 1)} was changed, or lines were removed or "
-                f"moved just before line {number}"
-            )
-        if decision.decision_id in self._line_of:
-            first = self._line_of[decision.decision_id]
-            raise TableError(
-                f"{self.path}, line {number}: decision {decision.decision_id} stands already in line {first}"
-            )
-        key = (decision.queue, decision.image_id)
-        if decision.answer == "undo" and not self._n_standing[key]:
-            raise TableError(
-                f"{self.path}, line {number}: undo of {decision.image_id}, which has no standing answer in the "
-                f"queue {decision.queue!r}"
-            )
-        self._n_standing[key] += -1 if decision.answer == "undo" else 1
-        self._line_of[decision.decision_id] = number
-        self.decisions.append(decision)
-        self._hashes.append(_hash(line))
-
-    def give_back(self, n_kept: int) -> None:
-        """Forget all lines after the first `n_kept`."""
-        for decision in self.decisions[n_kept:]:
-            del self._line_of[decision.decision_id]
-            self._n_standing[decision.queue, decision.image_id] -= -1 if decision.answer == "undo" else 1
-        del self.decisions[n_kept:], self._hashes[n_kept:]
-
-    def _parse(self, line: bytes, number: int) -> tuple[Decision, Any]:
-        try:
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise InputError(f"expected a JSON object, found {type(row).__name__}")
-            previous = row.pop("previous", None)
-            return decision_from_row(row), previous
-        except (ValueError, InputError) as error:
-            raise TableError(f"{self.path}, line {number}: {error}") from error
-
-
-def _read(path: Path) -> _LogReader:
-    reader = _LogReader(path)
-    # What follows the last line end is a torn line, or nothing.
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        reader.take(line)
-    return reader
-
-
 def _line(decision: Decision, previous: str) -> bytes:
     return json.dumps(decision.to_row() | {"previous": previous}, sort_keys=True, ensure_ascii=False).encode()
-
-
-def _hash(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
 
 
 def _make_durable(path: Path) -> None:

@@ -15,6 +15,8 @@ from manifests.workspace import checked_name
 MAX_CLASS_INDEX = 2**15 - 1
 """Class indices are int16 in every table of the workspace."""
 
+MAX_NOTE_CHARS = 2000
+
 _DECISION_ID_PATTERN = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -44,6 +46,8 @@ class Decision:
         Version of this toolkit.
     at : str
         Time of the answer, ISO 8601 in UTC.
+    note : str
+        What the annotator wrote about it, at most `MAX_NOTE_CHARS` characters.
     """
 
     decision_id: str
@@ -56,6 +60,7 @@ class Decision:
     guideline: str
     tool_version: str
     at: str
+    note: str = ""
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -63,15 +68,22 @@ class Decision:
             raise InputError(f"decision: {problem}")
 
     def to_row(self) -> dict[str, Any]:
-        """Return the decision as JSON values."""
-        return asdict(self) | {"shown_classes": list(self.shown_classes)}
+        """Return the decision as JSON values; without `note` where there is none, as in logs before there were any."""
+        row = asdict(self) | {"shown_classes": list(self.shown_classes)}
+        if not self.note:
+            del row["note"]
+        return row
 
     def says_the_same(self, other: "Decision") -> bool:
         """Return whether both give one answer for one image; times may differ, as a request may be repeated."""
-        return (self.image_id, self.answer, self.class_index) == (other.image_id, other.answer, other.class_index)
+        return all(getattr(self, name) == getattr(other, name) for name in _SAID)
 
+
+_SAID = ("image_id", "answer", "class_index", "note")
 
 DECISION_FIELDS = tuple(field.name for field in fields(Decision))
+
+_REQUIRED_FIELDS = frozenset(DECISION_FIELDS) - {"note"}
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:
@@ -82,8 +94,8 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
     InputError
         A field is missing, unknown, or not of its type or vocabulary.
     """
-    if set(row) != set(DECISION_FIELDS):
-        missing, unknown = sorted(set(DECISION_FIELDS) - set(row)), sorted(set(row) - set(DECISION_FIELDS))
+    if not _REQUIRED_FIELDS <= row.keys() <= set(DECISION_FIELDS):
+        missing, unknown = sorted(_REQUIRED_FIELDS - row.keys()), sorted(row.keys() - set(DECISION_FIELDS))
         raise InputError(f"decision: missing fields {missing}, unknown fields {unknown}")
     if not isinstance(row["shown_classes"], list):
         raise InputError(f"decision: shown_classes should be a list, is {row['shown_classes']!r}")
@@ -147,6 +159,7 @@ def _problem(decision: Decision) -> str | None:
         (_is_name(decision.guideline), "guideline", "a name"),
         (_is_name(decision.tool_version), "tool_version", "a version"),
         (_is_utc_time(decision.at), "at", "an ISO 8601 time in UTC"),
+        (_is_note(decision.note), "note", f"text of at most {MAX_NOTE_CHARS} characters"),
     )
     for is_right, name, expected in checks:
         if not is_right:
@@ -178,6 +191,11 @@ def _is_duration(value: object) -> bool:
 
 def _is_name(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= 100
+
+
+def _is_note(value: object) -> bool:
+    # A browser may send half of a surrogate pair, which is no text in UTF-8.
+    return isinstance(value, str) and len(value) <= MAX_NOTE_CHARS and not re.search("[\ud800-\udfff]", value)
 
 
 def _is_utc_time(value: object) -> bool:

@@ -1,9 +1,12 @@
 """The review set: the pictures that annotators see, in the order of risk, read from the workspace."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from manifests import schema
 from manifests.errors import TableError
@@ -34,6 +37,10 @@ class ReviewItem:
         The most similar classes, most similar first.
     shown_similarities : tuple of float
         The cosine similarity of each.
+    shown_sources : tuple of str or None
+        Who proposed each; None where the table does not say.
+    shown_views : tuple of str or None
+        The view of the picture that raised each, see `manifests.tiles`; None as above.
     """
 
     image_id: str
@@ -44,6 +51,15 @@ class ReviewItem:
     risk: float
     shown_classes: tuple[int, ...]
     shown_similarities: tuple[float, ...]
+    shown_sources: tuple[str | None, ...]
+    shown_views: tuple[str | None, ...]
+
+    @property
+    def upright_size_px(self) -> tuple[int, int]:
+        """Width and height as an annotator sees them, turned by `rotation_deg`."""
+        if self.rotation_deg % 180:
+            return self.height_px, self.width_px
+        return self.width_px, self.height_px
 
 
 def review_image_ids(workspace: Workspace) -> list[str]:
@@ -68,6 +84,30 @@ def read_review(workspace: Workspace) -> list[ReviewItem]:
     return sorted(items, key=lambda item: (-item.risk, item.image_id))
 
 
+def read_items(workspace: Workspace, image_ids: Iterable[str]) -> list[ReviewItem]:
+    """Return the given pictures, in the order given, whether they are under review or not.
+
+    One that the screen does not know is shown beside no classes, with a risk of 0.
+
+    Raises
+    ------
+    StageMissingError
+        `screen` or `download` has not been run.
+    TableError
+        A picture has no file.
+    """
+    where = str(workspace.path_of(schema.SCREEN))
+    wanted = list(dict.fromkeys(image_ids))
+    known = {row["image_id"]: row for row in _screen_rows(workspace, set(wanted))}
+    pictures = stored_pictures(workspace)
+    unknown = {"risk": 0.0, "shown_classes": [], "shown_similarities": []}
+    return [
+        _item(f"{where}: {image_id} is to be shown but", unknown | _without_empty(known.get(image_id)) | {
+            "image_id": image_id}, pictures)
+        for image_id in wanted
+    ]
+
+
 def read_class_names(workspace: Workspace) -> dict[int, ClassName]:
     """Return the classes by class index from the file that `screen` writes; empty when it is not there.
 
@@ -81,7 +121,20 @@ def read_class_names(workspace: Workspace) -> dict[int, ClassName]:
 
 
 def _review_rows(workspace: Workspace) -> list[dict[str, Any]]:
-    return [row for row in workspace.read(schema.SCREEN).to_pylist() if row["status"] == "review"]
+    screened = workspace.read(schema.SCREEN)
+    rows: list[dict[str, Any]] = screened.filter(pc.equal(screened.column("status"), "review")).to_pylist()
+    return rows
+
+
+def _screen_rows(workspace: Workspace, image_ids: set[str]) -> list[dict[str, Any]]:
+    screened = workspace.read(schema.SCREEN)
+    is_wanted = pc.is_in(screened.column("image_id"), pa.array(sorted(image_ids), pa.string()))
+    rows: list[dict[str, Any]] = screened.filter(is_wanted).to_pylist()
+    return rows
+
+
+def _without_empty(row: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (row or {}).items() if value is not None}
 
 
 def _item(where: str, row: Mapping[str, Any], pictures: Mapping[str, StoredPicture]) -> ReviewItem:
@@ -90,11 +143,10 @@ def _item(where: str, row: Mapping[str, Any], pictures: Mapping[str, StoredPictu
         raise TableError(f"{where} has no picture in {schema.DOWNLOADS.file_name}")
     if row["risk"] is None or row["shown_classes"] is None or row["shown_similarities"] is None:
         raise TableError(f"{where} has no risk, shown_classes or shown_similarities")
-    if len(row["shown_classes"]) != len(row["shown_similarities"]):
-        raise TableError(
-            f"{where} has {len(row['shown_classes'])} shown_classes and {len(row['shown_similarities'])} "
-            "shown_similarities"
-        )
+    n_shown = len(row["shown_classes"])
+    for name in ("shown_similarities", "shown_sources", "shown_views"):
+        if row.get(name) is not None and len(row[name]) != n_shown:
+            raise TableError(f"{where} has {n_shown} shown_classes and {len(row[name])} {name}")
     return ReviewItem(
         image_id=stored.image_id,
         path=stored.path.resolve(),
@@ -104,4 +156,6 @@ def _item(where: str, row: Mapping[str, Any], pictures: Mapping[str, StoredPictu
         risk=row["risk"],
         shown_classes=tuple(row["shown_classes"]),
         shown_similarities=tuple(row["shown_similarities"]),
+        shown_sources=tuple(row.get("shown_sources") or (None,) * n_shown),
+        shown_views=tuple(row.get("shown_views") or (None,) * n_shown),
     )

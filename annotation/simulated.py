@@ -1,36 +1,27 @@
 """Simulated annotators, for the embedded demo and for planning: real decision logs without any human.
 
-Whatever they write says so: annotator ids ``simulated-1``, ``simulated-2``, ... and the guideline ``simulated``.
+Whatever they write says so: annotator ids begin with ``simulated-``, and the guideline is ``simulated``.
 """
 
 import csv
-import hashlib
-import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from annotation.decision_log import open_log
 from annotation.decisions import MAX_CLASS_INDEX, Decision, standing_answers
-from annotation.judging import QUEUE
-from annotation.review import ReviewItem, read_review
+from annotation.error_models import FALSE_IN_FACTOR, ErrorModel, SimulatedAnnotator, Truth, draw_key
+from annotation.review import read_review
+from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace, tool_version
 
 GUIDELINE = "simulated"
 
-CORNER_FACTOR = 3.0
-"""How many times likelier a small object in a corner is missed. An assumption, not a measurement."""
-
-FALSE_IN_FACTOR = 0.25
-"""How much rarer than a miss an object is seen that is not there. An assumption, not a measurement."""
-
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 """Fixed, so that a second run writes the same bytes; plainly not the time of any human work."""
-
-_TRUTHS_CLEAR = ("in", "out")
 
 
 @dataclass(frozen=True)
@@ -50,52 +41,33 @@ class SimulationSummary:
 
 
 @dataclass(frozen=True)
-class _Truth:
-    truth: str
-    class_index: int | None
-    is_corner: bool
+class _Task:
+    """One picture in one queue, with what the annotator is shown and what is true."""
 
+    image_id: str
+    queue: str
+    shown_classes: tuple[int, ...]
+    truth: Truth
 
-@dataclass(frozen=True)
-class _ErrorModel:
-    error_rate: float
-    difficult_rate: float
-    seed: int
-
-    def decide(self, item: ReviewItem, truth: _Truth, annotator_id: str) -> Decision:
-        """Return the annotator's decision, which depends on nothing but seed, annotator and picture."""
-        key = hashlib.sha256(f"{self.seed}/{annotator_id}/{item.image_id}".encode()).hexdigest()
-        draws = random.Random(int(key, 16))
-        answer, class_index = self._answer(item, truth, draws)
-        seconds = round(1 + 4 * draws.random(), 3)
+    def decision(self, annotator: SimulatedAnnotator, seed: int) -> Decision:
+        given = annotator.answer(self.image_id, self.truth, self.shown_classes, seed)
+        key = draw_key(seed, annotator.annotator_id, self.image_id)
         # Any second of the year: the order of the log says what came first, not this.
-        at = _EPOCH + timedelta(seconds=draws.randrange(365 * 24 * 3600))
+        at = _EPOCH + timedelta(seconds=key % (365 * 24 * 3600))
+        # One picture can stand in both queues; each answer needs an id of its own.
+        ending = "" if self.queue == "first" else f"-{self.queue}"
         return Decision(
-            decision_id=f"{GUIDELINE}-{key[:32]}",
-            image_id=item.image_id,
-            answer=answer,
-            class_index=class_index,
-            shown_classes=item.shown_classes,
-            queue=QUEUE,
-            seconds=seconds,
+            decision_id=f"{GUIDELINE}-{key:064x}"[: len(GUIDELINE) + 33] + ending,
+            image_id=self.image_id,
+            answer=given.answer,
+            class_index=given.class_index,
+            shown_classes=self.shown_classes,
+            queue=self.queue,
+            seconds=given.seconds,
             guideline=GUIDELINE,
             tool_version=tool_version(),
             at=at.isoformat(timespec="milliseconds"),
         )
-
-    def _answer(self, item: ReviewItem, truth: _Truth, draws: random.Random) -> tuple[str, int | None]:
-        # All draws are made whatever the answer, so that two error models differ only where they decide so.
-        hesitates, errs = draws.random() < self.difficult_rate, draws.random()
-        guess = draws.choice(item.shown_classes) if item.shown_classes else None
-        if hesitates or truth.truth not in _TRUTHS_CLEAR:
-            return "difficult", None
-        if truth.truth == "out":
-            sees_in = guess is not None and errs < self.error_rate * FALSE_IN_FACTOR
-            return ("in", guess) if sees_in else ("out", None)
-        misses = errs < min(1.0, self.error_rate * (CORNER_FACTOR if truth.is_corner else 1.0))
-        if misses or truth.class_index not in item.shown_classes:
-            return "out", None
-        return "in", truth.class_index
 
 
 def simulate(
@@ -107,18 +79,34 @@ def simulate(
     difficult_rate: float = 0.02,
     seed: int = 0,
 ) -> SimulationSummary:
-    """Answer every picture under review not answered yet, and return what was written.
+    """Let equal annotators ``simulated-1``, ``simulated-2``, ... answer, as `simulate_team` does.
 
-    The error model, for each annotator and picture by itself:
+    Each has the error model of `annotation.error_models.ErrorModel` with `error_rate` as its miss rate, and
+    `FALSE_IN_FACTOR` times that as the rate of objects seen that are not there.
 
-    - With `difficult_rate` the answer is ``difficult``; so it is for a truth other than ``in`` and ``out``.
-    - A true ``in`` is missed, and answered ``out``, with `error_rate`, and `CORNER_FACTOR` times as often where
-      the truth's ``kind`` is ``corner`` (a small object).
-    - A true ``in`` whose class is **not among the shown classes** is answered ``out``: the annotator cannot name
-      what is not offered. That is the published set's own failure, and why it matters which classes are shown.
-    - A true ``out`` is answered ``in``, with one of the shown classes, with `FALSE_IN_FACTOR` times `error_rate`.
+    Raises
+    ------
+    InputError
+        A rate is no rate, or as in `simulate_team`.
+    StageMissingError
+        `screen` has not been run.
+    """
+    if n_annotators < 1:
+        raise InputError(f"n_annotators: expected 1 or more, found {n_annotators}")
+    model = ErrorModel(error_rate, error_rate * FALSE_IN_FACTOR, difficult_rate)
+    team = [SimulatedAnnotator(f"{GUIDELINE}-{number}", model) for number in range(1, n_annotators + 1)]
+    return simulate_team(workspace, truth_path, team, seed=seed)
 
-    The rates are assumptions. Errors are independent; colluding annotators are not simulated.
+
+def simulate_team(
+    workspace: Workspace,
+    truth_path: Path,
+    team: Sequence[SimulatedAnnotator],
+    *,
+    seed: int = 0,
+    with_gold: bool = False,
+) -> SimulationSummary:
+    """Let each of `team` answer every picture under review not answered yet, and return what was written.
 
     Parameters
     ----------
@@ -126,56 +114,72 @@ def simulate(
         Screened.
     truth_path : Path
         CSV with the columns image_id, truth and class_index, and optionally kind; others are passed over.
-    n_annotators : int
-        At least 1.
-    error_rate, difficult_rate : float
-        In [0, 1].
+    team : sequence of SimulatedAnnotator
+        From `annotation.error_models.simulated_team`.
     seed : int
         Equal seeds give equal logs.
+    with_gold : bool
+        They answer the gold images too, in the queue ``gold``, with the same errors.
 
     Raises
     ------
     InputError
-        A rate is no rate, the truth cannot be read, or a picture under review is not in it.
+        The truth cannot be read, or a picture under review is not in it.
     StageMissingError
-        `screen` has not been run.
+        `screen` has not been run, or gold is asked for and there is none.
     """
-    _check_rates(n_annotators, error_rate=error_rate, difficult_rate=difficult_rate)
-    model = _ErrorModel(error_rate, difficult_rate, seed)
     truths = _read_truths(truth_path)
+    tasks = _review_tasks(workspace, truths, truth_path)
+    if with_gold:
+        tasks += _gold_tasks(workspace, truths)
+    n_by_answer: Counter[str] = Counter()
+    for annotator in team:
+        n_by_answer.update(_answer_all(workspace, annotator, tasks, seed))
+    return SimulationSummary(tuple(annotator.annotator_id for annotator in team), dict(sorted(n_by_answer.items())))
+
+
+def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path: Path) -> list[_Task]:
     items = read_review(workspace)
     absent = sorted(item.image_id for item in items if item.image_id not in truths)
     if absent:
         raise InputError(
             f"{truth_path}: expected every picture under review, {len(absent)} are missing, first {absent[0]}"
         )
-    annotators = tuple(f"simulated-{number}" for number in range(1, n_annotators + 1))
-    n_by_answer: Counter[str] = Counter()
-    for annotator_id in annotators:
-        n_by_answer.update(_answer_all(workspace, annotator_id, items, truths, model))
-    return SimulationSummary(annotators, dict(sorted(n_by_answer.items())))
+    return [_Task(item.image_id, "first", item.shown_classes, truths[item.image_id]) for item in items]
+
+
+def _gold_tasks(workspace: Workspace, truths: Mapping[str, Truth]) -> list[_Task]:
+    """Return the gold images as tasks; the answer is gold's, whether the object is small the truth table's."""
+    screened = workspace.read(schema.SCREEN)
+    shown = dict(zip(*(screened.column(name).to_pylist() for name in ("image_id", "shown_classes")), strict=True))
+    tasks = []
+    for row in workspace.read(schema.GOLD).to_pylist():
+        image_id, class_index = row["image_id"], row["class_index"]
+        known = truths.get(image_id)
+        truth = Truth(row["answer"], class_index, known is not None and known.is_corner)
+        # A gold image that was never screened has no shown classes: then its own is found by search.
+        classes = shown.get(image_id) or ([] if class_index is None else [class_index])
+        tasks.append(_Task(image_id, "gold", tuple(classes), truth))
+    return tasks
 
 
 def _answer_all(
-    workspace: Workspace,
-    annotator_id: str,
-    items: Sequence[ReviewItem],
-    truths: dict[str, _Truth],
-    model: _ErrorModel,
+    workspace: Workspace, annotator: SimulatedAnnotator, tasks: Sequence[_Task], seed: int
 ) -> list[str]:
-    with open_log(workspace, annotator_id) as log:
-        answered = standing_answers(log.decisions)
+    with open_log(workspace, annotator.annotator_id) as log:
+        answered = {
+            queue: standing_answers(decision for decision in log.decisions if decision.queue == queue)
+            for queue in ("first", "gold")
+        }
         decisions = [
-            model.decide(item, truths[item.image_id], annotator_id)
-            for item in items
-            if item.image_id not in answered
+            task.decision(annotator, seed) for task in tasks if task.image_id not in answered[task.queue]
         ]
         log.append_all(decisions)
     return [decision.answer for decision in decisions]
 
 
-def _read_truths(truth_path: Path) -> dict[str, _Truth]:
-    truths: dict[str, _Truth] = {}
+def _read_truths(truth_path: Path) -> dict[str, Truth]:
+    truths: dict[str, Truth] = {}
     try:
         with truth_path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
@@ -192,19 +196,11 @@ def _read_truths(truth_path: Path) -> dict[str, _Truth]:
     return truths
 
 
-def _truth(row: dict[str, str | None], where: str) -> _Truth:
+def _truth(row: dict[str, str | None], where: str) -> Truth:
     text = row["class_index"] or ""
     is_class = text.isascii() and text.isdigit() and int(text) <= MAX_CLASS_INDEX
     if not row["truth"] or (row["truth"] == "in" and not is_class):
         raise InputError(
             f"{where}: expected a truth, and a class index with 'in'; found {row['truth']!r} and {text!r}"
         )
-    return _Truth(row["truth"], int(text) if is_class else None, row.get("kind") == "corner")
-
-
-def _check_rates(n_annotators: int, **rates: float) -> None:
-    if n_annotators < 1:
-        raise InputError(f"n_annotators: expected 1 or more, found {n_annotators}")
-    for name, rate in rates.items():
-        if not 0 <= rate <= 1:
-            raise InputError(f"{name}: expected a share in [0, 1], found {rate}")
+    return Truth(row["truth"], int(text) if is_class else None, row.get("kind") == "corner")

@@ -91,9 +91,10 @@ def _from_verdicts(workspace: Workspace) -> dict[str, dict[str, Any]]:
 
 
 def _check_verdicts_follow(workspace: Workspace) -> None:
-    """Refuse verdicts that no longer follow from the screen and the decisions that lie in the workspace."""
+    """Refuse verdicts that no longer follow from the screen, the decisions and the rounds of inspection here."""
     recorded = workspace.read_record("consensus", "inputs")
-    found = workspace.input_digests([workspace.path_of(schema.SCREEN), *_decision_logs(workspace)])
+    rounds = sorted(workspace.inspections_dir.glob("*.json"))
+    found = workspace.input_digests([workspace.path_of(schema.SCREEN), *_decision_logs(workspace), *rounds])
     if recorded and recorded != found:
         changed = sorted(name for name in {*recorded, *found} if recorded.get(name) != found.get(name))
         raise StageMissingError(

@@ -251,6 +251,34 @@ VERDICTS = TableSpec(
     {"verdict": VERDICT_WORDS, "source": VERDICT_SOURCES},
 )
 
+GOLD_ANSWERS = ("in", "out", "difficult")
+
+GOLD = TableSpec(
+    "gold.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("answer", pa.string()),
+            pa.field("class_index", pa.int16()),
+            pa.field("note", pa.string()),
+        ]
+    ),
+    "gold",
+    {"answer": GOLD_ANSWERS},
+)
+"""Images whose answer is known beforehand; annotators meet them unmarked."""
+
+
+def audit_table(audit: str) -> TableSpec:
+    """Return the table of one audit, ``audits/<audit>.parquet``: its blind sample, and each image's stratum."""
+    return TableSpec(
+        f"audits/{audit}.parquet",
+        pa.schema([IMAGE_ID, _required("audit", pa.string()), pa.field("stratum", pa.string())]),
+        "audit plan",
+        {},
+    )
+
+
 MANIFEST = TableSpec(
     "manifest.parquet",
     pa.schema(

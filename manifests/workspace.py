@@ -126,6 +126,16 @@ class Workspace:
         return self.root / "decisions"
 
     @property
+    def inspections_dir(self) -> Path:
+        """Folder with one file a round of inspection."""
+        return self.root / "inspections"
+
+    @property
+    def audits_dir(self) -> Path:
+        """Folder with one table an audit."""
+        return self.root / "audits"
+
+    @property
     def features_dir(self) -> Path:
         """Folder with one folder a model, each with sets and a head."""
         return self.root / "features"
@@ -284,6 +294,9 @@ class Workspace:
         for name in (
             "",
             "images",
+            "decisions",
+            "inspections",
+            "audits",
             "quarantine",
             "embeddings",
             "fingerprints",

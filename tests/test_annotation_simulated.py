@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from annotation.decision_log import annotator_ids, log_path, read_decisions
-from annotation.simulated import CORNER_FACTOR, FALSE_IN_FACTOR, simulate
+from annotation.error_models import CORNER_FACTOR, FALSE_IN_FACTOR
+from annotation.simulated import simulate
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_workspace, shown_classes_of
@@ -115,5 +116,5 @@ def test_unusable_truth_is_refused_in_words(tmp_path: Path, content: str, messag
 
 
 def test_rate_that_is_no_share_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="error_rate: expected a share"):
+    with pytest.raises(InputError, match="miss_rate: expected a share"):
         simulate(Workspace(tmp_path), tmp_path / "t.csv", error_rate=1.5)

@@ -109,7 +109,7 @@ def finish(workspace, command):
 
 
 def test_killed_in_the_middle_and_run_again_it_ends_in_the_same_bytes(tmp_path, tiny_clip):
-    contents = pictures(600)  # three shards
+    contents = pictures(120)
     embed = ["embed", "--model", tiny_clip[0], "--pretrained", tiny_clip[1], "--device", "cpu", "--tiles", "1"]
     of_screen = ["screen", "--classes", str(classes_csv(tmp_path)), "--templates", "simple", "--device", "cpu"]
     undisturbed = add_pictures(Workspace(tmp_path / "undisturbed"), contents)
