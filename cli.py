@@ -593,17 +593,33 @@ def screen(
 @app.command()
 def annotate(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    annotator: Annotated[str | None, typer.Option(help="Who answers; the name of the decisions log.")] = None,
+    annotator: Annotated[
+        list[str] | None, typer.Option(help="Who answers; names the decisions log; repeatable.")
+    ] = None,
+    queue: Annotated[str, typer.Option(help="first, dispute, inspection, gold or audit.")] = "first",
+    votes: Annotated[int, typer.Option(help="How many annotators answer each picture.")] = 2,
+    order: Annotated[str, typer.Option(help="risk (riskiest first) or random.")] = "risk",
+    seed: Annotated[int, typer.Option(help="Of the random order, of shares and of gold.")] = 0,
+    team: Annotated[str, typer.Option(help="ann,ben,cem: all who share out the first round.")] = "",
+    gold_share: Annotated[float, typer.Option(help="Share of pictures with a known answer mixed in.")] = 0.05,
+    sample: Annotated[int | None, typer.Option(help="Pictures of a new inspection round.")] = None,
+    own_disputes: Annotated[
+        bool, typer.Option("--own-disputes", help="Rule also on disputes in which the adjudicator voted.")
+    ] = False,
     examples: Annotated[
         Path | None, typer.Option(help="Example pictures: <class_index>/ or <wnid>/ folders.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the App on 127.0.0.1; 0 for a free one.")] = 0,
+    guideline: Annotated[
+        Path | None, typer.Option(help="Instructions in Markdown; default: those of the toolkit.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="IP address to listen on; not encrypted.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the App; 0: the usual one of this workspace.")] = 0,
     open_browser: Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")] = False,
     simulate_from: Annotated[
         Path | None, typer.Option(help="For demos: simulated annotators answer from this truth table.")
     ] = None,
 ) -> None:
-    """Serve the pictures under review to one annotator in the FiftyOne App.
+    """Serve a queue of pictures to one or more annotators in the FiftyOne App.
 
     \b
     Example: python cli.py annotate --annotator ana --workspace workspace
@@ -618,26 +634,239 @@ def annotate(
         return
     if annotator is None or simulate_from is not None:
         raise InputError("annotate: expected either --annotator NAME or --simulate-from TRUTH.csv")
-    from annotation.annotate import annotate as serve
+    from annotation import annotate as serving
+    from annotation.serving import Place
 
-    session = serve(Workspace(workspace), annotator, examples_dir=examples, port=port, open_browser=open_browser)
-    print(f"annotate: {session.annotator_id} answered {session.n_answered:,}, {session.n_left:,} left")
+    names = tuple(filter(None, team.split(",")))
+    choice = serving.QueueChoice(queue, votes, order, seed, names, gold_share, sample, own_disputes)
+    sessions = serving.annotate(
+        Workspace(workspace),
+        annotator,
+        choice,
+        examples_dir=examples,
+        guideline_path=guideline or serving.GUIDELINE_PATH,
+        place=Place(address, port),
+        open_browser=open_browser,
+    )
+    for session in sessions:
+        print(f"annotate: {session.annotator_id} answered {session.n_answered:,}, {session.n_left:,} left")
 
 
 @app.command()
-def consensus(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
-    """Turn the annotators' answers into verdicts: two or more agreeing out, or in, difficult, disputed, open.
+def consensus(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    votes: Annotated[int, typer.Option(help="Answers that an image needs.", min=1)] = 2,
+    majority: Annotated[
+        float, typer.Option(help="Share of its answers that must agree, above 0.5; 1: all of them.")
+    ] = 1.0,
+    set_aside: Annotated[
+        list[str] | None, typer.Option(help="Keep this annotator's answers, but do not count them; repeatable.")
+    ] = None,
+) -> None:
+    """Turn answers, rulings and inspections into verdicts: agreed out, in or difficult; disputed; open.
 
     \b
-    Example: python cli.py consensus --workspace workspace
+    Example: python cli.py consensus --votes 2 --workspace workspace
     """
     from annotation.consensus import run_consensus
+    from annotation.verdicts import ConsensusRule
     from manifests.workspace import Workspace
 
-    summary = run_consensus(Workspace(workspace))
+    rule = ConsensusRule(votes, majority, tuple(sorted(set(set_aside or ()))))
+    summary = run_consensus(Workspace(workspace), rule)
     _counted(f"consensus of {summary.n_annotators} annotators", dict(summary.n_by_verdict))
+    if rule.set_aside:
+        print(f"  not counted, and kept in the logs: the answers of {', '.join(rule.set_aside)}")
+    if summary.n_by_source["adjudication"] or summary.n_by_source["inspection"]:
+        print("  settled or disputed by " + ", ".join(f"{word} {n:,}" for word, n in summary.n_by_source.items()))
+    if summary.n_sent_back:
+        print(f"  {summary.n_sent_back:,} of the open images were sent back by an inspection")
     if summary.n_answers_outside:
         print(f"  {summary.n_answers_outside:,} answers are on images no longer under review; the logs keep them")
+
+
+@app.command()
+def gold(
+    add: Annotated[Path, typer.Option(help="CSV image_id,answer[,class_index][,note] of known answers.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Add images whose answer is known, which annotators meet unmarked among the others.
+
+    \b
+    Example: python cli.py gold --add gold.csv --workspace workspace
+    """
+    from annotation.gold import add_gold
+    from manifests.workspace import Workspace
+
+    _counted("gold", add_gold(Workspace(workspace), add))
+
+
+@app.command()
+def inspect(
+    context: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    sample: Annotated[int | None, typer.Option(help="Draw a round of this many agreed images.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="With --sample: of the draw.")] = 0,
+    max_defects: Annotated[
+        float, typer.Option(help="With --sample: a stratum with more of its sample defective is sent back.")
+    ] = 0.02,
+    report: Annotated[bool, typer.Option("--report", help="Print what the rounds so far have found.")] = False,
+) -> None:
+    """Draw a random round of inspection over agreed images, or report the defect rates found.
+
+    \b
+    Example: python cli.py inspect --sample 300 --workspace workspace
+    """
+    from annotation.inspection import draw_round, inspection_report
+    from manifests.workspace import Workspace
+
+    if (sample is not None) == report:
+        raise InputError("inspect: expected either --sample N or --report")
+    if sample is None:
+        _refuse_without_effect(context, "with --report", ("seed", "max_defects"))
+        print(inspection_report(Workspace(workspace)))
+        return
+    drawn = draw_round(Workspace(workspace), sample, seed=seed, max_defects=max_defects)
+    _counted(f"inspect: round {drawn.number}", {stratum.name: len(stratum.sample) for stratum in drawn.strata})
+    print("  answer it with: python cli.py annotate --queue inspection")
+
+
+@app.command()
+def decisions(
+    action: Annotated[str, typer.Argument(metavar="verify|merge", help="What to do with the logs.")],
+    others: Annotated[
+        list[Path] | None, typer.Option("--from", help="With merge: workspace whose logs to take; repeatable.")
+    ] = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Verify the hash chains of the annotators' logs, or merge in those of other workspaces.
+
+    \b
+    Example: python cli.py decisions merge --from ../laptop/workspace --workspace workspace
+    """
+    if action == "verify" and not others:
+        _verify_decisions(workspace)
+    elif action == "merge" and others:
+        _merge_decisions(workspace, others)
+    else:
+        raise InputError("decisions: expected either 'verify', or 'merge' with --from WORKSPACE")
+
+
+def _verify_decisions(workspace: Path) -> None:
+    from annotation.merge import check_logs
+    from manifests.workspace import Workspace
+
+    checks = check_logs(Workspace(workspace))
+    for check in checks:
+        problem = f"; {check.problem}" if check.problem else ""
+        print(f"{check.annotator_id}: {check.n_lines:,} lines in order{problem}")
+    bad = [check.annotator_id for check in checks if check.problem]
+    if bad:
+        raise InputError(f"decisions: {len(bad)} of {len(checks)} logs are damaged: {', '.join(bad)}")
+
+
+def _merge_decisions(workspace: Path, others: Sequence[Path]) -> None:
+    from annotation.merge import merge_logs
+    from manifests.workspace import Workspace
+
+    summary = merge_logs(Workspace(workspace), others)
+    _counted("decisions taken over", summary.n_added)
+    unknown = summary.unknown_image_ids
+    if unknown:
+        print(f"  {len(unknown):,} images answered are no candidates here, first {unknown[0]}; all are kept")
+
+
+@app.command("simulate-annotators")
+def simulate_annotators(
+    truth: Annotated[Path, typer.Option(help="CSV image_id,truth,class_index[,kind].")],
+    annotators: Annotated[
+        str, typer.Option(help="Who, by error model: careful, hasty, always-ood; colluding copies the one before.")
+    ] = "careful,careful",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    gold: Annotated[bool, typer.Option("--gold", help="They answer the gold images too.")] = False,
+    seed: Annotated[int, typer.Option(help="Of their errors.")] = 0,
+) -> None:
+    """Let simulated annotators answer the review set, each named as simulated in every log and table.
+
+    \b
+    Example: python cli.py simulate-annotators --truth truth.csv --annotators careful,hasty --gold
+    """
+    from annotation.error_models import simulated_team
+    from annotation.simulated import simulate_team
+    from manifests.workspace import Workspace
+
+    team = simulated_team([kind.strip() for kind in annotators.split(",")])
+    summary = simulate_team(Workspace(workspace), truth, team, seed=seed, with_gold=gold)
+    _counted(f"simulate-annotators ({', '.join(summary.annotator_ids)})", summary.n_by_answer)
+
+
+@app.command("annotators")
+def annotators_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    min_gold: Annotated[float, typer.Option(help="Share of gold answered right; who is below is named.")] = 0.9,
+    set_aside: Annotated[
+        list[str] | None, typer.Option(help="Leave this annotator out of agreement and opinions; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap intervals.")] = 0,
+) -> None:
+    """Report agreement, each annotator's pace and confusion on gold, and a second opinion on each image.
+
+    \b
+    Example: python cli.py annotators --min-gold 0.9 --workspace workspace
+    """
+    from annotation.statistics.report import format_summary, report_annotators
+    from manifests.workspace import Workspace
+
+    summary = report_annotators(Workspace(workspace), set_aside=set_aside or (), seed=seed)
+    print(format_summary(summary, min_gold))
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    target: Annotated[
+        float, typer.Option(help="Largest share of in-distribution images among those agreed to be out.")
+    ] = 0.01,
+    votes_max: Annotated[int, typer.Option(help="Most votes an image.", min=2, max=50)] = 5,
+    prevalence: Annotated[
+        float | None, typer.Option(help="Share in-distribution of the review set; default: from the answers.")
+    ] = None,
+    miss_rate: Annotated[
+        float | None, typer.Option(help="Instead of measuring: share of in answered out; needs --prevalence.")
+    ] = None,
+    false_in_rate: Annotated[float, typer.Option(help="With --miss-rate: share of out answered in.")] = 0.0,
+    difficult_rate: Annotated[float, typer.Option(help="With --miss-rate: share answered difficult.")] = 0.0,
+    hard_share: Annotated[float, typer.Option(help="With --miss-rate: share of in that is hard.")] = 0.0,
+    hard_miss_rate: Annotated[float, typer.Option(help="With --hard-share: how often those are missed.")] = 1.0,
+    images: Annotated[int | None, typer.Option(help="Images; default: those under review.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Per answer; default: measured pace.", min=0)] = None,
+    set_aside: Annotated[list[str] | None, typer.Option(help="Plan without this annotator; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+) -> None:
+    """Print how many votes a wanted contamination needs, and their cost in decisions, disputes and hours.
+
+    \b
+    Example: python cli.py plan --target 0.01 --workspace workspace
+    """
+    from annotation.statistics.plan import format_plan, make_plan
+    from annotation.statistics.team_errors import StatedRates
+    from manifests.workspace import Workspace
+
+    rates = None
+    if miss_rate is None:
+        _refuse_without_effect(
+            context, "without --miss-rate", ("false_in_rate", "difficult_rate", "hard_share", "hard_miss_rate")
+        )
+    elif prevalence is None:
+        raise InputError("plan: --miss-rate needs --prevalence")
+    else:
+        rates = StatedRates(miss_rate, prevalence, false_in_rate, difficult_rate, hard_share, hard_miss_rate)
+    errors, rows = make_plan(
+        Workspace(workspace), rates=rates, prevalence=prevalence, votes_max=votes_max, n_images=images,
+        seconds=seconds, set_aside=set_aside or (), seed=seed,
+    )  # fmt: skip
+    print(format_plan(errors, rows, target))
 
 
 @app.command("build-manifest")
@@ -1108,6 +1337,7 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     \b
     Example: python cli.py status --workspace workspace
     """
+    from annotation.progress import progress_lines
     from manifests.control import control_estimate, format_control
     from manifests.funnel import format_funnel, funnel
     from manifests.workspace import Workspace
@@ -1116,6 +1346,8 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
         raise InputError(f"--workspace {workspace}: there is no such folder; 'candidates' makes one")
     space = Workspace(workspace)
     print(format_funnel(funnel(space)))
+    for line in progress_lines(space):
+        print(line)
     estimate = control_estimate(space)
     if estimate is not None:
         print(format_control(estimate))

@@ -1,31 +1,34 @@
-"""The annotate stage: one annotator answers the review set in the FiftyOne App."""
+"""The annotate stage: one or more annotators answer a queue of pictures in the FiftyOne App."""
 
 import contextlib
-import os
-import socket
+import hashlib
 import sys
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from annotation.catalogue import Catalogue
 from annotation.decision_log import log_path, open_log
 from annotation.decisions import checked_annotator_id
 from annotation.examples import find_examples
-from annotation.judging import GUIDELINE, JudgingSession
-from annotation.mongod import URI_VARIABLE, running_mongod
-from annotation.review import read_class_names, read_review
+from annotation.judging import JudgingSession
+from annotation.mongod import running_mongod
+from annotation.queues import GOLD_SHARE, open_queue
+from annotation.review import read_class_names
+from annotation.serving import PLUGINS_DIR, Place, environment, fiftyone_settings, listening
+from annotation.verdicts import MIN_VOTES
+from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 
-LOOPBACK_ADDRESS = "127.0.0.1"
-
-PLUGINS_DIR = Path(__file__).parent / "plugins"
+GUIDELINE_PATH = Path(__file__).parent / "guideline.md"
+"""The instructions that ship with the toolkit."""
 
 
 @dataclass(frozen=True)
 class AnnotationSummary:
-    """What one session at the App came to.
+    """What one annotator's session at the App came to.
 
     Attributes
     ----------
@@ -42,127 +45,173 @@ class AnnotationSummary:
     n_left: int
 
 
+@dataclass(frozen=True)
+class QueueChoice:
+    """Which pictures annotators get, in which order; see `annotation.queues.open_queue`.
+
+    Attributes
+    ----------
+    name : str
+        One of `manifests.schema.QUEUES`.
+    votes : int
+        How many annotators answer each picture.
+    order : str
+        ``risk`` or ``random``.
+    seed : int
+        Of the random order, of who gets which picture, and of where gold pictures come.
+    team : tuple of str
+        All annotators of the first round, where pictures are shared out among them.
+    gold_share : float
+        Share of pictures with a known answer mixed in.
+    sample : int, optional
+        Pictures of a new inspection round.
+    own_disputes : bool
+        Let adjudicators rule on disputes in which they have voted.
+    """
+
+    name: str = "first"
+    votes: int = MIN_VOTES
+    order: str = "risk"
+    seed: int = 0
+    team: tuple[str, ...] = ()
+    gold_share: float = GOLD_SHARE
+    sample: int | None = None
+    own_disputes: bool = False
+
+
 def annotate(
     workspace: Workspace,
-    annotator_id: str,
+    annotator_ids: Sequence[str],
+    queue: QueueChoice | None = None,
     *,
     examples_dir: Path | None = None,
-    port: int = 0,
-    address: str = LOOPBACK_ADDRESS,
+    guideline_path: Path = GUIDELINE_PATH,
+    place: Place | None = None,
     open_browser: bool = False,
-    guideline: str = GUIDELINE,
-) -> AnnotationSummary:
-    """Serve the App to one annotator until Ctrl-C and return what was done.
+) -> list[AnnotationSummary]:
+    """Serve the App to annotators until Ctrl-C and return what each has done.
+
+    Each gets a link of their own, printed to stderr; whoever has the link answers in that name.
 
     Parameters
     ----------
     workspace : Workspace
         Screened; answers go into its ``decisions/<annotator_id>.jsonl``.
-    annotator_id : str
-        Whose answers they are.
+    annotator_ids : sequence of str
+        Who answers.
+    queue : QueueChoice, optional
+        Which pictures; by default every picture under review, twice, riskiest first.
     examples_dir : Path, optional
         One folder of pictures a class, named by class index or WordNet id.
-    port : int
-        Where to listen; 0 takes a free one.
-    address : str
-        Must be `LOOPBACK_ADDRESS`: FiftyOne asks nobody for a password and gives any file of this machine to
-        whoever can reach it.
+    guideline_path : Path
+        The instructions, in Markdown; name and digest are stored with every answer.
+    place : Place, optional
+        Where to listen; by default the loopback.
     open_browser : bool
-        Open the page in the user's browser.
-    guideline : str
-        Name and version of the instructions that the annotator follows; stored with every answer.
+        Open the first annotator's page in the user's browser.
 
     Raises
     ------
     InputError
-        Another address, a port in use, or a folder without examples.
+        A wrong address, a port in use, an annotator named twice, or a folder without examples.
     WorkspaceLockedError
-        This annotator is answering elsewhere.
+        An annotator is answering elsewhere.
     ToolMissingError
         There is no MongoDB server to be had.
     """
-    checked_annotator_id(annotator_id)
-    if address != LOOPBACK_ADDRESS:
-        raise InputError(
-            f"address: expected {LOOPBACK_ADDRESS}, found {address!r}: the App has no login and gives any file of "
-            "this machine to whoever can reach it; from elsewhere, use an SSH tunnel"
-        )
-    items = read_review(workspace)
+    names = [checked_annotator_id(annotator_id) for annotator_id in annotator_ids]
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"annotators: expected different names, at least one, found {names}")
+    place = place or Place()
+    place.check()
+    guideline, guideline_text = read_guideline(guideline_path)
     class_names = read_class_names(workspace)
-    shown = {class_index for item in items for class_index in item.shown_classes}
-    examples = find_examples(examples_dir, shown, class_names) if examples_dir else {}
-    with (
-        open_log(workspace, annotator_id) as log,
-        _listening(address, port) as listener,
-        # One database an annotator: nobody finds another's work in it, and all can work at once.
-        running_mongod(workspace.root / "fiftyone" / annotator_id) as database_uri,
-        _environment(_fiftyone_settings(database_uri)),
-    ):
-        session = JudgingSession(log, items, class_names, examples, guideline)
+    examples = find_examples(examples_dir, class_names, class_names) if examples_dir else {}
+    with contextlib.ExitStack() as stack:
+        # All logs before the first queue, which looks at what the others answered: none may be held elsewhere.
+        logs = {name: stack.enter_context(open_log(workspace, name)) for name in names}
+        queues = _open_queues(workspace, names, queue or QueueChoice())
+        catalogue = Catalogue(class_names, examples, guideline)
+        sessions = {name: JudgingSession(logs[name], queues[name], catalogue) for name in names}
+        listener = stack.enter_context(listening(place, workspace, names[0]))
+        # The log's lock lets an annotator be in one place only, so the first one's name makes the folder ours.
+        database_uri = stack.enter_context(running_mongod(workspace.root / "fiftyone" / names[0]))
+        stack.enter_context(environment(fiftyone_settings(database_uri)))
         # Only now: FiftyOne reads its settings when it is imported, and takes seconds for that.
-        from annotation.app import dataset, operators, server
+        from annotation.app import dataset, operators, policy, server
+
+        stack.enter_context(server.connection(database_uri, PLUGINS_DIR))
+        items = {image_id: item for opened in queues.values() for image_id, item in opened.plan.items.items()}
+        tokens = {policy.new_token(): annotator_id for annotator_id in names}
+        rules = policy.Policy(
+            hosts=place.hosts(listener),
+            dataset_name=dataset.build_dataset(workspace.root, items.values()),
+            workspace_name=dataset.WORKSPACE_NAME,
+            media_roots=tuple(
+                folder.resolve() for folder in (workspace.root / "images", examples_dir) if folder is not None
+            ),
+            tokens=tokens,
+        )
+        operators.serve_sessions(sessions, guideline_text)
 
         def announce() -> None:
-            url = server.page_url(address, listener.getsockname()[1], dataset_name)
-            _say(f"answers of {annotator_id} go to {log_path(workspace, annotator_id)}")
-            _say(f"{session.n_left} of {len(items)} pictures left")
-            _say(f"{len(examples)} of the {len(shown)} classes shown have an example picture")
-            _say(f"open {url}  (Ctrl-C ends)")
+            links = {owner: f"http://{rules.hosts[0]}/login?token={token}" for token, owner in tokens.items()}
+            _announce(workspace, sessions, links, place)
+            _say(f"{len(examples)} of the {len(class_names)} classes have an example picture")
             if open_browser:
-                webbrowser.open(url)
+                webbrowser.open(links[names[0]])
 
-        with server.connection(database_uri, PLUGINS_DIR):
-            dataset_name = dataset.build_dataset(workspace.root, annotator_id, items, class_names)
-            operators.serve_session(session)
-            server.run_server(listener, when_ready=announce)
-        return AnnotationSummary(annotator_id, session.n_answered, session.n_left)
+        server.run_server(listener, rules, when_ready=announce)
+        return [AnnotationSummary(name, session.n_answered, session.n_left) for name, session in sessions.items()]
+
+
+def read_guideline(path: Path) -> tuple[str, str]:
+    """Return the name under which answers refer to a guideline, which changes with its text, and the text.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a guideline ({error})") from error
+    return f"{path.stem[:60]}-{hashlib.sha256(content).hexdigest()[:12]}", text
+
+
+def _open_queues(workspace: Workspace, names: Sequence[str], choice: QueueChoice) -> dict[str, WorkQueue]:
+    return {
+        name: open_queue(
+            workspace,
+            name,
+            choice.name,
+            votes=choice.votes,
+            order=choice.order,
+            seed=choice.seed,
+            annotators=choice.team,
+            gold_share=choice.gold_share,
+            sample=choice.sample,
+            own_disputes=choice.own_disputes,
+        )
+        for name in names
+    }
+
+
+def _announce(
+    workspace: Workspace, sessions: Mapping[str, JudgingSession], links: Mapping[str, str], place: Place
+) -> None:
+    if not place.is_loopback:
+        _say(
+            f"WARNING: {place.address} can be reached from elsewhere, and nothing is encrypted: links, answers and"
+        )
+        _say("pictures can be read on the way. An SSH tunnel to the loopback is safer.")
+    for name, session in sessions.items():
+        _say(f"{name}: {session.n_left} pictures left; answers go to {log_path(workspace, name)}")
+        _say(f"{name}: open {links[name]}")
+    _say("The links are secrets: whoever opens one answers in that name. Ctrl-C ends.")
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _listening(address: str, port: int) -> Iterator[socket.socket]:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-            listener.listen()
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"port {port}: cannot be listened on ({error}); give another, or 0 for a free one"
-            ) from error
-        yield listener
-
-
-def _fiftyone_settings(database_uri: str) -> dict[str, str]:
-    return {
-        URI_VARIABLE: database_uri,
-        "FIFTYONE_DO_NOT_TRACK": "1",
-        "FIFTYONE_SERVER": "1",
-        # Without an address FiftyOne binds 0.0.0.0 where it believes to be in a container.
-        "FIFTYONE_DEFAULT_APP_ADDRESS": LOOPBACK_ADDRESS,
-        "FIFTYONE_PLUGINS_DIR": str(PLUGINS_DIR),
-        # Without the cache every plugin module is executed twice a request.
-        "FIFTYONE_PLUGINS_CACHE_ENABLED": "true",
-        # Two notices about a MongoDB that is as it should be: version 6, and no replica set.
-        "FIFTYONE_DATABASE_VALIDATION": "false",
-        "FIFTYONE_EXECUTION_STORE_NOTIFICATION_SERVICE_DISABLED": "true",
-        "FIFTYONE_SHOW_PROGRESS_BARS": "false",
-        "FIFTYONE_LOGGING_LEVEL": "ERROR",
-    }
-
-
-@contextlib.contextmanager
-def _environment(settings: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

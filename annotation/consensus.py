@@ -1,21 +1,22 @@
-"""Consensus: what the independent answers of all annotators come to, one verdict an image."""
+"""The consensus stage: what all answers of a workspace come to, one verdict an image."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from annotation.decision_log import annotator_ids, log_path, read_decisions
-from annotation.decisions import Decision, standing_answers
+from annotation.ballots import Ballots, read_ballots
+from annotation.decision_log import annotator_ids, log_path
+from annotation.decisions import Decision
 from annotation.review import review_image_ids
+from annotation.rounds import read_rounds, round_paths, round_results, votes_needed
+from annotation.verdicts import ConsensusRule, verdict_rows
 from manifests import schema
+from manifests.errors import InputError, TableError
 from manifests.workspace import Workspace
 
-MIN_ANSWERS = 2
-"""At least two annotators must have answered, as in the ViM paper, section 5."""
-
 INDEPENDENT_QUEUE = "first"
-"""Only in this queue do annotators answer blind; rulings, inspections and audits are not votes."""
+"""Only in this queue do annotators vote, each blind to the others."""
 
 
 @dataclass(frozen=True)
@@ -26,123 +27,144 @@ class ConsensusSummary:
     ----------
     n_by_verdict : dict of str to int
         Images by verdict, in the order of `manifests.schema.VERDICT_WORDS`.
+    n_by_source : dict of str to int
+        Images with a verdict, or in dispute, by `manifests.schema.VERDICT_SOURCES`.
     n_annotators : int
-        Annotators with at least one standing answer.
+        Annotators with at least one vote that counts.
+    n_sent_back : int
+        Open images that had votes enough until their stratum failed a round of inspection.
     n_answers_outside : int
-        Standing answers on images that are not under review; kept in the logs, used in no verdict.
+        Votes on images that are not under review; kept in the logs, used in no verdict.
     image_ids_outside : tuple of str
         Those images, sorted.
     """
 
     n_by_verdict: dict[str, int]
+    n_by_source: dict[str, int]
     n_annotators: int
+    n_sent_back: int
     n_answers_outside: int
     image_ids_outside: tuple[str, ...]
 
 
-def verdict_rows(
-    image_ids: Iterable[str], answers_by_annotator: Mapping[str, Mapping[str, Decision]]
-) -> list[dict[str, Any]]:
-    """Return one row of `manifests.schema.VERDICTS` for each image, whatever the order of annotators.
+def run_consensus(workspace: Workspace, rule: ConsensusRule | None = None) -> ConsensusSummary:
+    """Write ``verdicts.parquet`` from all decision logs and rounds of inspection of the workspace.
 
-    ``skip`` counts as no answer. Of the rest: fewer than two are ``open``; all ``out`` is ``out``; all ``in`` is
-    ``in``, with the class where all name the same; all ``difficult`` is ``difficult``; anything else is
-    ``disputed``.
-
-    Parameters
-    ----------
-    image_ids : iterable of str
-        The images under review.
-    answers_by_annotator : mapping of str to mapping of str to Decision
-        Annotator to image to standing answer.
-    """
-    return [
-        _verdict_row(
-            image_id,
-            [
-                answers[image_id]
-                for answers in answers_by_annotator.values()
-                if image_id in answers and answers[image_id].answer != "skip"
-            ],
-        )
-        for image_id in sorted(image_ids)
-    ]
-
-
-def run_consensus(workspace: Workspace) -> ConsensusSummary:
-    """Write ``verdicts.parquet`` from all decision logs of the workspace.
+    The rule is kept in the stage's record: queues go by it until the next run.
 
     Raises
     ------
     StageMissingError
         `screen` has not been run.
+    InputError
+        An annotator to set aside has no log here.
     TableError
         A decision log is damaged; the message names file and line.
     WorkspaceLockedError
         Another process is at work here.
     """
+    rule = rule or ConsensusRule()
     annotators = annotator_ids(workspace)
+    unknown = sorted(set(rule.set_aside) - set(annotators))
+    if unknown:
+        raise InputError(f"set aside: {unknown[0]!r} has no log here; there are {', '.join(annotators) or 'none'}")
+    arguments = asdict(rule) | {"set_aside": sorted(rule.set_aside)}
     log_paths = [log_path(workspace, annotator_id) for annotator_id in annotators]
-    inputs = [workspace.path_of(schema.SCREEN), *log_paths]
-    with workspace.stage("consensus", {"min_answers": MIN_ANSWERS}, inputs) as record:
+    inputs = [workspace.path_of(schema.SCREEN), *log_paths, *round_paths(workspace)]
+    with workspace.stage("consensus", arguments, inputs) as record:
         image_ids = review_image_ids(workspace)
-        decisions = {
-            annotator_id: read_decisions(path) for annotator_id, path in zip(annotators, log_paths, strict=True)
-        }
-        answers = {annotator_id: _independent(given) for annotator_id, given in decisions.items()}
-        rows = verdict_rows(image_ids, answers)
+        ballots = read_ballots(workspace)
+        needed = needed_by_rounds(workspace, ballots, rule, image_ids)
+        rows = current_verdicts(image_ids, ballots, rule, needed)
         workspace.write(schema.VERDICTS, rows)
-        summary = _summary(image_ids, rows, answers)
+        summary = _summary(image_ids, rows, counted_votes(ballots, rule, INDEPENDENT_QUEUE), rule)
         record.counts = {f"verdict_{verdict}": n for verdict, n in summary.n_by_verdict.items()} | {
             "answers_outside_review": summary.n_answers_outside,
             "decisions_of_other_queues": sum(
-                decision.queue != INDEPENDENT_QUEUE for given in decisions.values() for decision in given
+                decision.queue != INDEPENDENT_QUEUE for log in ballots.logs.values() for decision in log.decisions
             ),
         }
         record.details = {
-            # A log may grow while this runs; with the count it is plain which part of it was read.
-            "decisions_read": {annotator_id: len(given) for annotator_id, given in decisions.items()},
+            # A log may grow while this runs; with the count it is plain which part of it was read, and with the
+            # hash a change to its last line shows, which the chain alone cannot tell.
+            "decisions_read": {name: len(log.decisions) for name, log in ballots.logs.items()},
+            "last_hashes": {name: log.last_hash for name, log in ballots.logs.items()},
             "images_outside_review": list(summary.image_ids_outside),
         }
     return summary
 
 
-def _independent(decisions: Iterable[Decision]) -> dict[str, Decision]:
-    return standing_answers(decision for decision in decisions if decision.queue == INDEPENDENT_QUEUE)
+def recorded_rule(workspace: Workspace) -> ConsensusRule:
+    """Return the rule of the last run of the stage, or the default one.
+
+    Raises
+    ------
+    TableError
+        The record is damaged.
+    """
+    arguments = workspace.read_record("consensus", "arguments")
+    try:
+        return ConsensusRule(
+            arguments.get("n_votes", ConsensusRule.n_votes),
+            arguments.get("majority", ConsensusRule.majority),
+            tuple(arguments.get("set_aside", ())),
+        )
+    except TypeError as error:
+        raise TableError(f"the record of 'consensus' holds no rule ({error})") from error
 
 
-def _verdict_row(image_id: str, given: list[Decision]) -> dict[str, Any]:
-    n_by_answer = Counter(decision.answer for decision in given)
-    verdict = _verdict(n_by_answer)
-    classes = {decision.class_index for decision in given}
-    return {
-        "image_id": image_id,
-        "verdict": verdict,
-        "source": "consensus",
-        "n_out": n_by_answer["out"],
-        "n_in": n_by_answer["in"],
-        "n_difficult": n_by_answer["difficult"],
-        "class_index": classes.pop() if verdict == "in" and len(classes) == 1 else None,
+def current_verdicts(
+    image_ids: Iterable[str], ballots: Ballots, rule: ConsensusRule, needed: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Return the verdict rows that the decisions come to now."""
+    return verdict_rows(
+        image_ids,
+        ballots.votes(INDEPENDENT_QUEUE),
+        rule,
+        inspections=ballots.votes("inspection"),
+        rulings=ballots.votes("dispute"),
+        n_needed=needed,
+    )
+
+
+def needed_by_rounds(
+    workspace: Workspace, ballots: Ballots, rule: ConsensusRule, image_ids: Iterable[str]
+) -> dict[str, int]:
+    """Return the votes that images need after failed rounds of inspection; others are not among them."""
+    under_review = set(image_ids)
+    answers = {
+        "inspections": counted_votes(ballots, rule, "inspection"),
+        "rulings": counted_votes(ballots, rule, "dispute"),
     }
+    return votes_needed(
+        result for drawn in read_rounds(workspace) for result in round_results(drawn, under_review, **answers)
+    )
 
 
-def _verdict(n_by_answer: Counter[str]) -> str:
-    if n_by_answer.total() < MIN_ANSWERS:
-        return "open"
-    if len(n_by_answer) > 1:
-        return "disputed"
-    return next(iter(n_by_answer))
+def counted_votes(ballots: Ballots, rule: ConsensusRule, queue: str) -> dict[str, dict[str, Decision]]:
+    """Return annotator to image to standing answer of one queue, without ``skip`` and those who are set aside."""
+    return {name: given for name, given in ballots.votes(queue).items() if name not in rule.set_aside}
 
 
 def _summary(
-    image_ids: list[str], rows: list[dict[str, Any]], answers: Mapping[str, Mapping[str, Decision]]
+    image_ids: list[str],
+    rows: list[dict[str, Any]],
+    answers: Mapping[str, Mapping[str, Decision]],
+    rule: ConsensusRule,
 ) -> ConsensusSummary:
     n_by_verdict = Counter(row["verdict"] for row in rows)
+    n_by_source = Counter(row["source"] for row in rows if row["verdict"] != "open")
     under_review = set(image_ids)
     outside = [image_id for given in answers.values() for image_id in given if image_id not in under_review]
     return ConsensusSummary(
         n_by_verdict={verdict: n_by_verdict[verdict] for verdict in schema.VERDICT_WORDS},
+        n_by_source={source: n_by_source[source] for source in schema.VERDICT_SOURCES},
         n_annotators=sum(bool(given) for given in answers.values()),
+        n_sent_back=sum(row["verdict"] == "open" and _n_votes(row) >= rule.n_votes for row in rows),
         n_answers_outside=len(outside),
         image_ids_outside=tuple(sorted(set(outside))),
     )
+
+
+def _n_votes(row: Mapping[str, Any]) -> int:
+    return int(row["n_out"] + row["n_in"] + row["n_difficult"])

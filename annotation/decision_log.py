@@ -2,7 +2,7 @@
 
 Every line carries the SHA-256 of the line before it (the first line carries 64 zeros), so that a line altered,
 removed or moved shows. What the chain cannot show is a change to the very last line, or lines missing at the
-end: the digest of the whole file in the provenance of `consensus` fixes those.
+end: the record of `consensus` keeps the last hash of each log, and `decisions verify` compares it.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -68,7 +68,7 @@ class Decision:
             raise InputError(f"decision: {problem}")
 
     def to_row(self) -> dict[str, Any]:
-        """Return the decision as JSON values; without `note` where there is none, as in logs before there were any."""
+        """Return the decision as JSON values; an empty `note` is left out, as in logs older than notes."""
         row = asdict(self) | {"shown_classes": list(self.shown_classes)}
         if not self.note:
             del row["note"]
@@ -148,21 +148,8 @@ def standing_answers(decisions: Iterable[Decision]) -> dict[str, Decision]:
 
 def _problem(decision: Decision) -> str | None:
     """Return what is wrong with the fields of `decision`, or None."""
-    checks = (
-        (_matches(_DECISION_ID_PATTERN, decision.decision_id), "decision_id", "1 to 100 of A-Z a-z 0-9 _ . -"),
-        (isinstance(decision.image_id, str) and is_image_id(decision.image_id), "image_id", "an image id"),
-        (decision.answer in ANSWERS, "answer", f"one of {ANSWERS}"),
-        (decision.queue in QUEUES, "queue", f"one of {QUEUES}"),
-        (_is_class_index_of(decision), "class_index", "a class with the answer 'in', null with any other"),
-        (_are_distinct_classes(decision.shown_classes), "shown_classes", "distinct class indices"),
-        (_is_duration(decision.seconds), "seconds", "a finite number, zero or more"),
-        (_is_name(decision.guideline), "guideline", "a name"),
-        (_is_name(decision.tool_version), "tool_version", "a version"),
-        (_is_utc_time(decision.at), "at", "an ISO 8601 time in UTC"),
-        (_is_note(decision.note), "note", f"text of at most {MAX_NOTE_CHARS} characters"),
-    )
-    for is_right, name, expected in checks:
-        if not is_right:
+    for name, expected, is_right in _CHECKS:
+        if not is_right(decision):
             return f"{name} should be {expected}, is {getattr(decision, name)!r}"
     return None
 
@@ -195,6 +182,8 @@ def _is_name(value: object) -> bool:
 
 def _is_note(value: object) -> bool:
     # A browser may send half of a surrogate pair, which is no text in UTF-8.
+    if value == "":
+        return True
     return isinstance(value, str) and len(value) <= MAX_NOTE_CHARS and not re.search("[\ud800-\udfff]", value)
 
 
@@ -205,3 +194,18 @@ def _is_utc_time(value: object) -> bool:
         return datetime.fromisoformat(value).utcoffset() == timedelta(0)
     except ValueError:
         return False
+
+
+_CHECKS: tuple[tuple[str, str, Callable[[Decision], bool]], ...] = (
+    ("decision_id", "1 to 100 of A-Z a-z 0-9 _ . -", lambda one: _matches(_DECISION_ID_PATTERN, one.decision_id)),
+    ("image_id", "an image id", lambda one: isinstance(one.image_id, str) and is_image_id(one.image_id)),
+    ("answer", f"one of {ANSWERS}", lambda one: one.answer in ANSWERS),
+    ("queue", f"one of {QUEUES}", lambda one: one.queue in QUEUES),
+    ("class_index", "a class with the answer 'in', null with any other", _is_class_index_of),
+    ("shown_classes", "distinct class indices", lambda one: _are_distinct_classes(one.shown_classes)),
+    ("seconds", "a finite number, zero or more", lambda one: _is_duration(one.seconds)),
+    ("guideline", "a name", lambda one: _is_name(one.guideline)),
+    ("tool_version", "a version", lambda one: _is_name(one.tool_version)),
+    ("at", "an ISO 8601 time in UTC", lambda one: _is_utc_time(one.at)),
+    ("note", f"text of at most {MAX_NOTE_CHARS} characters", lambda one: _is_note(one.note)),
+)

@@ -3,188 +3,207 @@
 Knows neither FiftyOne nor a browser: plain values in, plain values out.
 """
 
+import statistics
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog
-from annotation.decisions import Decision, standing_answers, utc_now
+from annotation.decisions import Decision, utc_now
 from annotation.review import ReviewItem
+from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
-from manifests.label_space import ClassName
 from manifests.workspace import tool_version
 
-GUIDELINE = "vim-section-5"
-"""The paper's instructions: one of the classes shown = in, none of them = out, cannot decide = difficult."""
+N_SHOWN_ITEMS = 4
+"""The candidate, and how many after it the panel may fetch and show before a reply is there."""
 
-QUEUE = "first"
+N_UNDOABLE = 20
 
-_N_UPCOMING = 2
-"""How many pictures ahead the browser may fetch."""
+_PACE_ANSWERS = 50
+
+Request = Mapping[str, Any]
 
 
 class JudgingSession:
-    """One annotator at the review set.
+    """One annotator at one queue.
 
     Parameters
     ----------
     log : DecisionLog
         The annotator's log, open for writing.
-    items : sequence of ReviewItem
-        The review set in the order to show.
-    class_names : mapping of int to ClassName
-        Names of classes; one without a name is shown by its index.
-    examples : mapping of int to Path
-        Example pictures of classes, where there are any.
-    guideline : str
-        Name of the instructions, stored with every answer.
+    queue : WorkQueue
+        Of the same annotator.
+    catalogue : Catalogue
+        What can be shown of classes.
+
+    Raises
+    ------
+    InputError
+        The queue is another annotator's.
     """
 
-    def __init__(
-        self,
-        log: DecisionLog,
-        items: Sequence[ReviewItem],
-        class_names: Mapping[int, ClassName],
-        examples: Mapping[int, Path],
-        guideline: str = GUIDELINE,
-    ) -> None:
+    def __init__(self, log: DecisionLog, queue: WorkQueue, catalogue: Catalogue) -> None:
+        if log.annotator_id != queue.annotator_id:
+            raise InputError(f"a queue of {log.annotator_id} was expected, found one of {queue.annotator_id}")
         self._log = log
-        self._items = {item.image_id: item for item in items}
-        self._class_names = class_names
-        self._examples = examples
-        self._guideline = guideline
+        self._queue = queue
+        self._catalogue = catalogue
         self._tool_version = tool_version()
-        answered = standing_answers(decision for decision in log.decisions if decision.queue == QUEUE)
-        self._history = [image_id for image_id in answered if image_id in self._items]
-        self._pending = deque(image_id for image_id in self._items if image_id not in answered)
-        self._n_left_at_start = len(self._pending)
+        # What was answered between the reading of the queue and the opening of the log.
+        for decision in log.decisions[queue.n_own :]:
+            queue.record(decision)
+        self._of_session: dict[str, float] = {}
+        self._pace: deque[float] = deque(maxlen=_PACE_ANSWERS)
+        self._notes: dict[str, str] = {}
         # The App runs each request in a thread of its own.
         self._lock = threading.Lock()
 
     @property
     def n_left(self) -> int:
-        """Pictures without an answer of this annotator."""
-        return len(self._pending)
+        """Pictures that this annotator is still to answer."""
+        return self._queue.n_left
 
     @property
     def n_answered(self) -> int:
         """Pictures answered in this session, less those taken back."""
-        return self._n_left_at_start - len(self._pending)
+        return len(self._of_session)
 
     def state(self) -> dict[str, Any]:
-        """Return what the panel shows: the candidate (None at the end), progress, and what can be taken back."""
+        """Return what the panel shows: the candidate and those after it, progress, and what can be taken back."""
         with self._lock:
+            self._queue.refresh()
             return self._state()
 
-    def answer(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Request) -> dict[str, Any]:
         """Store one answer and return the next state; one that cannot be stored is in ``refused``, in words.
 
         Parameters
         ----------
         request : mapping
-            decision_id, image_id, answer, class_index, seconds, as the panel sends them. The image is named so
-            that a late click cannot judge the wrong picture.
+            decision_id, image_id, answer, class_index, seconds and, if wanted, note, as the panel sends them. The
+            image is named so that a late click cannot judge the wrong picture.
         """
         return self._respond(self._store_answer, request)
 
-    def undo(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def undo(self, request: Request) -> dict[str, Any]:
         """Take back the latest answer, whose image the request names, and return the state, as `answer` does."""
         return self._respond(self._store_undo, request)
 
-    def _respond(self, store: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    def classes(self) -> list[dict[str, Any]]:
+        """Return the whole label space for the search, in the order of class_index."""
+        return self._catalogue.all_classes()
+
+    def _respond(self, store: Callable[[Request], None], request: Request) -> dict[str, Any]:
         with self._lock:
+            refused = ""
             try:
                 store(request)
             except InputError as error:
-                return self._state() | {"refused": str(error)}
-            return self._state()
+                refused = str(error)
+            self._queue.refresh()
+            return self._state() | {"refused": refused}
 
-    def _store_answer(self, request: Mapping[str, Any]) -> None:
+    def _store_answer(self, request: Request) -> None:
         item = self._item_of(request)
-        decision = self._decision(request, item, str(request.get("answer")), request.get("class_index"))
+        queue = self._queue.plan.counts_as(item.image_id)
+        decision = self._decision(request, item, queue, str(request.get("answer")))
         if decision.answer == "undo":
             raise InputError("an answer was expected, found 'undo'")
-        if decision.answer == "in" and decision.class_index not in item.shown_classes:
-            raise InputError(f"class {decision.class_index} is not among those shown beside {item.image_id}")
         if self._log_knows(decision):
             return
-        if item.image_id not in self._pending:
+        if not self._is_known_class(decision, item):
+            raise InputError(
+                f"class {decision.class_index} is in no label space and not shown beside {item.image_id}"
+            )
+        if not self._queue.is_open(item.image_id):
             raise InputError(f"{item.image_id} has been answered already; undo takes the answer back")
         self._log.append(decision)
-        self._pending.remove(item.image_id)
-        self._history.append(item.image_id)
+        self._queue.record(decision)
+        self._of_session[item.image_id] = decision.seconds
+        self._pace.append(decision.seconds)
+        self._notes.pop(item.image_id, None)
 
-    def _store_undo(self, request: Mapping[str, Any]) -> None:
+    def _store_undo(self, request: Request) -> None:
         item = self._item_of(request)
-        decision = self._decision(request, item, "undo", None)
-        if self._log_knows(decision):
+        decision_id = str(request.get("decision_id"))
+        stored = self._log.find(decision_id)
+        if stored is not None and (stored.answer, stored.image_id) == ("undo", item.image_id):
             return
-        if not self._history or self._history[-1] != item.image_id:
+        last = self._queue.last_answer
+        if last is None or last[1] != item.image_id:
             raise InputError(f"{item.image_id} is not the latest answer; only that can be taken back")
+        decision = self._decision({**request, "class_index": None, "note": ""}, item, last[0], "undo")
+        note = self._queue.last_note
         self._log.append(decision)
-        self._history.pop()
-        self._pending.appendleft(item.image_id)
+        self._queue.record(decision)
+        self._notes[item.image_id] = note
+        if self._of_session.pop(item.image_id, None) is not None and self._pace:
+            self._pace.pop()
 
     def _log_knows(self, decision: Decision) -> bool:
         """Return whether this very request was stored before: its reply got lost and it is sent again."""
         stored = self._log.find(decision.decision_id)
         return stored is not None and stored.says_the_same(decision)
 
-    def _item_of(self, request: Mapping[str, Any]) -> ReviewItem:
-        item = self._items.get(str(request.get("image_id")))
+    def _is_known_class(self, decision: Decision, item: ReviewItem) -> bool:
+        index = decision.class_index
+        return index is None or index in item.shown_classes or index in self._catalogue.class_names
+
+    def _item_of(self, request: Request) -> ReviewItem:
+        item = self._queue.plan.items.get(str(request.get("image_id")))
         if item is None:
-            raise InputError(f"image {request.get('image_id')!r} is not under review")
+            raise InputError(f"image {request.get('image_id')!r} is not in this queue")
         return item
 
-    def _decision(self, request: Mapping[str, Any], item: ReviewItem, answer: str, class_index: Any) -> Decision:
+    def _decision(self, request: Request, item: ReviewItem, queue: str, answer: str) -> Decision:
         return Decision(
             decision_id=str(request.get("decision_id")),
             image_id=item.image_id,
             answer=answer,
-            class_index=class_index,
+            class_index=request.get("class_index"),
             shown_classes=item.shown_classes,
-            queue=QUEUE,
+            queue=queue,
             seconds=request.get("seconds", 0),
-            guideline=self._guideline,
+            guideline=self._catalogue.guideline,
             tool_version=self._tool_version,
             at=utc_now(),
+            note=request.get("note") or "",
         )
 
     def _state(self) -> dict[str, Any]:
-        upcoming = [
-            self._items[self._pending[place]] for place in range(1, min(len(self._pending), _N_UPCOMING + 1))
-        ]
+        queue = self._queue
+        items = [self._shown(item) for item in queue.upcoming(N_SHOWN_ITEMS)]
         return {
-            "annotator_id": self._log.annotator_id,
-            "guideline": self._guideline,
-            "candidate": self._shown(self._items[self._pending[0]]) if self._pending else None,
-            "upcoming_paths": [str(item.path) for item in upcoming],
-            "undoable_image_id": self._history[-1] if self._history else None,
-            "n_total": len(self._items),
-            "n_left": len(self._pending),
+            "annotator_id": queue.annotator_id,
+            "queue": queue.plan.name,
+            "guideline": self._catalogue.guideline,
+            "items": items,
+            "undoable": queue.latest(N_UNDOABLE),
+            "n_total": queue.n_left + queue.n_answered,
+            "n_left": queue.n_left,
             "n_answered": self.n_answered,
+            "pace_s": statistics.median(self._pace) if self._pace else None,
+            "team": queue.team,
+            "refused": "",
         }
 
     def _shown(self, item: ReviewItem) -> dict[str, Any]:
-        return {
-            "image_id": item.image_id,
-            "path": str(item.path),
-            "rotation_deg": item.rotation_deg,
-            "classes": [
-                self._shown_class(class_index, similarity)
-                for class_index, similarity in zip(item.shown_classes, item.shown_similarities, strict=True)
-            ],
-        }
+        shown = self._catalogue.shown_item(item) | {"note": self._notes.get(item.image_id, "")}
+        if self._queue.plan.name == "dispute":
+            said = self._queue.answers_of_others(item.image_id)
+            shown["answers"] = [self._answer_of_other(name, decision) for name, decision in said]
+        return shown
 
-    def _shown_class(self, class_index: int, similarity: float) -> dict[str, Any]:
-        known = self._class_names.get(class_index)
-        example = self._examples.get(class_index)
+    def _answer_of_other(self, annotator_id: str, decision: Decision) -> dict[str, Any]:
+        index = decision.class_index
         return {
-            "class_index": class_index,
-            "name": known.name if known else f"class {class_index}",
-            "wnid": known.wnid or None if known else None,
-            "similarity": similarity,
-            "example_path": str(example) if example else None,
+            "annotator_id": annotator_id,
+            "answer": decision.answer,
+            "class_index": index,
+            "class_name": None if index is None else self._catalogue.name_of(index),
+            "note": decision.note,
+            "seconds": decision.seconds,
         }

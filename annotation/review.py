@@ -14,6 +14,8 @@ from manifests.label_space import ClassName, read_label_space
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
+_COLUMNS = ["image_id", "risk", "shown_classes", "shown_similarities", "shown_sources", "shown_views"]
+
 
 @dataclass(frozen=True)
 class ReviewItem:
@@ -64,7 +66,8 @@ class ReviewItem:
 
 def review_image_ids(workspace: Workspace) -> list[str]:
     """Return the ids of all pictures that the screen left for review, sorted."""
-    return sorted(row["image_id"] for row in _review_rows(workspace))
+    screened = workspace.read(schema.SCREEN).select(["image_id", "status"])
+    return sorted(screened.filter(pc.equal(screened.column("status"), "review")).column("image_id").to_pylist())
 
 
 def read_review(workspace: Workspace) -> list[ReviewItem]:
@@ -79,7 +82,7 @@ def read_review(workspace: Workspace) -> list[ReviewItem]:
     """
     where = str(workspace.path_of(schema.SCREEN))
     rows = _review_rows(workspace)
-    pictures = stored_pictures(workspace)
+    pictures = _stored_pictures(workspace)
     items = [_item(f"{where}: {row['image_id']} is under review but", row, pictures) for row in rows]
     return sorted(items, key=lambda item: (-item.risk, item.image_id))
 
@@ -99,11 +102,14 @@ def read_items(workspace: Workspace, image_ids: Iterable[str]) -> list[ReviewIte
     where = str(workspace.path_of(schema.SCREEN))
     wanted = list(dict.fromkeys(image_ids))
     known = {row["image_id"]: row for row in _screen_rows(workspace, set(wanted))}
-    pictures = stored_pictures(workspace)
+    pictures = _stored_pictures(workspace)
     unknown = {"risk": 0.0, "shown_classes": [], "shown_similarities": []}
     return [
-        _item(f"{where}: {image_id} is to be shown but", unknown | _without_empty(known.get(image_id)) | {
-            "image_id": image_id}, pictures)
+        _item(
+            f"{where}: {image_id} is to be shown but",
+            unknown | _without_empty(known.get(image_id)) | {"image_id": image_id},
+            pictures,
+        )
         for image_id in wanted
     ]
 
@@ -122,15 +128,22 @@ def read_class_names(workspace: Workspace) -> dict[int, ClassName]:
 
 def _review_rows(workspace: Workspace) -> list[dict[str, Any]]:
     screened = workspace.read(schema.SCREEN)
-    rows: list[dict[str, Any]] = screened.filter(pc.equal(screened.column("status"), "review")).to_pylist()
-    return rows
+    return _rows(screened.filter(pc.equal(screened.column("status"), "review")))
 
 
 def _screen_rows(workspace: Workspace, image_ids: set[str]) -> list[dict[str, Any]]:
     screened = workspace.read(schema.SCREEN)
-    is_wanted = pc.is_in(screened.column("image_id"), pa.array(sorted(image_ids), pa.string()))
-    rows: list[dict[str, Any]] = screened.filter(is_wanted).to_pylist()
+    return _rows(screened.filter(pc.is_in(screened.column("image_id"), pa.array(sorted(image_ids), pa.string()))))
+
+
+def _rows(screened: pa.Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = screened.select(_COLUMNS).to_pylist()
     return rows
+
+
+def _stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
+    # Resolved once, and not for each picture.
+    return stored_pictures(Workspace(workspace.root.resolve()))
 
 
 def _without_empty(row: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -149,7 +162,7 @@ def _item(where: str, row: Mapping[str, Any], pictures: Mapping[str, StoredPictu
             raise TableError(f"{where} has {n_shown} shown_classes and {len(row[name])} {name}")
     return ReviewItem(
         image_id=stored.image_id,
-        path=stored.path.resolve(),
+        path=stored.path,
         width_px=stored.width_px,
         height_px=stored.height_px,
         rotation_deg=stored.rotation_deg or 0,

@@ -13,6 +13,7 @@ from pathlib import Path
 from annotation.decision_log import open_log
 from annotation.decisions import MAX_CLASS_INDEX, Decision, standing_answers
 from annotation.error_models import FALSE_IN_FACTOR, ErrorModel, SimulatedAnnotator, Truth, draw_key
+from annotation.gold import read_gold
 from annotation.review import read_review
 from manifests import schema
 from manifests.errors import InputError
@@ -49,7 +50,7 @@ class _Task:
     shown_classes: tuple[int, ...]
     truth: Truth
 
-    def decision(self, annotator: SimulatedAnnotator, seed: int) -> Decision:
+    def decision(self, annotator: SimulatedAnnotator, seed: int, version: str) -> Decision:
         given = annotator.answer(self.image_id, self.truth, self.shown_classes, seed)
         key = draw_key(seed, annotator.annotator_id, self.image_id)
         # Any second of the year: the order of the log says what came first, not this.
@@ -65,7 +66,7 @@ class _Task:
             queue=self.queue,
             seconds=given.seconds,
             guideline=GUIDELINE,
-            tool_version=tool_version(),
+            tool_version=version,
             at=at.isoformat(timespec="milliseconds"),
         )
 
@@ -124,9 +125,9 @@ def simulate_team(
     Raises
     ------
     InputError
-        The truth cannot be read, or a picture under review is not in it.
+        The truth cannot be read, a picture under review is not in it, or gold is asked for and there is none.
     StageMissingError
-        `screen` has not been run, or gold is asked for and there is none.
+        `screen` has not been run.
     """
     truths = _read_truths(truth_path)
     tasks = _review_tasks(workspace, truths, truth_path)
@@ -135,7 +136,9 @@ def simulate_team(
     n_by_answer: Counter[str] = Counter()
     for annotator in team:
         n_by_answer.update(_answer_all(workspace, annotator, tasks, seed))
-    return SimulationSummary(tuple(annotator.annotator_id for annotator in team), dict(sorted(n_by_answer.items())))
+    return SimulationSummary(
+        tuple(annotator.annotator_id for annotator in team), dict(sorted(n_by_answer.items()))
+    )
 
 
 def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path: Path) -> list[_Task]:
@@ -150,29 +153,36 @@ def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path:
 
 def _gold_tasks(workspace: Workspace, truths: Mapping[str, Truth]) -> list[_Task]:
     """Return the gold images as tasks; the answer is gold's, whether the object is small the truth table's."""
+    gold = read_gold(workspace)
+    if not gold:
+        raise InputError("--gold: there are no gold images here: add some with 'gold --add FILE' first")
     screened = workspace.read(schema.SCREEN)
     shown = dict(zip(*(screened.column(name).to_pylist() for name in ("image_id", "shown_classes")), strict=True))
     tasks = []
-    for row in workspace.read(schema.GOLD).to_pylist():
-        image_id, class_index = row["image_id"], row["class_index"]
+    for image_id, entry in gold.items():
         known = truths.get(image_id)
-        truth = Truth(row["answer"], class_index, known is not None and known.is_corner)
+        classes = tuple(shown.get(image_id) or ())
+        class_index = entry.class_index
+        if entry.answer == "in" and class_index is None:
+            # Gold that takes any class: the truth table's, or one that is shown.
+            class_index = known.class_index if known and known.class_index is not None else min(classes, default=0)
+        truth = Truth(entry.answer, class_index, known is not None and known.is_corner)
         # A gold image that was never screened has no shown classes: then its own is found by search.
-        classes = shown.get(image_id) or ([] if class_index is None else [class_index])
-        tasks.append(_Task(image_id, "gold", tuple(classes), truth))
+        tasks.append(_Task(image_id, "gold", classes or (() if class_index is None else (class_index,)), truth))
     return tasks
 
 
 def _answer_all(
     workspace: Workspace, annotator: SimulatedAnnotator, tasks: Sequence[_Task], seed: int
 ) -> list[str]:
+    version = tool_version()
     with open_log(workspace, annotator.annotator_id) as log:
         answered = {
             queue: standing_answers(decision for decision in log.decisions if decision.queue == queue)
             for queue in ("first", "gold")
         }
         decisions = [
-            task.decision(annotator, seed) for task in tasks if task.image_id not in answered[task.queue]
+            task.decision(annotator, seed, version) for task in tasks if task.image_id not in answered[task.queue]
         ]
         log.append_all(decisions)
     return [decision.answer for decision in decisions]

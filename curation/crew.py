@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -20,7 +22,7 @@ ResultT = TypeVar("ResultT")
 
 
 class _Crew(Generic[TaskT, ResultT]):
-    def __init__(self, work: Callable[[TaskT], ResultT], n_threads: int) -> None:
+    def __init__(self, work: Callable[[TaskT], ResultT | Future[ResultT]], n_threads: int) -> None:
         self.n_in_flight = 0
         self.done: SimpleQueue[tuple[TaskT, ResultT] | BaseException | None] = SimpleQueue()
         self._work = work
@@ -66,14 +68,23 @@ class _Crew(Generic[TaskT, ResultT]):
     def _run(self) -> None:
         while (task := self._waiting.get()) is not None:
             try:
-                self.done.put((task, self._work(task)))
+                outcome = self._work(task)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised again in the main thread
                 self.done.put(error)
+                continue
+            if isinstance(outcome, Future):
+                outcome.add_done_callback(partial(self._note, task))
+            else:
+                self.done.put((task, outcome))
+
+    def _note(self, task: TaskT, outcome: Future[ResultT]) -> None:
+        error = outcome.exception()
+        self.done.put((task, outcome.result()) if error is None else error)
 
 
 def work_through(
     tasks: Iterable[TaskT],
-    work: Callable[[TaskT], ResultT],
+    work: Callable[[TaskT], ResultT | Future[ResultT]],
     keep: Callable[[list[tuple[TaskT, ResultT]]], None],
     *,
     n_threads: int,
@@ -87,7 +98,8 @@ def work_through(
     tasks : iterable
         Drawn one by one, in this thread, as room is made.
     work : callable
-        What a thread does with a task. What it raises ends the run, after `keep` has had what else was done.
+        What a thread does with a task. It may return a `Future` of the result and leave the thread to the next.
+        What it raises ends the run, after `keep` has had what else was done.
     keep : callable
         Takes a list of (task, result); never called by two threads.
     n_threads : int

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,10 +17,11 @@ from curation.download_plan import DownloadRequest, Plan, candidate_sources, ima
 from curation.download_shards import THREADS_A_WORKER, brought_in_shards
 from curation.download_state import DownloadState, candidate_batches
 from curation.download_table import describe_failed, refuse_failures, write_downloads
-from curation.download_task import Task, bring
+from curation.download_task import Task, bring, bring_through
 from curation.engine.engine import Engine
 from curation.fetch import Fetched, Fetcher, FetchPolicy
 from curation.network.connections import ignored_proxy_notice
+from curation.picture_processes import picture_processes
 from curation.picture_store import QUARANTINE, PictureStore
 from curation.stopping import StopRequest
 from curation.tar_archive import pictures_in_tar
@@ -165,25 +167,30 @@ class _Run:
                     bar.set_postfix({"without picture": n_failed}, refresh=False)
                 bar.update(len(rows))
 
-            self._bring_tasks(self._tasks(plan), keep)
+            if self._engine is None:
+                self._bring_tasks(self._tasks(plan), n_due, keep)
+            else:
+                for finished in brought_in_shards(self._engine, self._workspace, self._policy, self._tasks(plan)):
+                    keep(finished)
         return n_moved
 
-    def _bring_tasks(self, tasks: Iterable[Task], keep: Callable[[list[tuple[Task, Row | None]]], None]) -> None:
-        if self._engine is not None:
-            for finished in brought_in_shards(self._engine, self._workspace, self._policy, tasks):
-                keep(finished)
-            return
-        self._work_through(
-            tasks,
-            lambda task: bring(task, self._fetcher, self._store),
-            keep,
-            is_local=bool(self._request.tar_paths),
-        )
+    def _bring_tasks(
+        self, tasks: Iterable[Task], n_due: int, keep: Callable[[list[tuple[Task, Row | None]]], None]
+    ) -> None:
+        is_local = bool(self._request.tar_paths)
+        with picture_processes(self._workspace, self._store, n_due) as processes:
+
+            def work(task: Task) -> Row | Future[Row | None] | None:
+                if processes is None:
+                    return bring(task, self._fetcher, self._store)
+                return bring_through(task, self._fetcher, processes)
+
+            self._work_through(tasks, work, keep, is_local=is_local)
 
     def _work_through(
         self,
         tasks: Iterable[Task],
-        work: Callable[[Task], ResultT],
+        work: Callable[[Task], ResultT | Future[ResultT]],
         keep: Callable[[list[tuple[Task, ResultT]]], None],
         *,
         is_local: bool,

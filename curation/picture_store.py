@@ -5,19 +5,15 @@ After a power cut a file may be short or empty; its size in the log shows that o
 anything else.
 """
 
-import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import threading
 from pathlib import Path
-from typing import Any
 
+from curation.picture_check import Found, check_picture, place_picture
 from curation.placeholders import KNOWN_DIGESTS
 from manifests.durable import replacing, sha256_of_file
-from manifests.errors import UnreadableImageError
-from manifests.images import inspect_image
 from manifests.workspace import Workspace
 
 QUARANTINE = "quarantine"
@@ -37,7 +33,7 @@ class PictureStore:
         # More at a time are not faster, and each may need 4 bytes for each of 50 million pixels.
         self._decoders = threading.BoundedSemaphore(os.cpu_count() or 1)
 
-    def take(self, image_id: str, content: bytes) -> dict[str, Any]:
+    def take(self, image_id: str, content: bytes) -> Found:
         """Check a picture, store it if it is one, and return status, reason and its columns of the table.
 
         Raises
@@ -45,25 +41,13 @@ class PictureStore:
         OSError
             It cannot be written; nothing of it is left.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        if digest in KNOWN_DIGESTS:
-            return {"status": "placeholder", "reason": f"the picture is known: {KNOWN_DIGESTS[digest]}"}
-        try:
-            with self._decoders:
-                width_px, height_px = inspect_image(content)
-        except UnreadableImageError as error:
-            return {"status": error.status, "reason": error.reason}
-        path = self._workspace.relative_image_path(image_id)
-        _place(self._workspace.root / path, content)
-        return {
-            "status": "ok",
-            "reason": None,
-            "sha256": digest,
-            "size_bytes": len(content),
-            "width_px": width_px,
-            "height_px": height_px,
-            "path": path,
-        }
+        with self._decoders:
+            found = check_picture(content, KNOWN_DIGESTS)
+        if found["status"] == "ok":
+            path = self._workspace.relative_image_path(image_id)
+            place_picture(self._workspace.root / path, content)
+            found["path"] = path
+        return found
 
     def path_of(self, image_id: str) -> Path:
         """Return where the picture of an image lies or would lie."""
@@ -95,28 +79,3 @@ class PictureStore:
                 shutil.copyfile(path, temporary)
             path.unlink()
         return aside
-
-
-def _place(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            descriptor = _create(temporary)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = _create(temporary)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)

@@ -279,6 +279,20 @@ def audit_table(audit: str) -> TableSpec:
     )
 
 
+OPINIONS = TableSpec(
+    "opinions.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            *(_required(f"p_{answer}", pa.float64()) for answer in ("out", "in", "difficult")),
+            pa.field("opinion", pa.string()),
+        ]
+    ),
+    "annotators",
+    {"opinion": ("out", "in", "difficult")},
+)
+"""Dawid-Skene's posterior of each truth, and the likeliest, null in a tie: a second opinion, never the verdict."""
+
 MANIFEST = TableSpec(
     "manifest.parquet",
     pa.schema(

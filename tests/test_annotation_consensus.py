@@ -1,15 +1,18 @@
 import random
+from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation.consensus import run_consensus, verdict_rows
+from annotation.consensus import recorded_rule, run_consensus
 from annotation.decision_log import log_path, open_log
 from annotation.decisions import Decision, standing_answers
+from annotation.verdicts import ConsensusRule, verdict_rows
 from manifests import schema
-from manifests.errors import StageMissingError, TableError
+from manifests.errors import InputError, StageMissingError, TableError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import decision, image_id_of, make_workspace
 
@@ -134,7 +137,7 @@ def test_only_independent_answers_are_votes(tmp_path: Path) -> None:
     workspace = answered(
         tmp_path,
         {
-            "ann": [decision("1", image_id), decision("2", image_id, "in", queue="dispute")],
+            "ann": [decision("1", image_id), decision("2", image_id, "in", queue="audit")],
             "ben": [decision("1", image_id)],
         },
     )
@@ -163,3 +166,107 @@ def test_damaged_log_stops_the_stage_and_keeps_the_old_verdicts(tmp_path: Path) 
 def test_consensus_before_screen_names_the_stage_to_run(tmp_path: Path) -> None:
     with pytest.raises(StageMissingError, match="'screen'"):
         run_consensus(Workspace(tmp_path))
+
+
+LETTERS = "ods37"
+
+
+def naive_verdict(
+    votes: str, inspections: str, rulings: str, n_votes: int, n_needed: int, majority: Fraction
+) -> tuple[str, str]:
+    """The rule once more, from its words, on letters."""
+
+    def answer_of(letter: str) -> str:
+        return "in" if letter.isdigit() else WORD_OF_LETTER[letter]
+
+    said, seen, ruled = (
+        [answer_of(one) for one in given if one != "s"] for given in (votes, inspections, rulings)
+    )
+    if ruled:
+        return (ruled[0] if all(one == ruled[0] for one in ruled) else "disputed"), "adjudication"
+    counts = Counter(said).most_common()
+    agreed = len(said) >= n_votes and Fraction(counts[0][1], len(said)) >= majority
+    if agreed and set(seen) - {counts[0][0]}:
+        return "disputed", "inspection"
+    if len(said) < n_needed:
+        return "open", "consensus"
+    return (counts[0][0] if agreed else "disputed"), "consensus"
+
+
+@given(
+    votes=st.text(LETTERS, max_size=6),
+    inspections=st.text(LETTERS, max_size=2),
+    rulings=st.text(LETTERS, max_size=2),
+    n_votes=st.integers(1, 4),
+    n_more=st.integers(0, 2),
+    majority=st.sampled_from(["1", "0.51", "0.6", "0.66", "0.75"]),
+)
+def test_verdicts_are_those_of_a_naive_second_account(
+    votes: str, inspections: str, rulings: str, n_votes: int, n_more: int, majority: str
+) -> None:
+    (row,) = verdict_rows(
+        ["a"],
+        answers_of(votes),
+        ConsensusRule(n_votes, float(majority)),
+        inspections=answers_of(inspections),
+        rulings=answers_of(rulings),
+        n_needed={"a": n_votes + n_more},
+    )
+    expected = naive_verdict(votes, inspections, rulings, n_votes, n_votes + n_more, Fraction(majority))
+    assert (row["verdict"], row["source"]) == expected
+    assert row["n_out"] == votes.count("o")
+
+
+@pytest.mark.parametrize(
+    ("letters", "verdict", "class_index"),
+    [
+        ("ooo3", "out", None),
+        ("oo33", "disputed", None),
+        ("33o3", "in", 3),
+        ("3o53", "in", None),
+        ("ood", "disputed", None),
+    ],
+)
+def test_qualified_majority_settles_what_it_is_asked_to_and_no_tie(
+    letters: str, verdict: str, class_index: int | None
+) -> None:
+    (row,) = verdict_rows(["a"], answers_of(letters), ConsensusRule(2, 0.75))
+    assert (row["verdict"], row["class_index"]) == (verdict, class_index)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n_votes": 0}, {"majority": 0.5}, {"majority": 1.01}, {"majority": float("nan")}]
+)
+def test_rule_without_a_majority_is_refused(changes: dict) -> None:
+    with pytest.raises(InputError, match="expected"):
+        ConsensusRule(**changes)
+
+
+def test_ruling_of_an_adjudicator_settles_a_dispute_with_its_class(tmp_path: Path) -> None:
+    image_id = image_id_of(0)
+    workspace = answered(
+        tmp_path,
+        {
+            "ann": [decision("1", image_id)],
+            "ben": [decision("1", image_id, "in")],
+            "cem": [decision("1", image_id, "in", class_index=5, queue="dispute")],
+        },
+    )
+    summary = run_consensus(workspace)
+    assert summary.n_by_source == {"consensus": 0, "adjudication": 1, "inspection": 0}
+    row = workspace.read(schema.VERDICTS).to_pylist()[0]
+    assert (row["verdict"], row["source"], row["class_index"], row["n_in"]) == ("in", "adjudication", 5, 1)
+
+
+def test_annotator_set_aside_is_not_counted_and_stays_in_the_log(tmp_path: Path) -> None:
+    image_id = image_id_of(0)
+    answers = {"ann": "out", "ben": "out", "hasty": "in"}
+    workspace = answered(tmp_path, {name: [decision("1", image_id, said)] for name, said in answers.items()})
+    assert run_consensus(workspace).n_by_verdict["disputed"] == 1
+    before = log_path(workspace, "hasty").read_bytes()
+    summary = run_consensus(workspace, ConsensusRule(set_aside=("hasty",)))
+    assert (summary.n_by_verdict["out"], summary.n_annotators) == (1, 2)
+    assert recorded_rule(workspace) == ConsensusRule(2, 1.0, ("hasty",))
+    assert log_path(workspace, "hasty").read_bytes() == before
+    with pytest.raises(InputError, match="'nobody' has no log here; there are ann, ben, hasty"):
+        run_consensus(workspace, ConsensusRule(set_aside=("nobody",)))

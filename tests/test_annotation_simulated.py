@@ -4,12 +4,21 @@ from pathlib import Path
 
 import pytest
 
+import cli
 from annotation.decision_log import annotator_ids, log_path, read_decisions
-from annotation.error_models import CORNER_FACTOR, FALSE_IN_FACTOR
-from annotation.simulated import simulate
+from annotation.error_models import (
+    CORNER_FACTOR,
+    ERROR_MODELS,
+    FALSE_IN_FACTOR,
+    ErrorModel,
+    SimulatedAnnotator,
+)
+from annotation.simulated import simulate, simulate_team
+from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_workspace, shown_classes_of
+from tests.simulated_world import make_world
 
 
 def write_truth(path: Path, rows: list[tuple[int, str, int | None, str]]) -> Path:
@@ -118,3 +127,85 @@ def test_unusable_truth_is_refused_in_words(tmp_path: Path, content: str, messag
 def test_rate_that_is_no_share_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="miss_rate: expected a share"):
         simulate(Workspace(tmp_path), tmp_path / "t.csv", error_rate=1.5)
+
+
+def rate(answers: dict[str, str], truth_of: dict[str, str], truth: str, answer: str) -> float:
+    chosen = [given for image_id, given in answers.items() if truth_of[image_id] == truth]
+    return sum(given == answer for given in chosen) / len(chosen)
+
+
+def test_kinds_of_annotators_err_as_stated(tmp_path: Path) -> None:
+    world = make_world(tmp_path, n_images=1200, share_in=0.5)
+    world.answer("careful,hasty,always-ood", with_gold=False)
+    for annotator_id in annotator_ids(world.workspace):
+        model = ERROR_MODELS[annotator_id.removeprefix("simulated-").removesuffix("-1")]
+        decisions = read_decisions(log_path(world.workspace, annotator_id))
+        answers = {decision.image_id: decision.answer for decision in decisions}
+        decided = 1 - model.difficult_rate
+        # Four standard deviations of a share of 550 or more.
+        found = rate(answers, world.truth_of, "in", "out"), rate(answers, world.truth_of, "out", "in")
+        assert found[0] == pytest.approx(model.miss_rate * decided, abs=0.065)
+        assert found[1] == pytest.approx(model.false_in_rate * decided, abs=0.035)
+        least, most = model.seconds
+        assert all(least <= decision.seconds <= most for decision in decisions)
+
+
+def test_colluding_annotator_copies_the_errors_of_the_one_before_on_gold_too(tmp_path: Path) -> None:
+    world = make_world(tmp_path, n_images=200, share_in=0.5, n_gold=100)
+    world.answer("careful,hasty,colluding,colluding")
+    answers = {
+        name: [
+            (decision.queue, decision.image_id, decision.answer, decision.class_index)
+            for decision in read_decisions(log_path(world.workspace, name))
+        ]
+        for name in annotator_ids(world.workspace)
+    }
+    assert answers["simulated-colluding-1"] == answers["simulated-colluding-2"] == answers["simulated-hasty-1"]
+    assert answers["simulated-hasty-1"] != answers["simulated-careful-1"]
+    assert Counter(queue for queue, *_ in answers["simulated-hasty-1"]) == {"first": 200, "gold": 100}
+
+
+def test_gold_is_answered_by_its_own_truth_and_once(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=3)
+    shown = shown_classes_of(2)[0]
+    truth = write_truth(tmp_path / "t.csv", [(number, "out", None, "") for number in range(3)])
+    gold = [
+        {"image_id": image_id_of(1), "answer": "in", "class_index": None, "note": None},
+        {"image_id": image_id_of(2), "answer": "in", "class_index": shown, "note": None},
+    ]
+    workspace.write(schema.GOLD, gold)
+    team = [SimulatedAnnotator("simulated-sure-1", ErrorModel(0, 0, 0))]
+    simulate_team(workspace, truth, team)
+    assert simulate_team(workspace, truth, team, with_gold=True).n_by_answer == {"in": 2}
+    assert simulate_team(workspace, truth, team, with_gold=True).n_by_answer == {}
+    decisions = read_decisions(log_path(workspace, "simulated-sure-1"))
+    on_gold = {decision.image_id: decision.class_index for decision in decisions if decision.queue == "gold"}
+    assert on_gold == {image_id_of(1): min(shown_classes_of(1)), image_id_of(2): shown}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--annotators", "colluding"], "'colluding' copies the one before it, and stands first"),
+        (["--annotators", "careful,perfect"], "expected careful, hasty, always-ood, colluding; found 'perfect'"),
+        (["--gold"], "--gold: there are no gold images here"),
+    ],
+)
+def test_command_refuses_what_it_cannot_simulate(
+    tmp_path: Path, capsys: pytest.CaptureFixture, arguments: list[str], message: str
+) -> None:
+    workspace = make_workspace(tmp_path, n_review=1)
+    truth = write_truth(tmp_path / "t.csv", [(0, "out", None, "")])
+    command = ["simulate-annotators", "--truth", str(truth), "--workspace", str(workspace.root)]
+    assert cli.run([*command, *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not annotator_ids(workspace)
+
+
+def test_command_says_who_answered_what(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    workspace = make_workspace(tmp_path, n_review=2)
+    truth = write_truth(tmp_path / "t.csv", [(number, "out", None, "") for number in range(2)])
+    command = ["simulate-annotators", "--truth", str(truth), "--workspace", str(workspace.root)]
+    assert cli.run([*command, "--annotators", "always-ood, always-ood"]) == 0
+    names = "simulated-always-ood-1, simulated-always-ood-2"
+    assert capsys.readouterr().out == f"simulate-annotators ({names}): out 4\n"

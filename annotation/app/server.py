@@ -1,4 +1,4 @@
-"""FiftyOne's own server application, run in this process until it is told to stop."""
+"""FiftyOne's own server application behind our guard, run in this process until it is told to stop."""
 
 import asyncio
 import atexit
@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fiftyone as fo
 from fiftyone.core.odm import database
@@ -15,7 +16,8 @@ from fiftyone.server.events import set_port
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from annotation.app.dataset import WORKSPACE_NAME
+from annotation.app.guard import Guard
+from annotation.app.policy import Policy
 from manifests.errors import InputError
 
 # The event stream of an open page never ends by itself.
@@ -44,26 +46,25 @@ def connection(database_uri: str, plugins_dir: Path) -> Iterator[None]:
         database._disconnect()
 
 
-def page_url(address: str, port: int, dataset_name: str) -> str:
-    """Return the address that opens straight into the panel."""
-    return f"http://{address}:{port}/datasets/{dataset_name}?workspace={WORKSPACE_NAME}"
-
-
-def run_server(listener: socket.socket, *, when_ready: Callable[[], None]) -> None:
-    """Serve the App on `listener` until SIGINT or SIGTERM.
+def run_server(listener: socket.socket, policy: Policy, *, when_ready: Callable[[], None]) -> None:
+    """Serve the App on `listener` until SIGINT or SIGTERM, to those whom `policy` knows.
 
     Parameters
     ----------
     listener : socket
         Bound and listening; closed at the end.
+    policy : Policy
+        What passes the guard.
     when_ready : callable
         Called once, when signals are taken and pages are about to be served.
     """
-    asyncio.run(_serve(listener, when_ready))
+    asyncio.run(_serve(listener, policy, when_ready))
 
 
-async def _serve(listener: socket.socket, when_ready: Callable[[], None]) -> None:
+async def _serve(listener: socket.socket, policy: Policy, when_ready: Callable[[], None]) -> None:
     config = Config()
+    # Else an error's page shows the code around it.
+    app.debug = False
     set_port(listener.getsockname()[1])
     # hypercorn closes what it serves; the caller closes its own.
     config.bind = [f"fd://{listener.dup().detach()}"]
@@ -75,4 +76,5 @@ async def _serve(listener: socket.socket, when_ready: Callable[[], None]) -> Non
         loop.add_signal_handler(number, stopping.set)
     when_ready()
     with contextlib.suppress(asyncio.CancelledError):
-        await serve(app, config, shutdown_trigger=stopping.wait)
+        guarded: Any = Guard(app, policy)  # hypercorn's own types of messages are narrower than the protocol's
+        await serve(guarded, config, shutdown_trigger=stopping.wait)

@@ -1,5 +1,6 @@
 // The judging panel, in plain JavaScript on the globals of the FiftyOne App (1.22): no build step, no remote asset.
-// The state of the session lives outside React, as the App unmounts all panels when its server goes away.
+// Its state lives outside React, as the App unmounts all panels when its server goes away. In order: state, server,
+// outbox, pictures, answers, keys, components, style.
 (() => {
   "use strict";
   const h = React.createElement;
@@ -9,146 +10,445 @@
   // Nobody sees a picture and answers in less (simple visual reactions take about 200 ms): it is the second half of a
   // double click, or a bouncing key, meant for the picture before.
   const MIN_LOOK_MS = 150;
+  // The session sends the candidate and three more: with all of them answered there is nothing to show.
+  const MOST_UNSAVED = 3;
+  const MOST_NOTE_CHARACTERS = 2000;
+  const MOST_ZOOM = 16;
+  const N_FOUND = 8;
+  const N_KEPT_PICTURES = 80;
+  const WORDS = { o: "out", d: "difficult", s: "skip" };
+  const SOURCES = { clip: "CLIP", classifier: "classifier", human: "human label" };
+  const SOURCE_TITLES = {
+    clip: "CLIP finds the picture similar to this class", classifier: "an ImageNet classifier finds this class",
+    human: "a person labelled the picture so in Open Images",
+  };
 
   // Else an advertisement lies over the cards and takes their clicks until it is dismissed.
   localStorage.setItem("fiftyone-enterprise-tooltip-seen", "true");
 
-  const view = { state: null, message: "", isBusy: false, isPictureReady: false, hasPictureFailed: false, shownAt: 0 };
+  // ---- state
+
+  const view = {
+    state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
+    shownAt: 0, lit: null, overlay: null, notes: {}, typed: "", chosen: 0,
+  };
   const listeners = new Set();
-  const warmed = new Map();
   let datasetName = null;
 
-  const mediaUrl = (path) => `/media?filepath=${encodeURIComponent(path)}`;
-  const wait = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
   const show = (changes) => {
     Object.assign(view, changes);
     listeners.forEach((listener) => listener());
+    tellOutside();
   };
+  // While the server is away the App shows its own welcome in the panel's place, which tells nobody what happened.
+  const outside = document.body.appendChild(Object.assign(document.createElement("div"), { id: "oio-outside" }));
+  outside.setAttribute("role", "alert");
+  outside.style.cssText = "position: fixed; inset: auto 0 0 0; z-index: 10000; background: #7a1f1f; color: #fff; font: 16px system-ui, sans-serif;";
+  const tellOutside = () => {
+    const isMounted = listeners.size > 0;
+    const waiting = view.unsaved.length ? ` Waiting to be saved: ${view.unsaved.length}.` : "";
+    outside.textContent = isMounted ? "" : view.trouble && view.trouble + waiting;
+    outside.style.padding = outside.textContent ? "14px 20px" : "0";
+  };
+  const wait = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
+  const mediaUrl = (path) => `/media?filepath=${encodeURIComponent(path)}`;
+  const isUndoing = () => view.unsaved.some((entry) => entry.operator === "undo_answer");
+  const open = () => {
+    const answered = new Set(view.unsaved.map((entry) => entry.params.image_id));
+    return (view.state?.items ?? []).filter((item) => !answered.has(item.image_id));
+  };
+  // While an undo is under way the picture stays: what comes next is not known before the reply.
+  const candidate = () => (isUndoing() ? view.held : open()[0] ?? null);
+  const noteOf = (item) => view.notes[item.image_id] ?? item.note ?? "";
+
+  // ---- server
 
   const call = async (operator, params) => {
-    const reply = await window.__fou__.getFetchFunction()("POST", "/operators/execute", {
-      operator_uri: `${PLUGIN}/${operator}`, dataset_name: datasetName, params,
-    }, "json", 0); // 0 retries: the App's own are silent, ours are said on screen.
-    if (reply.error) throw new Error(reply.error_message || String(reply.error).trim().split("\n").pop());
-    return reply.result;
+    const reply = await fetch("/operators/execute", {
+      method: "POST", headers: { "content-type": "application/json" },
+      body: JSON.stringify({ operator_uri: `${PLUGIN}/${operator}`, dataset_name: datasetName, params }),
+    });
+    if (reply.status === 401) throw new Error("you are no longer logged in: open the link that `annotate` printed last");
+    const content = await reply.json();
+    const error = content.error_message || content.error;
+    if (!reply.ok || error) throw new Error(String(error || reply.status).trim().split("\n").pop());
+    return content.result;
   };
 
-  // One request goes out until it is answered: it carries its decision_id, so that a repetition is stored once.
-  const exchange = async (operator, params) => {
-    if (view.isBusy) return;
-    show({ isBusy: true, message: "" });
+  const callUntilAnswered = async (operator, params) => {
     for (;;) {
       try {
-        accept(await call(operator, params));
-        return;
+        const result = await call(operator, params);
+        if (view.trouble) show({ trouble: "" });
+        return result;
       } catch (error) {
-        show({ message: `The server does not answer (${error.message}). Trying again; an answer counts once the next picture shows.` });
+        show({ trouble: `The server does not answer (${error.message}). Trying again; unsaved answers wait in this browser.` });
         await wait(RETRY_MS);
       }
     }
   };
 
   const accept = (state) => {
-    const isSamePicture = view.state?.candidate?.image_id === state.candidate?.image_id;
-    const kept = isSamePicture ? {} : { isPictureReady: false, hasPictureFailed: false };
-    show({ state, isBusy: false, message: state.refused ? `Not saved: ${state.refused}` : "", ...kept });
-    state.upcoming_paths.forEach(warm);
+    show({ state, refused: state.refused ?? "", held: isUndoing() ? view.held : null });
+    state.items.forEach(warm);
   };
 
-  // Keeps the next pictures decoded, so that they are there at once.
-  const warm = (path) => {
-    if (warmed.has(path)) return;
-    const picture = new Image();
-    picture.src = mediaUrl(path);
-    warmed.set(path, picture);
-    if (warmed.size > 8) warmed.delete(warmed.keys().next().value);
+  let isLoading = false;
+  const load = async () => {
+    if (isLoading) return;
+    isLoading = true;
+    const state = await callUntilAnswered("show_candidate", {});
+    isLoading = false;
+    const stored = outbox.read(state.annotator_id);
+    view.unsaved = stored;
+    accept(state);
+    sendAll();
+    if (!view.catalogue) show({ catalogue: await callUntilAnswered("show_catalogue", {}) });
   };
 
-  // crypto.randomUUID is there on the loopback, which browsers hold for a secure place.
-  const request = (imageId, rest) => ({ decision_id: crypto.randomUUID(), image_id: imageId, ...rest });
+  // ---- outbox: answers that the server has not confirmed; in localStorage, so that a reload or a crash keeps them
+
+  const outbox = {
+    // What identifies annotator and workspace, as one browser may serve several.
+    key: (annotatorId) => `openimage-o/outbox/${datasetName}/${annotatorId}`,
+    read: (annotatorId) => JSON.parse(localStorage.getItem(outbox.key(annotatorId)) ?? "[]"),
+    write: (entries) => localStorage.setItem(outbox.key(view.state.annotator_id), JSON.stringify(entries)),
+    add: (entry) => outbox.write([...outbox.read(view.state.annotator_id), entry]),
+    // By its id, as a second tab of the same annotator may have added or removed others.
+    remove: (entry) => outbox.write(
+      outbox.read(view.state.annotator_id).filter((kept) => kept.params.decision_id !== entry.params.decision_id)),
+  };
+
+  let isSending = false;
+  const sendAll = async () => {
+    if (isSending) return;
+    isSending = true;
+    while (view.unsaved.length) {
+      const entry = view.unsaved[0];
+      // It carries its decision_id, so that a repetition is stored once.
+      const state = await callUntilAnswered(entry.operator, entry.params);
+      outbox.remove(entry);
+      view.unsaved = view.unsaved.slice(1);
+      // A refusal stays on screen until an answer is stored again, not only until the reply after it.
+      accept(state.refused || !view.refused || entry.isRetry ? state : { ...state, refused: view.refused });
+    }
+    isSending = false;
+  };
+
+  const submit = (operator, params) => {
+    const entry = { operator, params: { decision_id: newId(), ...params } };
+    try {
+      outbox.add(entry);
+    } catch (error) {
+      show({ refused: `this browser keeps nothing more (${error.message})` });
+      return;
+    }
+    const held = candidate();
+    // What follows a refusal on screen is a new try.
+    entry.isRetry = view.refused !== "";
+    view.unsaved = [...view.unsaved, entry];
+    show({ held });
+    sendAll();
+  };
+
+  // crypto.randomUUID is there only on the loopback and under TLS.
+  const newId = () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+  // ---- pictures
+
+  const pictures = new Map();
+  const pictureOf = (path) => {
+    if (!pictures.has(path)) {
+      const picture = new Image();
+      picture.draggable = false;
+      picture.src = mediaUrl(path);
+      picture.decode().catch(() => pictures.delete(path));
+      pictures.set(path, picture);
+      if (pictures.size > N_KEPT_PICTURES) pictures.delete(pictures.keys().next().value);
+    }
+    return pictures.get(path);
+  };
+  const warm = (item) => {
+    pictureOf(item.path);
+    item.classes.forEach((shown) => shown.example_path && pictureOf(shown.example_path));
+  };
+
+  const zoom = { scale: 1, x: 0, y: 0, turn: 0 };
+  const applyZoom = () => {
+    const sheet = document.querySelector("#oio-sheet");
+    if (!sheet) return;
+    const stage = sheet.parentElement;
+    const isAcross = zoom.turn % 180 !== 0;
+    const fit = isAcross ? Math.min(stage.clientWidth / sheet.offsetHeight, stage.clientHeight / sheet.offsetWidth) : 1;
+    sheet.style.transform = `translate(${zoom.x}px, ${zoom.y}px) rotate(${zoom.turn}deg) scale(${zoom.scale * fit})`;
+  };
+  const zoomTo = (changes) => {
+    Object.assign(zoom, changes);
+    applyZoom();
+  };
+  const resetZoom = () => zoomTo({ scale: 1, x: 0, y: 0, turn: 0 });
+  // The point (x, y), from the middle of the stage, stays where it is.
+  const zoomBy = (factor, x = 0, y = 0) => {
+    const scale = Math.min(MOST_ZOOM, Math.max(1, zoom.scale * factor));
+    const grown = scale / zoom.scale;
+    zoomTo(scale === 1 ? { scale, x: 0, y: 0 } : { scale, x: x - (x - zoom.x) * grown, y: y - (y - zoom.y) * grown });
+  };
+  const pan = (x, y) => zoom.scale > 1 && zoomTo({ x: zoom.x + x, y: zoom.y + y });
+
+  // ---- answers
 
   // The image is named by whoever draws the button: a late click cannot judge the wrong picture.
   const answer = (imageId, word, classIndex = null) => {
-    const candidate = view.state?.candidate;
-    if (!candidate || candidate.image_id !== imageId || view.isBusy) return;
-    if (!view.isPictureReady && !(view.hasPictureFailed && word === "skip")) return;
+    const item = candidate();
+    if (!item || item.image_id !== imageId || isUndoing() || view.unsaved.length >= MOST_UNSAVED) return false;
+    if (view.readyId !== imageId && !(view.failedId === imageId && word === "skip")) return false;
     const look = performance.now() - view.shownAt;
-    if (look < MIN_LOOK_MS) return;
-    exchange("store_answer", request(imageId, { answer: word, class_index: classIndex, seconds: Math.round(look) / 1000 }));
+    if (look < MIN_LOOK_MS) return false;
+    const note = noteOf(item).trim();
+    const params = { image_id: imageId, answer: word, class_index: classIndex, seconds: Math.round(look) / 1000 };
+    submit("store_answer", note ? { ...params, note } : params);
+    return true;
   };
 
+  const undoable = () => view.unsaved.at(-1)?.params.image_id ?? view.state?.undoable.at(-1);
   const undo = () => {
-    const imageId = view.state?.undoable_image_id;
-    if (imageId) exchange("undo_answer", request(imageId, { seconds: 0 }));
+    if (undoable() && !isUndoing()) submit("undo_answer", { image_id: undoable(), seconds: 0 });
   };
+
+  const openOverlay = (name) => () => {
+    if (name === "guideline" || candidate()) show({ overlay: name, typed: name === "note" ? noteOf(candidate()) : "", chosen: 0 });
+  };
+  const closeOverlay = () => {
+    show({ overlay: null });
+    document.querySelector("#oio-judge")?.focus();
+  };
+  const saveNote = () => {
+    show({ notes: { ...view.notes, [candidate().image_id]: view.typed } });
+    closeOverlay();
+  };
+  const chooseFound = (found) => {
+    if (found && answer(candidate()?.image_id, "in", found.class_index)) closeOverlay();
+  };
+
+  const found = () => {
+    const words = view.typed.trim().toLowerCase();
+    if (!words) return [];
+    // 0: a name begins so, 1: a word of it does, 2: it is somewhere in it.
+    const place = (known) => {
+      const name = known.name.toLowerCase();
+      if (name.startsWith(words) || known.wnid === words || String(known.class_index) === words) return 0;
+      if (name.includes(` ${words}`)) return 1;
+      return name.includes(words) || known.wnid?.startsWith(words) ? 2 : null;
+    };
+    return (view.catalogue?.classes ?? []).map((known) => [place(known), known]).filter(([rank]) => rank !== null)
+      .sort((one, other) => one[0] - other[0] || one[1].class_index - other[1].class_index)
+      .slice(0, N_FOUND).map(([, known]) => known);
+  };
+
+  // ---- keys
 
   const onKey = (event, panel) => {
+    if (!panel?.offsetParent) return;
+    if (view.overlay) {
+      // The App has keys of its own, on the same letters.
+      event.stopImmediatePropagation();
+      onOverlayKey(event);
+      return;
+    }
     const isTyping = event.target.closest?.("input, textarea, select, [contenteditable=true]");
     const isCovered = document.querySelector("#modal")?.childElementCount || document.querySelector("[role=dialog]");
-    if (isTyping || isCovered || event.ctrlKey || event.metaKey || event.altKey || !panel?.offsetParent) return;
+    if (isTyping || isCovered || event.ctrlKey || event.metaKey || event.altKey) return;
     const act = actionOf(event.key.toLowerCase());
     if (!act) return;
-    // The App has keys of its own, on the same letters.
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (!event.repeat) act();
+    if (!event.repeat || event.key.startsWith("Arrow")) act();
   };
 
   const actionOf = (key) => {
-    const candidate = view.state?.candidate;
-    if (key === "u") return undo;
-    if (!candidate) return null;
-    if (key in WORDS) return () => answer(candidate.image_id, WORDS[key]);
+    if (key in ALWAYS) return ALWAYS[key];
+    const item = candidate();
+    if (!item) return null;
+    if (key in WORDS) return () => answer(item.image_id, WORDS[key]);
     if (!/^[0-9]$/.test(key)) return null;
-    const shown = candidate.classes[key === "0" ? 9 : Number(key) - 1];
-    return () => shown && answer(candidate.image_id, "in", shown.class_index);
+    const shown = item.classes[key === "0" ? 9 : Number(key) - 1];
+    return () => shown && answer(item.image_id, "in", shown.class_index);
   };
-  const WORDS = { o: "out", d: "difficult", s: "skip" };
+  const ALWAYS = {
+    u: undo, n: openOverlay("note"), "/": openOverlay("search"), g: openOverlay("guideline"), "?": openOverlay("guideline"),
+    z: resetZoom, r: () => zoomTo({ turn: (zoom.turn + 90) % 360, x: 0, y: 0 }), "+": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4),
+    arrowleft: () => pan(60, 0), arrowright: () => pan(-60, 0), arrowup: () => pan(0, 60), arrowdown: () => pan(0, -60),
+  };
 
-  const ClassCard = ({ imageId, shown, place }) =>
+  const onOverlayKey = (event) => {
+    const steps = { ArrowDown: 1, ArrowUp: -1 };
+    const isSearch = view.overlay === "search";
+    const isDone = view.overlay === "guideline" && ["g", "?", "Enter"].includes(event.key);
+    if (event.key === "Escape" || isDone) closeOverlay();
+    else if (isSearch && event.key in steps) {
+      const last = Math.max(0, found().length - 1);
+      show({ chosen: Math.min(last, Math.max(0, view.chosen + steps[event.key])) });
+    } else if (isSearch && event.key === "Enter" && !event.isComposing) chooseFound(found()[view.chosen]);
+    else if (view.overlay === "note" && event.key === "Enter" && !event.shiftKey && !event.isComposing) saveNote();
+    else return;
+    event.preventDefault();
+  };
+
+  // ---- components
+
+  // Open Images' rotation is of the stored pixels, counterclockwise, and takes the place of the EXIF orientation.
+  const place = (picture, item) => {
+    const isSideways = Math.abs(item.rotation_deg) % 180 === 90;
+    picture.className = isSideways ? "oio-sideways" : "";
+    picture.style.imageOrientation = item.rotation_deg ? "none" : "from-image";
+    picture.style.transform = `translate(-50%, -50%) rotate(${-item.rotation_deg}deg)`;
+  };
+
+  const Stage = ({ item }) => {
+    const slot = React.useRef(null);
+    const stage = React.useRef(null);
+    React.useLayoutEffect(() => {
+      let isCurrent = true;
+      const attempt = () => {
+        const picture = pictureOf(item.path);
+        Object.assign(picture, { id: "oio-picture", alt: `candidate ${item.image_id}` });
+        picture.dataset.imageId = item.image_id;
+        place(picture, item);
+        slot.current.replaceChildren(picture);
+        // Two frames on, what was decoded is on the screen.
+        picture.decode().then(() => requestAnimationFrame(() => requestAnimationFrame(() =>
+          isCurrent && show({ readyId: item.image_id, failedId: null, shownAt: performance.now() }))),
+        () => {
+          if (!isCurrent) return;
+          pictures.delete(item.path);
+          show({ failedId: item.image_id });
+          setTimeout(() => isCurrent && attempt(), RETRY_MS);
+        });
+      };
+      resetZoom();
+      attempt();
+      return () => {
+        isCurrent = false;
+        Object.assign(view, { readyId: null, failedId: null, lit: null });
+      };
+    }, [item.image_id]);
+    React.useEffect(() => {
+      // React's own wheel listener is passive: the page would scroll as well.
+      const onWheel = (event) => {
+        event.preventDefault();
+        const frame = stage.current.getBoundingClientRect();
+        zoomBy(1.2 ** (-event.deltaY / 100), event.clientX - frame.left - frame.width / 2, event.clientY - frame.top - frame.height / 2);
+      };
+      const onResize = new ResizeObserver(applyZoom);
+      stage.current.addEventListener("wheel", onWheel, { passive: false });
+      onResize.observe(stage.current);
+      return () => onResize.disconnect();
+    }, []);
+    const lit = item.classes.find((shown) => shown.class_index === view.lit)?.box;
+    const percent = (share) => `${100 * share}%`;
+    return h("div", {
+      className: "oio-stage", ref: stage, onDoubleClick: resetZoom,
+      onPointerDown: (event) => event.currentTarget.setPointerCapture(event.pointerId),
+      onPointerMove: (event) => event.buttons === 1 && pan(event.movementX, event.movementY),
+    },
+      h("div", { id: "oio-sheet", style: { "--ratio": item.width_px / item.height_px } },
+        h("div", { ref: slot, className: "oio-slot" }),
+        lit && h("div", { id: "oio-box", style: {
+          left: percent(lit[0]), top: percent(lit[1]), width: percent(lit[2] - lit[0]), height: percent(lit[3] - lit[1]) } })));
+  };
+
+  const light = (classIndex) => ({
+    onMouseEnter: () => show({ lit: classIndex }), onMouseLeave: () => show({ lit: null }),
+    onFocus: () => show({ lit: classIndex }), onBlur: () => show({ lit: null }),
+  });
+
+  const ClassCard = ({ imageId, shown, number }) =>
     h("button", {
       className: "oio-card", "data-class-index": shown.class_index, title: [shown.name, shown.wnid].filter(Boolean).join(" · "),
-      onClick: () => answer(imageId, "in", shown.class_index),
+      onClick: () => answer(imageId, "in", shown.class_index), ...light(shown.class_index),
     },
       shown.example_path && h("img", { src: mediaUrl(shown.example_path), alt: "", draggable: false }),
       h("span", { className: "oio-caption" },
-        h("kbd", null, (place + 1) % 10),
-        h("span", { className: "oio-name" }, shown.name),
-        h("span", { className: "oio-similarity" }, shown.similarity.toFixed(2))));
+        h("span", { className: "oio-name" }, h("kbd", null, number % 10), " ", shown.name),
+        h("span", { className: "oio-marks" },
+          h("span", { className: "oio-similarity", title: "similarity" }, shown.similarity.toFixed(2)),
+          shown.source && h("span", { className: `oio-mark oio-${shown.source}`, title: SOURCE_TITLES[shown.source] },
+            SOURCES[shown.source] ?? shown.source),
+          shown.box && h("span", { className: "oio-mark oio-tile", title: "in a part of the picture: shown while this card is pointed at" }, "tile"))));
 
-  const Picture = ({ candidate }) => {
-    // Open Images' rotation is of the stored pixels, so the EXIF orientation must not be applied as well.
-    const turn = candidate.rotation_deg ? {
-      imageOrientation: "none", transform: `translate(-50%, -50%) rotate(${-candidate.rotation_deg}deg)`,
-    } : {};
-    const isSideways = Math.abs(candidate.rotation_deg) % 180 === 90;
-    return h("div", { className: "oio-stage" },
-      h("img", {
-        key: candidate.image_id, id: "oio-picture", className: isSideways ? "oio-sideways" : "", style: turn,
-        src: mediaUrl(candidate.path), alt: `candidate ${candidate.image_id}`, "data-image-id": candidate.image_id, draggable: false,
-        onLoad: () => show({ isPictureReady: true, hasPictureFailed: false, shownAt: performance.now() }),
-        onError: () => show({ hasPictureFailed: true, message: "This picture cannot be shown; skip it." }),
-      }));
-  };
+  // Only in the queue of disputes does the session send any.
+  const Opinions = ({ item }) =>
+    h("div", { className: "oio-opinions" }, h("table", null,
+      h("thead", null, h("tr", null, ["annotator", "answer", "class", "note", "s"].map((head) => h("th", { key: head }, head)))),
+      h("tbody", null, item.answers.map((given, position) => h("tr", { key: `${item.image_id}/${position}` },
+        h("td", null, given.annotator_id), h("td", null, given.answer), h("td", null, given.class_name ?? ""),
+        h("td", null, given.note), h("td", null, given.seconds.toFixed(1)))))));
 
   const Progress = ({ state }) => {
     const done = state.n_total - state.n_left;
+    const next = open().slice(1, 3);
+    const pace = state.pace_s === null ? "" : ` · ${state.pace_s.toFixed(1)} s each`;
+    const saving = view.unsaved.length ? `${view.unsaved.length} being saved` : "all saved";
     return h("div", { className: "oio-top" },
-      h("strong", null, state.annotator_id),
+      h("strong", null, state.annotator_id), h("span", { className: "oio-queue" }, state.queue),
       h("div", { className: "oio-bar" }, h("div", { style: { width: `${(100 * done) / Math.max(1, state.n_total)}%` } })),
-      h("span", { id: "oio-progress" }, `${done} of ${state.n_total} done · ${state.n_answered} in this session`));
+      h("span", { id: "oio-progress" }, `${done} of ${state.n_total} done · ${state.n_answered} in this session${pace}`),
+      h("span", { id: "oio-team" }, `team: ${state.team.n_done} of ${state.team.n_total} · ${state.team.n_annotators} annotating`),
+      h("span", { id: "oio-saving", "data-unsaved": view.unsaved.length }, saving),
+      next.length > 0 && h("span", { className: "oio-next" }, "next", next.map((item) => h("img", {
+        key: item.image_id, src: mediaUrl(item.path), alt: "", draggable: false,
+        style: item.rotation_deg ? { imageOrientation: "none", transform: `rotate(${-item.rotation_deg}deg)` } : {} }))));
   };
 
-  const Answers = ({ state }) => {
-    const imageId = state.candidate?.image_id;
+  const Answers = ({ item }) => {
+    const imageId = item?.image_id;
     const button = (key, name, label, act, isEnabled) =>
       h("button", { id: `oio-${name}`, className: "oio-answer", disabled: !isEnabled, onClick: act }, h("kbd", null, key), ` ${label}`);
     return h("div", { className: "oio-answers" },
-      button("O", "out", "Out: none of these", () => answer(imageId, "out"), imageId),
+      button("O", "out", `Out: none of ${view.catalogue ? `the ${view.catalogue.classes.length}` : "all"} classes`, () => answer(imageId, "out"), imageId),
+      button("/", "search", "Another class", openOverlay("search"), imageId),
       button("D", "difficult", "Difficult", () => answer(imageId, "difficult"), imageId),
       button("S", "skip", "Skip", () => answer(imageId, "skip"), imageId),
-      button("U", "undo", "Undo", undo, state.undoable_image_id));
+      button("U", "undo", "Undo", undo, undoable() && !isUndoing()),
+      button("N", "note", item && noteOf(item) ? "Note ✓" : "Note", openOverlay("note"), imageId),
+      button("G", "guideline", "Guideline", openOverlay("guideline"), true));
   };
+
+  const Overlay = ({ title, hint, children }) =>
+    h("dialog", { className: "oio-overlay", "aria-label": title, ref: (dialog) => dialog && !dialog.open && dialog.showModal(),
+      onClick: (event) => event.target === event.currentTarget && closeOverlay() },
+      h("div", { className: "oio-sheet-of-paper" }, h("h2", null, title), children, h("p", { className: "oio-hint" }, hint)));
+
+  const Search = () =>
+    h(Overlay, { title: "Which class is it?", hint: "↑ ↓ choose · Enter answers \"in\" with it · Escape closes" },
+      h("input", { id: "oio-search-text", autoFocus: true, value: view.typed, placeholder: "name, WordNet id or index", "aria-label": "class",
+        onChange: (event) => show({ typed: event.target.value, chosen: 0 }) }),
+      h("div", { role: "listbox", className: "oio-found" }, found().map((known, position) =>
+        h("button", { key: known.class_index, role: "option", "aria-selected": position === view.chosen, className: "oio-hit",
+          "data-class-index": known.class_index, onClick: () => chooseFound(known) },
+          known.example_path ? h("img", { src: mediaUrl(known.example_path), alt: "" }) : h("span", null),
+          h("span", null, known.name), h("small", null, known.wnid ?? ""))),
+        view.typed.trim() && !found().length && h("p", null, "No class is named so.")));
+
+  const Note = () =>
+    h(Overlay, { title: "Note on this picture", hint: "Enter keeps it: it is stored with your answer · Shift+Enter new line · Escape leaves it as it was" },
+      h("textarea", { id: "oio-note-text", autoFocus: true, rows: 5, value: view.typed, maxLength: MOST_NOTE_CHARACTERS, "aria-label": "note",
+        onChange: (event) => show({ typed: event.target.value }) }));
+
+  // Headings, lists and paragraphs of Markdown; as text, so that no markup of the file becomes markup of the page.
+  const Guideline = () =>
+    h(Overlay, { title: view.state?.guideline ?? "Guideline", hint: "Escape or G closes" },
+      h("div", { className: "oio-guideline", tabIndex: 0 }, (view.catalogue?.guideline_text ?? "").split(/\n{2,}/).map((block, position) => {
+        const text = (line) => line.replace(/\*\*|`/g, "");
+        const heading = block.match(/^#+ (.*)/);
+        if (heading) return h("h3", { key: position }, text(heading[1]));
+        const lines = block.split(/\n(?=[-*] )/);
+        if (!/^[-*] /.test(block)) return h("p", { key: position }, text(block));
+        return h("ul", { key: position }, lines.map((line, row) => h("li", { key: row }, text(line.replace(/^[-*] /, "")))));
+      })));
+
+  const OVERLAYS = { search: Search, note: Note, guideline: Guideline };
 
   const Judge = () => {
     const [, redraw] = React.useReducer((count) => count + 1, 0);
@@ -161,53 +461,99 @@
       setSidebarVisible(false);
       listeners.add(redraw);
       window.addEventListener("keydown", listenToKeys, true);
-      if (!view.isBusy) exchange("show_candidate", {});
+      panel.current.focus();
+      load();
       return () => {
         listeners.delete(redraw);
+        // Most likely the server is gone: this says so, and when it is back.
+        load();
         window.removeEventListener("keydown", listenToKeys, true);
       };
     }, []);
-    const { state, message } = view;
-    return h("div", { className: "oio-panel", ref: panel, id: "oio-judge", "data-image-id": state?.candidate?.image_id ?? "" },
+    const { state } = view;
+    const item = state && candidate();
+    const message = (view.refused && `Not saved: ${view.refused}`) || view.trouble || (item && view.failedId === item.image_id && "This picture cannot be shown: skip it, or wait.");
+    return h("div", { className: "oio-panel", ref: panel, id: "oio-judge", tabIndex: -1, "data-image-id": item?.image_id ?? "", "data-ready": Boolean(item) && view.readyId === item.image_id },
       h("style", null, STYLE),
       state && h(Progress, { state }),
       message && h("div", { className: "oio-message", role: "alert" }, message),
-      state?.candidate && h("div", { className: "oio-middle" },
-        h(Picture, { candidate: state.candidate }),
-        // The key holds the candidate: cards of the picture before must never stay on screen.
-        h("div", { className: "oio-cards" }, state.candidate.classes.map((shown, place) =>
-          h(ClassCard, { key: `${state.candidate.image_id}/${place}`, imageId: state.candidate.image_id, shown, place })))),
-      state && !state.candidate && h("div", { className: "oio-done" },
-        `All ${state.n_total} pictures are done. Thank you, ${state.annotator_id}.`),
-      state && h(Answers, { state }));
+      item && h("div", { className: "oio-middle" },
+        h(Stage, { item }),
+        h("div", { className: "oio-side" },
+          item.answers.length > 0 && h(Opinions, { item }),
+          // The key holds the candidate: cards of the picture before must never stay on screen.
+          h("div", { className: "oio-cards" }, item.classes.map((shown, position) =>
+            h(ClassCard, { key: `${item.image_id}/${position}`, imageId: item.image_id, shown, number: position + 1 }))))),
+      state && !item && h("div", { className: "oio-done", "data-is-all": state.n_left === 0 && !view.unsaved.length },
+        view.unsaved.length || state.n_left ? "Waiting for the server …" : `All ${state.n_total} pictures are done. Thank you, ${state.annotator_id}.`),
+      state && h(Answers, { item }),
+      view.overlay && h(OVERLAYS[view.overlay]));
   };
 
+  // ---- style
+
   const STYLE = `
-    .oio-panel { display: flex; flex-direction: column; gap: 10px; height: 100%; box-sizing: border-box; padding: 12px;
-      background: #16181c; color: #f2f3f5; font: 14px/1.35 system-ui, sans-serif; }
-    .oio-panel button { font: inherit; color: inherit; background: #2a2e35; border: 1px solid #4a505a; border-radius: 6px; cursor: pointer; }
-    .oio-panel button:hover:enabled, .oio-panel button:focus-visible { border-color: #ff9f5a; outline: none; }
-    .oio-panel button:disabled { opacity: 0.45; cursor: default; }
+    .oio-panel { display: flex; flex-direction: column; gap: 8px; height: 100%; box-sizing: border-box; padding: 10px 12px;
+      background: #16181c; color: #f2f3f5; font: 14px/1.35 system-ui, sans-serif; outline: none; }
+    .oio-panel button { font: inherit; color: inherit; background: #2a2e35; border: 1px solid #6a717d; border-radius: 6px; cursor: pointer; }
+    .oio-panel button:hover:enabled { border-color: #ff9f5a; }
+    .oio-panel :focus-visible { outline: 3px solid #ff9f5a; outline-offset: 1px; }
+    .oio-panel:focus-visible { outline: none; }
+    .oio-panel button:disabled { color: #9aa1ac; border-color: #3a3f47; cursor: default; }
     .oio-panel kbd { display: inline-block; min-width: 1.3em; padding: 0 3px; border-radius: 4px; background: #f2f3f5; color: #16181c;
       font: 600 12px/1.5 system-ui, sans-serif; text-align: center; }
-    .oio-top { display: flex; align-items: center; gap: 12px; }
-    .oio-bar { flex: 1; height: 6px; border-radius: 3px; background: #353a42; overflow: hidden; }
+    .oio-top { display: flex; align-items: center; gap: 12px; min-height: 34px; white-space: nowrap; }
+    .oio-queue { padding: 1px 8px; border-radius: 9px; background: #2a2e35; color: #c3c8d0; }
+    .oio-bar { flex: 1; min-width: 30px; height: 6px; border-radius: 3px; background: #353a42; overflow: hidden; }
     .oio-bar div { height: 100%; background: #ff9f5a; }
+    .oio-top #oio-team, .oio-next { color: #c3c8d0; }
+    #oio-saving { min-width: 7.5em; text-align: center; color: #8fd6ab; }
+    #oio-saving:not([data-unsaved="0"]) { color: #ffc79c; }
+    .oio-next { display: flex; align-items: center; gap: 6px; }
+    .oio-next img { width: 44px; height: 33px; object-fit: contain; border-radius: 3px; }
     .oio-message { padding: 8px 12px; border-radius: 6px; background: #7a1f1f; color: #fff; }
-    .oio-middle { flex: 1; min-height: 0; display: flex; gap: 12px; }
-    .oio-stage { flex: 3; min-width: 0; position: relative; container-type: size; background: #000; border-radius: 6px; overflow: hidden; }
-    .oio-stage img { position: absolute; left: 50%; top: 50%; transform: translate(-50%, -50%); width: 100cqw; height: 100cqh; object-fit: contain; }
-    .oio-stage img.oio-sideways { width: 100cqh; height: 100cqw; }
-    .oio-cards { flex: 2; min-width: 300px; max-width: 620px; display: grid; grid-template-columns: 1fr 1fr; grid-auto-rows: minmax(0, 1fr); gap: 6px; }
-    .oio-card { display: flex; flex-direction: column; justify-content: center; min-height: 0; padding: 4px; overflow: hidden; text-align: left; }
-    .oio-card img { flex: 1; min-height: 0; width: 100%; object-fit: contain; }
-    .oio-caption { display: flex; align-items: center; gap: 6px; padding: 2px; }
-    .oio-name { flex: 1; overflow: hidden; text-overflow: ellipsis; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
+    .oio-middle { flex: 1; min-height: 0; display: flex; gap: 10px; }
+    .oio-stage { flex: 3; min-width: 0; display: grid; place-items: center; container-type: size; background: #000; border-radius: 6px;
+      overflow: hidden; touch-action: none; }
+    #oio-sheet { position: relative; width: min(100cqw, calc(100cqh * var(--ratio))); aspect-ratio: var(--ratio); }
+    .oio-slot { position: absolute; inset: 0; container-type: size; }
+    .oio-slot img { position: absolute; left: 50%; top: 50%; width: 100cqw; height: 100cqh; object-fit: contain; }
+    .oio-slot img.oio-sideways { width: 100cqh; height: 100cqw; }
+    #oio-box { position: absolute; box-sizing: border-box; border: 3px solid #ff9f5a; box-shadow: 0 0 0 2px #000, 0 0 0 9999px rgba(0, 0, 0, 0.35);
+      pointer-events: none; }
+    .oio-side { flex: 2; min-width: 430px; max-width: 900px; min-height: 0; display: flex; flex-direction: column; gap: 6px; }
+    .oio-cards { flex: 1; min-height: 0; display: grid; grid-template-columns: 1fr 1fr; grid-template-rows: repeat(5, minmax(0, 1fr)); gap: 6px; }
+    .oio-card { display: flex; gap: 8px; min-width: 0; min-height: 0; padding: 4px; overflow: hidden; text-align: left; }
+    .oio-card img { flex: 0 0 45%; min-width: 0; height: 100%; object-fit: contain; }
+    .oio-caption { flex: 1; min-width: 0; height: 100%; display: flex; flex-direction: column; justify-content: space-between; gap: 2px; padding: 2px; }
+    .oio-name { overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
+    .oio-marks { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; font-size: 12px; }
     .oio-similarity { font-variant-numeric: tabular-nums; color: #c3c8d0; }
-    .oio-answers { display: flex; gap: 8px; }
-    .oio-answer { padding: 10px 16px; }
-    .oio-panel #oio-out { flex: 1; background: #1f5b3a; border-color: #3c9a68; }
-    .oio-done { flex: 1; display: grid; place-items: center; font-size: 20px; }`;
+    .oio-mark { padding: 0 5px; border-radius: 8px; background: #3b414b; color: #f2f3f5; white-space: nowrap; }
+    .oio-mark.oio-human { background: #1d4f7c; } .oio-mark.oio-classifier { background: #57407f; } .oio-mark.oio-tile { background: #ff9f5a; color: #16181c; }
+    .oio-opinions { max-height: 35%; overflow: auto; border: 1px solid #6a717d; border-radius: 6px; }
+    .oio-opinions table { width: 100%; border-collapse: collapse; } .oio-opinions th { text-align: left; color: #c3c8d0; font-weight: 500; }
+    .oio-opinions th, .oio-opinions td { padding: 3px 8px; border-bottom: 1px solid #353a42; vertical-align: top; }
+    .oio-opinions td:nth-child(4) { width: 100%; overflow-wrap: anywhere; white-space: pre-line; }
+    .oio-opinions td:not(:nth-child(4)) { max-width: 150px; overflow-wrap: break-word; } .oio-opinions + .oio-cards .oio-name { -webkit-line-clamp: 2; }
+    .oio-answers { display: flex; gap: 6px; }
+    .oio-answer { padding: 9px 12px; white-space: nowrap; }
+    .oio-panel #oio-out:enabled { flex: 1; background: #1f5b3a; border-color: #58b985; } .oio-panel #oio-out { flex: 1; }
+    .oio-done { flex: 1; display: grid; place-items: center; font-size: 20px; }
+    .oio-overlay { margin: auto; padding: 0; border: 1px solid #6a717d; border-radius: 10px; background: #22262c; color: #f2f3f5; font: inherit; width: min(640px, 80vw);
+      max-height: 80vh; } .oio-overlay::backdrop { background: rgba(0, 0, 0, 0.55); }
+    .oio-sheet-of-paper { display: flex; flex-direction: column; gap: 10px; padding: 16px 20px; max-height: 80vh; box-sizing: border-box; }
+    .oio-overlay h2 { margin: 0; font-size: 17px; font-weight: 600; } .oio-overlay h3 { margin: 12px 0 4px; font-size: 15px; font-weight: 600; } .oio-overlay p { margin: 0 0 6px; }
+    .oio-hint { color: #c3c8d0; font-size: 13px; }
+    .oio-overlay input, .oio-overlay textarea { font: inherit; padding: 8px; color: #f2f3f5; background: #16181c; border: 1px solid #8b93a0; border-radius: 6px;
+      resize: vertical; }
+    .oio-found { display: flex; flex-direction: column; gap: 4px; overflow: auto; }
+    .oio-panel .oio-hit { display: grid; grid-template-columns: 56px 1fr auto; align-items: center; gap: 10px; padding: 4px 8px; text-align: left; }
+    .oio-hit img { width: 56px; height: 42px; object-fit: contain; } .oio-hit small { color: #c3c8d0; }
+    .oio-panel .oio-hit[aria-selected=true] { border-color: #ff9f5a; background: #4a3424; }
+    .oio-guideline { overflow: auto; white-space: pre-line; } .oio-guideline ul { margin: 0 0 6px; padding-left: 20px; list-style: disc; }
+    .oio-panel .oio-guideline:focus-visible { outline-width: 1px; }
+    @media (min-width: 1900px) { .oio-panel { font-size: 16px; } .oio-marks { font-size: 14px; } }`;
 
   registerComponent({
     name: "openimage_o_judge", label: "Judge", component: Judge, type: PluginComponentType.Panel,

@@ -1,0 +1,51 @@
+"""What one annotator's decisions come to: the standing answers of each queue, kept one decision at a time."""
+
+from collections.abc import Iterable
+
+from annotation.decisions import Decision
+
+
+class Standing:
+    """The answers of one annotator that have not been taken back, by queue and image.
+
+    Parameters
+    ----------
+    decisions : iterable of Decision
+        Oldest first, each decision_id once, as a log gives them.
+    """
+
+    def __init__(self, decisions: Iterable[Decision] = ()) -> None:
+        self._stacks: dict[str, dict[str, list[Decision]]] = {}
+        for decision in decisions:
+            self.take(decision)
+
+    def take(self, decision: Decision) -> int:
+        """Add one decision, and return by how many its image has more votes of this annotator in its queue."""
+        stacks = self._stacks.setdefault(decision.queue, {})
+        before = self.vote(decision.queue, decision.image_id)
+        if decision.answer == "undo":
+            stacks[decision.image_id].pop()
+            if not stacks[decision.image_id]:
+                del stacks[decision.image_id]
+        else:
+            stacks.setdefault(decision.image_id, []).append(decision)
+        return (self.vote(decision.queue, decision.image_id) is not None) - (before is not None)
+
+    def answer(self, queue: str, image_id: str) -> Decision | None:
+        """Return the latest standing answer, ``skip`` included, or None."""
+        stack = self._stacks.get(queue, {}).get(image_id)
+        return stack[-1] if stack else None
+
+    def vote(self, queue: str, image_id: str) -> Decision | None:
+        """Return the latest standing answer unless it is ``skip``, or None."""
+        answer = self.answer(queue, image_id)
+        return None if answer is None or answer.answer == "skip" else answer
+
+    def votes(self, queue: str) -> dict[str, Decision]:
+        """Return the standing answers of a queue by image, without ``skip``."""
+        latest = {image_id: stack[-1] for image_id, stack in self._stacks.get(queue, {}).items()}
+        return {image_id: answer for image_id, answer in latest.items() if answer.answer != "skip"}
+
+    def has_seen(self, image_id: str) -> bool:
+        """Return whether any answer for this image stands, in whatever queue."""
+        return any(image_id in stacks for stacks in self._stacks.values())

@@ -1,0 +1,291 @@
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotation.assignment import assigned, ordered, with_gold
+from annotation.consensus import run_consensus
+from annotation.decision_log import log_path, open_log
+from annotation.decisions import Decision
+from annotation.gold import add_gold
+from annotation.other_logs import OtherLogs
+from annotation.queues import open_queue
+from annotation.review import ReviewItem
+from annotation.standing import Standing
+from annotation.verdicts import ConsensusRule
+from annotation.work_queue import QueuePlan, WorkQueue
+from manifests import schema
+from manifests.errors import InputError
+from manifests.workspace import Workspace
+from tests.annotation_workspace import decision, image_id_of, make_workspace
+
+SHOWN_ORDER = [image_id_of(number) for number in (4, 2, 1, 3, 0, 5)]
+
+
+def say(
+    workspace: Workspace, annotator_id: str, image_id: str, answer: str = "out", **changes: object
+) -> Decision:
+    with open_log(workspace, annotator_id) as log:
+        made = decision(f"{annotator_id}-{len(log.decisions)}", image_id, answer, **changes)
+        log.append(made)
+    return made
+
+
+def waiting(queue: WorkQueue) -> list[str]:
+    return [item.image_id for item in queue.upcoming(1000)]
+
+
+class Shift:
+    """One annotator at a queue with real logs, who looks at one picture at a time."""
+
+    def __init__(self, workspace: Workspace, annotator_id: str, **options: object) -> None:
+        self.workspace, self.annotator_id, self.options = workspace, annotator_id, options
+        self.restart()
+
+    def restart(self) -> None:
+        self.queue = open_queue(self.workspace, self.annotator_id, **self.options)  # type: ignore[arg-type]
+
+    def work(self, answer: str) -> str | None:
+        self.queue.refresh()
+        ahead = self.queue.upcoming(1)
+        if not ahead:
+            return None
+        image_id = ahead[0].image_id
+        self.queue.record(say(self.workspace, self.annotator_id, image_id, answer, queue=self.queue.plan.name))
+        return image_id
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_annotators=st.integers(2, 5),
+    votes=st.integers(1, 3),
+    is_team=st.booleans(),
+    order=st.sampled_from(["risk", "random"]),
+    seed=st.integers(0, 3),
+    draws=st.randoms(use_true_random=False),
+)
+def test_every_image_gets_exactly_its_votes_and_nobody_sees_one_twice(
+    tmp_path_factory: pytest.TempPathFactory,
+    n_annotators: int,
+    votes: int,
+    is_team: bool,
+    order: str,
+    seed: int,
+    draws: random.Random,
+) -> None:
+    votes = min(votes, n_annotators)
+    workspace = make_workspace(tmp_path_factory.mktemp("queues"), n_review=6)
+    names = [f"annotator-{number}" for number in range(n_annotators)]
+    team = names if is_team else []
+    shifts = [Shift(workspace, name, votes=votes, order=order, seed=seed, annotators=team) for name in names]
+    answered: list[tuple[str, str]] = []
+    while shifts:
+        shift = draws.choice(shifts)
+        if draws.random() < 0.2:
+            shift.restart()
+        image_id = shift.work(draws.choice(["out", "in", "difficult"]))
+        if image_id is None:
+            shifts.remove(shift)
+        else:
+            answered.append((shift.annotator_id, image_id))
+    assert len(set(answered)) == len(answered)
+    assert Counter(image_id for _, image_id in answered) == dict.fromkeys(SHOWN_ORDER, votes)
+
+
+def test_skip_is_no_vote_and_is_not_shown_again(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=1)
+    say(workspace, "ann", image_id_of(0), "skip")
+    say(workspace, "ben", image_id_of(0))
+    assert waiting(open_queue(workspace, "ann")) == []
+    assert waiting(open_queue(workspace, "cem")) == [image_id_of(0)]
+
+
+def test_answer_taken_back_elsewhere_puts_the_image_back_in_its_place(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    for name in ("ben", "cem"):
+        say(workspace, name, SHOWN_ORDER[1])
+    queue = open_queue(workspace, "ann", seed=1)
+    assert SHOWN_ORDER[1] not in waiting(open_queue(workspace, "ann", seed=1))
+    assert queue.team == {"n_done": 1, "n_total": 6, "n_annotators": 2}
+    say(workspace, "cem", SHOWN_ORDER[1], "undo")
+    queue.refresh()
+    assert queue.n_left == 6
+    assert SHOWN_ORDER[1] in waiting(queue)
+    assert queue.team == {"n_done": 0, "n_total": 6, "n_annotators": 1}
+
+
+def test_votes_given_meanwhile_take_images_off_the_queue(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    queue = open_queue(workspace, "ann")
+    assert [item.image_id for item in queue.upcoming(2)] == SHOWN_ORDER[:2]
+    for name in ("ben", "cem"):
+        say(workspace, name, SHOWN_ORDER[0])
+        say(workspace, name, SHOWN_ORDER[3])
+    queue.refresh()
+    # The first may be on screen; the fourth had not been sent yet.
+    assert waiting(queue) == [SHOWN_ORDER[place] for place in (0, 1, 2, 4, 5)]
+    assert queue.n_left == 5
+
+
+def test_damaged_log_of_another_does_not_stop_an_open_queue(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    say(workspace, "ben", SHOWN_ORDER[0])
+    queue = open_queue(workspace, "ann")
+    with log_path(workspace, "ben").open("ab") as stranger:
+        stranger.write(b"note\n")
+    queue.refresh()
+    queue.refresh()
+    assert waiting(queue) == SHOWN_ORDER
+
+
+def test_a_half_written_line_of_another_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    for name in ("ben", "cem"):
+        say(workspace, name, SHOWN_ORDER[0])
+    path = log_path(workspace, "cem")
+    line = path.read_bytes()
+    path.write_bytes(line[:50])
+    queue = open_queue(workspace, "ann")
+    assert queue.n_left == 6
+    path.write_bytes(line)
+    queue.refresh()
+    assert queue.n_left == 5
+
+
+def test_those_set_aside_do_not_count(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=2)
+    for name in ("ben", "cem"):
+        say(workspace, name, image_id_of(0))
+    run_consensus(workspace, ConsensusRule(set_aside=("cem",)))
+    assert set(waiting(open_queue(workspace, "ann"))) == {image_id_of(0), image_id_of(1)}
+
+
+def test_team_that_is_no_team_is_refused(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=1)
+    for annotators in (["ben", "cem"], ["ann", "ann"], ["ann"]):
+        with pytest.raises(InputError, match="annotators: "):
+            open_queue(workspace, "ann", annotators=annotators)
+    with pytest.raises(InputError, match="queue: expected one of"):
+        open_queue(workspace, "ann", "second")
+    with pytest.raises(InputError, match="order: expected one of"):
+        open_queue(workspace, "ann", order="alphabet")
+    with pytest.raises(InputError, match="'inspection' alone"):
+        open_queue(workspace, "ann", sample=3)
+
+
+def test_turns_are_shared_equally_and_one_vote_more_keeps_those_who_had_their_turn() -> None:
+    names = ["ann", "ben", "cem", "dan"]
+    turns = {image_id: assigned(image_id, names, 2, 7) for image_id in map(image_id_of, range(4000))}
+    counts = Counter(name for turn in turns.values() for name in turn)
+    # 2,000 each; five standard deviations of a binomial with p = 1/2.
+    assert all(abs(counts[name] - 2000) < 5 * 32 for name in names)
+    for image_id, turn in turns.items():
+        assert assigned(image_id, names[::-1], 3, 7)[:2] == turn
+
+
+def test_disputes_come_to_who_has_not_voted_on_them(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    for image_id in SHOWN_ORDER[:2]:
+        say(workspace, "ann", image_id, "out")
+        say(workspace, "ben", image_id, "in")
+    say(workspace, "cem", SHOWN_ORDER[0], "skip")
+    assert waiting(open_queue(workspace, "ann", "dispute")) == []
+    assert waiting(open_queue(workspace, "ann", "dispute", own_disputes=True)) == SHOWN_ORDER[:2]
+    queue = open_queue(workspace, "cem", "dispute")
+    assert waiting(open_queue(workspace, "cem", "dispute")) == SHOWN_ORDER[:2]
+    say(workspace, "dan", SHOWN_ORDER[1], "out", queue="dispute")
+    queue.refresh()
+    assert waiting(queue) == [SHOWN_ORDER[0]]
+
+
+def test_gold_comes_to_everybody_at_its_share_once(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    gold_ids = {SHOWN_ORDER[4], image_id_of(6)}
+    (tmp_path / "gold.csv").write_text("image_id,answer\n" + "".join(f"{one},out\n" for one in sorted(gold_ids)))
+    add_gold(workspace, tmp_path / "gold.csv")
+    for name in ("ben", "cem", "dan"):
+        say(workspace, name, SHOWN_ORDER[4], queue="gold")
+    queue = open_queue(workspace, "ann", gold_share=0.5)
+    assert set(waiting(queue)) == set(SHOWN_ORDER) | gold_ids
+    assert {image_id for image_id in waiting(queue) if queue.plan.counts_as(image_id) == "gold"} == gold_ids
+    assert waiting(open_queue(workspace, "ann", gold_share=0.0)) == [
+        image_id for image_id in SHOWN_ORDER if image_id not in gold_ids
+    ]
+    say(workspace, "ann", image_id_of(6), queue="gold")
+    assert waiting(open_queue(workspace, "ann", "gold")) == [SHOWN_ORDER[4]]
+
+
+def test_gold_is_mixed_in_at_its_share_and_goes_on_after_a_restart() -> None:
+    image_ids = [f"image-{number}" for number in range(20_000)]
+    gold_ids = [f"gold-{number}" for number in range(5000)]
+    mixed = list(with_gold(image_ids, gold_ids, 0.05, seed=1, annotator_id="ann"))
+    n_gold = len(mixed) - len(image_ids)
+    # Mean 20,000 / 19 = 1,053; five standard deviations of 32.
+    assert abs(n_gold - 1053) < 5 * 32
+    assert [one for one in mixed if one.startswith("image")] == image_ids
+    seen = set(mixed[:7000])
+    rest = with_gold(
+        [one for one in image_ids if one not in seen],
+        [one for one in gold_ids if one not in seen],
+        0.05,
+        seed=1,
+        annotator_id="ann",
+    )
+    assert list(rest)[1:] == mixed[7001:]
+
+
+def test_audit_comes_to_who_has_not_seen_the_image(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    sample = [{"image_id": image_id, "audit": "certificate", "stratum": None} for image_id in SHOWN_ORDER[:3]]
+    workspace.write(schema.audit_table("certificate"), sample)
+    say(workspace, "ann", SHOWN_ORDER[0])
+    say(workspace, "ben", SHOWN_ORDER[1], queue="audit")
+    assert set(waiting(open_queue(workspace, "ann", "audit"))) == set(SHOWN_ORDER[1:3])
+
+
+def test_order_by_risk_breaks_ties_by_id_and_random_differs_by_annotator() -> None:
+    items = [
+        ReviewItem(image_id_of(number), Path("a"), 1, 1, 0, [0.5, 0.25][number % 2], (), (), (), ())
+        for number in range(8)
+    ]
+    by_risk = [image_id_of(number) for number in (0, 2, 4, 6, 1, 3, 5, 7)]
+    assert ordered(items, "risk", 0, "ann") == ordered(items[::-1], "risk", 5, "ben") == by_risk
+    drawn = ordered(items, "random", 0, "ann")
+    assert drawn == ordered(items[::-1], "random", 0, "ann")
+    assert sorted(drawn) == sorted(by_risk)
+    assert drawn != ordered(items, "random", 0, "ben")
+
+
+class Nobody(OtherLogs):
+    def __init__(self) -> None:
+        self.standing: dict[str, Standing] = {}
+
+    def news(self):
+        return iter(())
+
+
+@given(steps=st.lists(st.sampled_from(["out", "skip", "undo"]), max_size=40))
+def test_counts_follow_any_answers_and_undos(steps: list[str]) -> None:
+    image_ids = [f"image-{number}" for number in range(8)]
+    item = ReviewItem("a", Path("a"), 1, 1, 0, 0.0, (), (), (), ())
+    plan = QueuePlan("first", dict.fromkeys(image_ids, item), image_ids, dict.fromkeys(image_ids, 1))
+    queue = WorkQueue("ann", plan, [], Nobody())
+    # A naive second account: a stack of what stands; the next is the first that does not.
+    stack: list[tuple[str, str]] = []
+    for number, step in enumerate(steps):
+        left = [image_id for image_id in image_ids if image_id not in {one for one, _ in stack}]
+        queue.upcoming(4)
+        assert list(queue._window)[:1] == left[:1]
+        if step == "undo":
+            assert queue.last_answer == (("first", stack[-1][0]) if stack else None)
+            if stack:
+                queue.record(decision(f"{number}", stack.pop()[0], "undo"))
+        elif left:
+            stack.append((left[0], step))
+            queue.record(decision(f"{number}", left[0], step))
+        assert (queue.n_left, queue.n_answered) == (8 - len(stack), len(stack))
+        assert queue.team["n_done"] == sum(answer == "out" for _, answer in stack)
+        assert queue.latest(3) == [image_id for image_id, _ in stack][-3:]
