@@ -1,6 +1,7 @@
 """The review set: the pictures that annotators see, in the order of risk, read from the workspace."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from manifests.label_space import ClassName, read_label_space
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
-_COLUMNS = ["image_id", "risk", "shown_classes", "shown_similarities", "shown_sources", "shown_views"]
+_COLUMNS = ["image_id", "risk", "is_control", "shown_classes", "shown_similarities", "shown_sources", "shown_views"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class ReviewItem:
     rotation_deg : int
         Open Images' rotation, counterclockwise; 0 where there is none.
     risk : float
-        How likely it is to hold an in-distribution object, in [0, 1].
+        Its place in the queue, riskiest first, in [0, 1]: how likely it is to hold an in-distribution object. A
+        control image, whose risk is above that of all others, stands at one of theirs, the same for everybody.
     shown_classes : tuple of int
         The most similar classes, most similar first.
     shown_similarities : tuple of float
@@ -128,17 +130,32 @@ def read_class_names(workspace: Workspace) -> dict[int, ClassName]:
 
 def _review_rows(workspace: Workspace) -> list[dict[str, Any]]:
     screened = workspace.read(schema.SCREEN)
-    return _rows(screened.filter(pc.equal(screened.column("status"), "review")))
+    return _rows(screened.filter(pc.equal(screened.column("status"), "review")), _queue_risks(screened))
 
 
 def _screen_rows(workspace: Workspace, image_ids: set[str]) -> list[dict[str, Any]]:
     screened = workspace.read(schema.SCREEN)
-    return _rows(screened.filter(pc.is_in(screened.column("image_id"), pa.array(sorted(image_ids), pa.string()))))
+    wanted = pc.is_in(screened.column("image_id"), pa.array(sorted(image_ids), pa.string()))
+    return _rows(screened.filter(wanted), _queue_risks(screened))
 
 
-def _rows(screened: pa.Table) -> list[dict[str, Any]]:
+def _rows(screened: pa.Table, queue_risks: Sequence[float]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = screened.select(_COLUMNS).to_pylist()
+    for row in rows:
+        if row["is_control"] and queue_risks:
+            row["risk"] = queue_risks[_drawn(row["image_id"], len(queue_risks))]
     return rows
+
+
+def _queue_risks(screened: pa.Table) -> list[float]:
+    """Return the risks of what is under review for itself, sorted: among these a control image hides."""
+    is_own = pc.and_(pc.equal(screened.column("status"), "review"), pc.invert(screened.column("is_control")))
+    return sorted(screened.filter(is_own).column("risk").drop_null().to_pylist())
+
+
+def _drawn(image_id: str, n_places: int) -> int:
+    """Return a place of `n_places`, by the image's id alone."""
+    return int.from_bytes(hashlib.sha256(f"queue {image_id}".encode()).digest()[:8]) * n_places >> 64
 
 
 def _stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:

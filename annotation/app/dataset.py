@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import fiftyone as fo
+from fiftyone.core.odm import database
 
 from annotation.review import ReviewItem
 
@@ -46,6 +47,9 @@ def build_dataset(workspace_root: Path, items: Iterable[ReviewItem]) -> str:
     # Last, so that a dataset left half-built by a kill is built anew.
     dataset.info = {"content": content}
     dataset.save()
+    # A database that is killed before its next checkpoint keeps the samples but counts none of them, and the App
+    # takes that for an empty dataset.
+    database.get_db_client().admin.command("fsync")
     return name
 
 
