@@ -77,9 +77,16 @@ class TableSpec:
                 strange = set(column.unique().to_pylist()) - {*self.words[field.name], None}
                 if strange:
                     raise TableError(f"{where}: column {field.name} holds the unknown word {min(strange)!r}")
-        if table.num_rows != table.group_by(list(self.key)).aggregate([]).num_rows:
+        if table.num_rows != _n_distinct(table.select(list(self.key))):
             raise TableError(f"{where}: an {' with its '.join(self.key)} stands in more than one row")
         return table
+
+
+def _n_distinct(keys: pa.Table) -> int:
+    if keys.num_columns == 1:
+        # Grouping imports pandas, which takes 0.25 s and 35 MB.
+        return len(keys.column(0).unique())
+    return int(keys.group_by(keys.column_names).aggregate([]).num_rows)
 
 
 def _required(name: str, dtype: pa.DataType) -> pa.Field:

@@ -271,7 +271,9 @@ def test_a_process_killed_from_outside_is_one_error_with_everything_saved(tmp_pa
         assert "was ended from outside with the picture of 0" in errors
         assert "(exit code -9)" in errors
         rows = logged(workspace)
-        assert {row["image_id"] for row in rows} == names_on_disk(workspace)
+        unlogged = names_on_disk(workspace) - {row["image_id"] for row in rows}
+        assert len(names_on_disk(workspace)) == len(rows) + len(unlogged)
+        assert len(unlogged) <= 1, "the one that it had renamed and not yet told of"
         server.requests.clear()
         assert finish(start_download(workspace, server.base_url)) == (0, "")
         assert server.requests.total() == N_IMAGES - len(rows)
