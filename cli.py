@@ -389,13 +389,21 @@ def quality(
 
 @app.command()
 def calibrate(
-    labelled: Annotated[Path, typer.Option(help="CSV image_id,truth (in, out, or others, left alone).")],
+    labelled: Annotated[
+        Path,
+        typer.Option(
+            help="CSV image_id,truth (in, out, or others, left alone); risk is a probability for their mix alone."
+        ),
+    ],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     out: Annotated[
         Path | None, typer.Option(help="The calibration; default: <workspace>/calibration.json.")
     ] = None,
     max_lost: Annotated[
-        float, typer.Option(help="Goal: largest share of truly OOD pictures that may be dropped.")
+        float,
+        typer.Option(
+            help="Goal: expected share of truly OOD pictures dropped; 0.005 needs 199 out to fit on."
+        ),
     ] = 0.005,
     embeddings: EmbeddingsOption = None,
     classes: ClassesOption = None,
@@ -420,8 +428,10 @@ def calibrate(
         space, known, sources, labelled, out_path, max_lost=max_lost, seed=seed, announce=_announce
     )
     print(
-        f"calibrate: fitted on {summary.n_fit:,}, held out {summary.n_held_out:,}, {summary.n_absent:,} not here, "
-        f"{summary.n_other_words:,} neither in nor out; {out_path}, {summary.plot_path}\n"
+        f"calibrate: fitted on {summary.n_fit:,}, held out {summary.n_held_out:,}, {summary.n_copies:,} copies, "
+        f"{summary.n_absent:,} not here, {summary.n_other_words:,} neither in nor out; {out_path}, "
+        f"{summary.plot_path}\n"
+        f"  risk is a probability where, as here, {summary.share_in:.0%} are in\n"
         f"  held out: AUROC {summary.auroc:.4f}, expected calibration error "
         f"{summary.expected_calibration_error:.4f}"
     )

@@ -126,11 +126,15 @@ def annotate(
     place.check()
     guideline, guideline_text = read_guideline(guideline_path)
     class_names = read_class_names(workspace)
-    examples = find_examples(examples_dir, class_names, class_names) if examples_dir else {}
     with contextlib.ExitStack() as stack:
         # All logs before the first queue, which looks at what the others answered: none may be held elsewhere.
         logs = {name: stack.enter_context(open_log(workspace, name)) for name in names}
         queues = _open_queues(workspace, names, queue or QueueChoice())
+        items = {image_id: item for opened in queues.values() for image_id, item in opened.plan.items.items()}
+        # Also those without a name in a workspace whose screen wrote no label space.
+        shown = {class_index for item in items.values() for class_index in item.shown_classes}
+        wanted = shown.union(class_names)
+        examples = find_examples(examples_dir, wanted, class_names) if examples_dir else {}
         catalogue = Catalogue(class_names, examples, guideline)
         sessions = {name: JudgingSession(logs[name], queues[name], catalogue) for name in names}
         listener = stack.enter_context(listening(place, workspace, names[0]))
@@ -141,23 +145,22 @@ def annotate(
         from annotation.app import dataset, operators, policy, server
 
         stack.enter_context(server.connection(database_uri, PLUGINS_DIR))
-        items = {image_id: item for opened in queues.values() for image_id, item in opened.plan.items.items()}
         tokens = {policy.new_token(): annotator_id for annotator_id in names}
+        folders = (workspace.root / "images", *([examples_dir] if examples_dir else []))
         rules = policy.Policy(
             hosts=place.hosts(listener),
             dataset_name=dataset.build_dataset(workspace.root, items.values()),
             workspace_name=dataset.WORKSPACE_NAME,
-            media_roots=tuple(
-                folder.resolve() for folder in (workspace.root / "images", examples_dir) if folder is not None
-            ),
+            media_roots=tuple(folder.resolve() for folder in folders),
             tokens=tokens,
         )
         operators.serve_sessions(sessions, guideline_text)
 
+        links = {owner: f"http://{rules.hosts[0]}/login?token={token}" for token, owner in tokens.items()}
+
         def announce() -> None:
-            links = {owner: f"http://{rules.hosts[0]}/login?token={token}" for token, owner in tokens.items()}
             _announce(workspace, sessions, links, place)
-            _say(f"{len(examples)} of the {len(class_names)} classes have an example picture")
+            _say(f"{len(examples)} of {len(wanted)} classes have an example picture")
             if open_browser:
                 webbrowser.open(links[names[0]])
 

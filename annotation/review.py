@@ -15,7 +15,15 @@ from manifests.label_space import ClassName, read_label_space
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
-_COLUMNS = ["image_id", "risk", "is_control", "shown_classes", "shown_similarities", "shown_sources", "shown_views"]
+_COLUMNS = [
+    "image_id",
+    "risk",
+    "is_control",
+    "shown_classes",
+    "shown_similarities",
+    "shown_sources",
+    "shown_views",
+]
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def _queue_risks(screened: pa.Table) -> list[float]:
 
 def _drawn(image_id: str, n_places: int) -> int:
     """Return a place of `n_places`, by the image's id alone."""
-    return int.from_bytes(hashlib.sha256(f"queue {image_id}".encode()).digest()[:8]) * n_places >> 64
+    return int.from_bytes(hashlib.sha256(f"hidden {image_id}".encode()).digest()[:8]) * n_places >> 64
 
 
 def _stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:

@@ -34,7 +34,9 @@ _N_SHARDS = 256
 HEAD_FILE_NAME = "head.safetensors"
 
 _ROTATIONS_KEY = b"rotations_deg"
-_UNREADABLE_SCHEMA = pa.schema([schema.IMAGE_ID, pa.field("reason", pa.string())])
+_UNREADABLE_SCHEMA = pa.schema(
+    [schema.IMAGE_ID, pa.field("sha256", pa.string(), nullable=False), pa.field("reason", pa.string())]
+)
 
 
 @dataclass(frozen=True)
@@ -275,13 +277,16 @@ class EmbeddingStore:
     def _unreadable_path(self) -> Path:
         return self.folder / "unreadable.parquet"
 
-    def write_unreadable(self, reasons: Mapping[str, str]) -> None:
-        """Write why some images have no embedding."""
-        rows = [{"image_id": image_id, "reason": reasons[image_id]} for image_id in sorted(reasons)]
+    def write_unreadable(self, found: Mapping[str, tuple[str, str]]) -> None:
+        """Write of some images, by id, the sha256 and why they have no embedding."""
+        rows = [
+            {"image_id": image_id, "sha256": sha256, "reason": reason}
+            for image_id, (sha256, reason) in sorted(found.items())
+        ]
         write_parquet(self._unreadable_path, pa.Table.from_pylist(rows, schema=_UNREADABLE_SCHEMA))
 
-    def read_unreadable(self) -> dict[str, str]:
-        """Return why some images have no embedding, by image id.
+    def read_unreadable(self) -> dict[str, tuple[str, str]]:
+        """Return, by image id, the sha256 of images that have no embedding, and why.
 
         Raises
         ------
@@ -294,8 +299,11 @@ class EmbeddingStore:
             )
         table = read_parquet(self._unreadable_path)
         if not table.schema.equals(_UNREADABLE_SCHEMA):
-            raise TableError(f"{self._unreadable_path}: expected the columns image_id and reason")
-        return dict(zip(*table.to_pydict().values(), strict=True))
+            raise TableError(
+                f"{self._unreadable_path}: expected the columns {', '.join(_UNREADABLE_SCHEMA.names)}: run 'embed' "
+                "again"
+            )
+        return {image_id: (sha256, reason) for image_id, sha256, reason in zip(*table.to_pydict().values(), strict=True)}
 
     def _shard_path(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:04d}.parquet"

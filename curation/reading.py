@@ -12,10 +12,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from curation.encoder import PixelMaker
+from curation.verified_bytes import verified_bytes
 from curation.views import cut_views, least_side_px
 from manifests.ahead import prepared_ahead
 from manifests.errors import ToolMissingError, UnreadableImageError, one_line
-from manifests.images import read_image
+from manifests.images import decode_image
 
 MOST_THREADS = 8
 """Up to so many workers are threads, above they are processes.
@@ -38,6 +39,11 @@ class PictureFile(Protocol):
     @property
     def rotation_deg(self) -> int | None:
         """Open Images' rotation, where known."""
+        ...
+
+    @property
+    def sha256(self) -> str | None:
+        """What its bytes are recorded by, where they are."""
         ...
 
 
@@ -78,7 +84,8 @@ class ViewReader:
         """Return the views of a picture, or why there are none."""
         least_px = least_side_px(self.grid, self.input_px) if self.is_fast else None
         try:
-            image = read_image(picture.path, picture.rotation_deg, least_side_px=least_px)
+            content = verified_bytes(picture.path, picture.sha256)
+            image = decode_image(content, picture.rotation_deg, least_side_px=least_px)
         except UnreadableImageError as error:
             return error.reason
         views = cut_views(image, self.grid)

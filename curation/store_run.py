@@ -134,9 +134,9 @@ def _fill_shards(
     missing: Mapping[int, Sequence[StoredPicture]],
     embed_groups: EmbedGroups,
     n_pictures: int,
-) -> tuple[int, dict[str, str]]:
+) -> tuple[int, dict[str, tuple[str, str]]]:
     """Write the shards with something missing; return how many images are new, and why others are not."""
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, tuple[str, str]] = {}
     n_new = 0
     n_missing = sum(map(len, missing.values()))
     progress = tqdm(
@@ -146,12 +146,12 @@ def _fill_shards(
     with progress as bar, contextlib.closing(embed_groups(list(missing.values()))) as results:
         for shard, lacking in missing.items():
             new: dict[str, EmbeddedImage] = {}
-            for result in islice(results, len(lacking)):
+            for picture, result in zip(lacking, islice(results, len(lacking)), strict=True):
                 bar.update()
                 if isinstance(result, EmbeddedImage):
                     new[result.image_id] = result
                 else:
-                    unreadable[result[0]] = result[1]
+                    unreadable[picture.image_id] = (picture.sha256, result[1])
             stored = {k: v for k, v in store.read_shard(shard).items() if k not in unreadable}
             store.write_shard(shard, stored | new)
             n_new += len(new)

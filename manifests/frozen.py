@@ -1,8 +1,7 @@
-"""A frozen manifest on disk: its folder, its bytes, its digest, and reading it back."""
+"""A frozen manifest on disk: its folder, its bytes, its digests, and reading it back."""
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,14 @@ import pyarrow.parquet as pq
 from manifests import schema
 from manifests.durable import replacing, write_json
 from manifests.errors import InputError, TableError
+from manifests.merkle import merkle_root
 from manifests.parquet import read_parquet
+from manifests.versions import parse_version
 from manifests.workspace import checked_name
 
-SCHEMA_VERSION = 1
-_VERSION_PATTERN = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
+SCHEMA_VERSION = 2
+HEADER_FILE = "manifest.json"
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,26 @@ class Manifest:
         """The set's name, without its version."""
         return str(self.header["name"])
 
+    @property
+    def image_ids(self) -> frozenset[str]:
+        """The ids of all its images, retired ones too."""
+        return frozenset(self.records.column("image_id").to_pylist())
+
+
+def record_lines(records: Iterable[Mapping[str, Any]]) -> list[bytes]:
+    """Return each record as one line of canonical JSON: the entries of the Merkle tree."""
+    return [_ENCODER.encode(record).encode() + b"\n" for record in records]
+
 
 def content_digest(records: Iterable[Mapping[str, Any]]) -> str:
     """Return the SHA-256 over the records as canonical JSON lines: the set's identity, whatever file holds it."""
-    digest = hashlib.sha256()
-    for record in records:
-        line = json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(record_lines(records))).hexdigest()
+
+
+def header_digest(header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over a header as canonical JSON, but for the place where it stands itself."""
+    rest = {key: value for key, value in header.items() if key != "header_sha256"}
+    return hashlib.sha256(_ENCODER.encode(rest).encode()).hexdigest()
 
 
 def manifest_folder(manifests_dir: Path, name: str, version: str) -> Path:
@@ -52,29 +66,53 @@ def manifest_folder(manifests_dir: Path, name: str, version: str) -> Path:
     InputError
         `name` cannot be a folder's name, or `version` is not X.Y.Z.
     """
-    if not _VERSION_PATTERN.fullmatch(version):
-        raise InputError(f"--version: expected X.Y.Z such as 1.0.0, found {version!r}")
-    return manifests_dir / f"{checked_name(name, '--name')}-{version}"
+    return manifests_dir / f"{checked_name(name, '--name')}-{parse_version(version)}"
 
 
-def freeze(folder: Path, header: dict[str, Any], records: list[dict[str, Any]]) -> Manifest:
+def frozen_folders(manifests_dir: Path) -> list[Path]:
+    """Return the folders of all frozen versions, by name; one without a header is a build that was killed."""
+    return sorted(path.parent for path in manifests_dir.glob(f"*/{HEADER_FILE}"))
+
+
+def record_table(records: list[dict[str, Any]], where: str) -> pa.Table:
+    """Return records as the checked table of a manifest, sorted by image id."""
+    table = pa.Table.from_pylist(records, schema=schema.MANIFEST.schema).sort_by("image_id")
+    return schema.MANIFEST.check(table, where)
+
+
+def freeze(folder: Path, header: dict[str, Any], records: pa.Table, left_out: pa.Table) -> Manifest:
     """Write a manifest, or find that the same one is there already.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<name>-<version>``.
+    header : dict
+        What ``manifest.json`` says, but for digests.
+    records, left_out : pyarrow.Table
+        By `schema.MANIFEST` and `schema.LEFT_OUT`, sorted by image id.
 
     Raises
     ------
     InputError
         The folder holds this version with other records: a frozen version never changes.
     """
-    table = pa.Table.from_pylist(records, schema=schema.MANIFEST.schema).sort_by("image_id")
-    table = schema.MANIFEST.check(table, str(folder / schema.MANIFEST.file_name))
-    digest = content_digest(table.to_pylist())
-    if (folder / "manifest.json").exists():
-        return _unchanged(read_manifest(folder), header, digest, len(records))
-    with replacing(folder / schema.MANIFEST.file_name) as temporary:
-        # Without compression, as compressed bytes differ between versions of a compressor.
-        pq.write_table(table, temporary, compression="none", row_group_size=schema.ROW_GROUP_ROWS)
+    lines = record_lines(records.to_pylist())
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()
+    if (folder / HEADER_FILE).exists():
+        return _unchanged(read_manifest(folder), header, digest, records.num_rows)
+    for spec, table in ((schema.LEFT_OUT, left_out), (schema.MANIFEST, records)):
+        with replacing(folder / spec.file_name) as temporary:
+            # Without compression, as compressed bytes differ between versions of a compressor.
+            pq.write_table(table, temporary, compression="none", row_group_size=schema.ROW_GROUP_ROWS)
+    whole = header | {
+        "content_sha256": digest,
+        "merkle_root": merkle_root(lines),
+        "left_out_sha256": content_digest(left_out.to_pylist()),
+        "schema_version": SCHEMA_VERSION,
+    }
     # The header comes last: a folder without one is a build that was killed.
-    write_json(folder / "manifest.json", header | {"content_sha256": digest, "schema_version": SCHEMA_VERSION})
+    write_json(folder / HEADER_FILE, whole | {"header_sha256": header_digest(whole)})
     return read_manifest(folder)
 
 
@@ -84,13 +122,51 @@ def _unchanged(frozen: Manifest, header: Mapping[str, Any], digest: str, n_recor
     if found != digest:
         raise InputError(
             f"{frozen.folder.name} is frozen with {frozen.records.num_rows} other records "
-            f"(digest {found[:12]}, now {n_records} with {digest[:12]}): give a higher --version"
+            f"(digest {found[:12]}, now {n_records} with {digest[:12]}): give a higher --version, or auto"
         )
-    if frozen.header["inputs"] != header["inputs"]:
+    if not has_same_sources(frozen, header):
         raise InputError(
-            f"{frozen.folder.name} is frozen with these records from other inputs: give a higher patch --version"
+            f"{frozen.folder.name} is frozen with these records from other inputs or flags: "
+            "give a higher patch --version, or auto"
         )
     return frozen
+
+
+def has_same_sources(frozen: Manifest, header: Mapping[str, Any]) -> bool:
+    """Return whether a frozen manifest follows from the same inputs by the same rules as `header` says."""
+    return all(frozen.header.get(part) == header[part] for part in ("inputs", "rules", "certificate"))
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return ``manifest.json`` of a folder.
+
+    Raises
+    ------
+    InputError
+        There is no manifest.
+    TableError
+        The header is damaged, or that of another folder.
+    """
+    path = folder / HEADER_FILE
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no manifest.json; build-manifest makes one")
+    try:
+        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        named = f"{header['name']}-{header['version']}"
+        if not isinstance(header["content_sha256"], str):
+            raise TypeError("content_sha256 is no text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise TableError(f"{path}: not a manifest header ({error})") from error
+    # A relative path such as "." has no name of its own.
+    if folder.resolve().name != named:
+        raise TableError(f"{path}: says {named}, but lies in {folder.resolve().name}")
+    return header
+
+
+def read_records(folder: Path) -> pa.Table:
+    """Return the records of a manifest, checked against their schema alone; TableError where they do not follow."""
+    path = folder / schema.MANIFEST.file_name
+    return schema.MANIFEST.check(read_parquet(path), str(path))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -103,21 +179,11 @@ def read_manifest(folder: Path) -> Manifest:
     TableError
         Header or records are damaged, or the records are not those that were frozen.
     """
-    header_path = folder / "manifest.json"
-    if not header_path.is_file():
-        raise InputError(f"{folder}: holds no manifest.json; build-manifest makes one")
-    try:
-        header = json.loads(header_path.read_text(encoding="utf-8"))
-        expected = header["content_sha256"]
-        is_of_folder = folder.name == f"{header['name']}-{header['version']}"
-    except (ValueError, KeyError, TypeError) as error:
-        raise TableError(f"{header_path}: not a manifest header ({error})") from error
-    if not is_of_folder:
-        raise TableError(f"{header_path}: says {header['name']}-{header['version']}, but lies in {folder.name}")
-    path = folder / schema.MANIFEST.file_name
-    records = schema.MANIFEST.check(read_parquet(path), str(path))
-    found = content_digest(records.to_pylist())
+    header = read_header(folder)
+    records = read_records(folder)
+    expected, found = header["content_sha256"], content_digest(records.to_pylist())
     if found != expected:
+        path = folder / schema.MANIFEST.file_name
         raise TableError(f"{path}: expected the records with digest {expected[:12]}, found {found[:12]}")
     return Manifest(folder, header, records)
 
@@ -130,7 +196,7 @@ def find_manifest(manifests_dir: Path, name: str | None) -> Manifest:
     InputError
         There is none, none of that name, or several and no name is given.
     """
-    names = sorted(path.parent.name for path in manifests_dir.glob("*/manifest.json"))
+    names = [folder.name for folder in frozen_folders(manifests_dir)]
     if not names:
         raise InputError(f"{manifests_dir} holds no manifest: run the stage 'build-manifest' first")
     if name is None and len(names) > 1:

@@ -170,6 +170,11 @@ class Workspace:
         """Folder with one folder a frozen manifest."""
         return self.root / "manifests"
 
+    @property
+    def tombstones_path(self) -> Path:
+        """The log that `retire` appends to, one line a withdrawn image."""
+        return self.root / "tombstones.jsonl"
+
     @staticmethod
     def relative_image_path(image_id: str) -> str:
         """Return where the picture of `image_id` lies below the workspace, with forward slashes."""

@@ -15,6 +15,7 @@ import pytest
 
 from annotation.decision_log import log_path, read_decisions
 from annotation.mongod import find_mongod
+from annotation.queues import open_queue
 from manifests import schema
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of
@@ -38,6 +39,9 @@ class RunningApp:
 
     def __init__(self, workspace: Workspace, *options: str, annotators: tuple[str, ...] = ("ann",)) -> None:
         self.workspace = workspace
+        # What the panel must show is the queue's order, whichever that is: it has tests of its own.
+        queue = open_queue(workspace, annotators[0], annotators=annotators if len(annotators) > 1 else ())
+        self.order = [int(image_id, 16) for image_id in queue.plan.order]
         named = [part for annotator_id in annotators for part in ("--annotator", annotator_id)]
         command = [sys.executable, str(REPOSITORY / "cli.py"), "annotate", "--workspace", str(workspace.root)]
         self.process = subprocess.Popen(

@@ -46,7 +46,7 @@ def add_store(workspace, vectors, *, source="clip", head=None, unreadable=(), na
     if head is not None:
         weight, bias = (np.asarray(values, np.float32) for values in head)
         save_file({"weight": weight, "bias": bias}, store.folder / "head.safetensors")
-    store.write_unreadable(dict.fromkeys(unreadable, "the file is empty"))
+    store.write_unreadable({k: (pictures[k].sha256, "the file is empty") for k in unreadable})
     return store
 
 

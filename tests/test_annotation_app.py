@@ -28,8 +28,6 @@ from tests.annotation_workspace import (
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
 N_REVIEW = 24
-# By risk, see `risk_of`: numbers of the pictures in the order shown.
-SHOWN_NUMBERS = [4, 12, 20, 7, 15, 23, 2, 10, 18, 1, 3, 9, 11, 17, 19, 0, 8, 16, 5, 13, 21, 6, 14, 22]
 MARKUP = "<img src=x onerror=\"document.title='run'\">"
 
 
@@ -77,20 +75,20 @@ class TestJudging:
             (lambda: page.dblclick("#oio-skip", delay=20), "skip", None),
         ]
         expected = []
-        for number, (act, answer, place) in zip(SHOWN_NUMBERS, actions, strict=False):
+        for number, (act, answer, place) in zip(app.order, actions, strict=False):
             screen.wait_for(number)
             # React keeps cards of the picture before on screen when their keys repeat.
             assert screen.classes() == shown_classes_of(number)
             assert page.locator(".oio-card img").count() == 10
             expected.append((number, answer, None if place is None else shown_classes_of(number)[place]))
             act()
-        screen.wait_for(SHOWN_NUMBERS[7])
+        screen.wait_for(app.order[7])
         screen.wait_until_saved()
         assert app.answers() == expected
         assert page.inner_text("#oio-progress").startswith("7 of 24 done · 7 in this session · ")
         assert page.inner_text("#oio-team") == "team: 0 of 24 · 1 annotating"
 
-        for number in reversed(SHOWN_NUMBERS[5:7]):
+        for number in reversed(app.order[5:7]):
             screen.press("u")
             screen.wait_for(number)
             expected.append((number, "undo", None))
@@ -98,22 +96,21 @@ class TestJudging:
 
     def test_three_answers_go_ahead_of_the_server_and_the_fourth_key_waits(self, screen: Screen) -> None:
         before, first = screen.app.answers(), screen.number()
-        start = SHOWN_NUMBERS.index(first)
+        start = screen.app.order.index(first)
         held: list[sync_api.Route] = []
-        screen.page.route("**/operators/execute", lambda route: held.append(route))
-        for number in SHOWN_NUMBERS[start : start + 3]:
+        screen.page.route("**/operators/execute", lambda route: route.continue_() if held else held.append(route))
+        for number in screen.app.order[start : start + 3]:
             screen.wait_for(number)
             screen.press("o")
-        screen.wait_for(SHOWN_NUMBERS[start + 3])
+        screen.wait_for(screen.app.order[start + 3])
         screen.press("d")
         screen.page.wait_for_timeout(100)
-        assert screen.number() == SHOWN_NUMBERS[start + 3]
+        assert screen.number() == screen.app.order[start + 3]
         assert screen.page.inner_text("#oio-saving") == "3 being saved"
         assert screen.app.answers() == before
-        screen.page.unroute("**/operators/execute")
         held[0].continue_()
         screen.wait_until_saved()
-        assert screen.app.answers() == before + [(n, "out", None) for n in SHOWN_NUMBERS[start : start + 3]]
+        assert screen.app.answers() == before + [(n, "out", None) for n in screen.app.order[start : start + 3]]
 
     def test_answer_is_sent_again_until_it_is_acknowledged_and_stored_once(self, screen: Screen) -> None:
         before, number = screen.app.answers(), screen.number()
@@ -141,12 +138,12 @@ class TestJudging:
     ) -> None:
         context = browser.new_context()
         screen = Screen(context.new_page(), app).open()
-        before, start = app.answers(), SHOWN_NUMBERS.index(screen.number())
+        before, start = app.answers(), app.order.index(screen.number())
         screen.page.route("**/operators/execute", lambda route: route.abort())
-        for number in SHOWN_NUMBERS[start : start + 2]:
+        for number in app.order[start : start + 2]:
             screen.wait_for(number)
             screen.press("s")
-        screen.wait_for(SHOWN_NUMBERS[start + 2])
+        screen.wait_for(app.order[start + 2])
         context.storage_state(path=tmp_path / "profile.json")
         context.close()
         assert app.answers() == before
@@ -154,8 +151,8 @@ class TestJudging:
         context = browser.new_context(storage_state=tmp_path / "profile.json")
         screen = Screen(context.new_page(), app).open()
         screen.wait_until_saved()
-        assert app.answers() == before + [(n, "skip", None) for n in SHOWN_NUMBERS[start : start + 2]]
-        screen.wait_for(SHOWN_NUMBERS[start + 2])
+        assert app.answers() == before + [(n, "skip", None) for n in app.order[start : start + 2]]
+        screen.wait_for(app.order[start + 2])
         context.close()
 
     def test_class_outside_the_ten_is_found_by_keyboard_and_stored(self, screen: Screen) -> None:
@@ -305,8 +302,9 @@ class TestScreen:
                  [...part.childNodes].some((node) => node.nodeType === 3 && node.data.trim()) &&
                  part.tagName !== "STYLE" && !part.closest(":disabled")).map((part) => {
                let behind = part;
-               while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
-               return [getComputedStyle(part).color, getComputedStyle(behind).backgroundColor, part.className]; })"""
+               const ground = () => getComputedStyle(behind).backgroundColor;
+               while (ground() === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+               return [getComputedStyle(part).color, ground(), part.className]; })"""
         )
         assert len(pairs) > 30
         assert {part: ratio for front, back, part in pairs if (ratio := contrast(front, back)) < 4.5} == {}
@@ -380,9 +378,9 @@ class TestServer:
 
     def test_another_annotators_name_in_a_request_changes_nothing(self, screen: Screen) -> None:
         found = screen.page.evaluate(
-            """() => fetch("/operators/execute", { method: "POST", headers: { "content-type": "application/json" },
-                 body: JSON.stringify({ operator_uri: "@openimage-o/judge/show_candidate", params: { annotator_id: "ben" } }) })
-                 .then((reply) => reply.json())"""
+            """(body) => fetch("/operators/execute", { method: "POST", body: JSON.stringify(body),
+                 headers: { "content-type": "application/json" } }).then((reply) => reply.json())""",
+            {"operator_uri": "@openimage-o/judge/show_candidate", "params": {"annotator_id": "ben"}},
         )
         assert found["result"]["annotator_id"] == "ann"
 

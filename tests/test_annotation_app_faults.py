@@ -1,4 +1,4 @@
-"""What happens to answers when the server, the database or the browser is killed; and the dataset behind the App."""
+"""What happens to answers when the server or the database is killed; and the dataset behind the App."""
 
 import contextlib
 import json
@@ -19,8 +19,6 @@ from tests.annotation_workspace import image_id_of, make_workspace
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
-SHOWN_NUMBERS = [4, 7, 2, 10, 1, 3, 9, 11, 0, 8, 5, 6]
-
 
 @pytest.fixture
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync_api.Page]:
@@ -40,7 +38,7 @@ class TestKills:
         with RunningApp(workspace) as app:
             screen = Screen(page, app).open()
             expected = []
-            for number in SHOWN_NUMBERS[:2]:
+            for number in app.order[:2]:
                 screen.wait_for(number)
                 screen.press("o")
                 expected.append((number, "out", None))
@@ -49,18 +47,18 @@ class TestKills:
             # Answers go into the log whether or not there is a database, and it comes back by itself.
             killed_pid, _ = app.mongod
             os.kill(killed_pid, signal.SIGKILL)
-            screen.wait_for(SHOWN_NUMBERS[2])
+            screen.wait_for(app.order[2])
             screen.press("d")
-            expected.append((SHOWN_NUMBERS[2], "difficult", None))
+            expected.append((app.order[2], "difficult", None))
             screen.wait_until_saved()
             assert app.answers() == expected
             assert wait_for_other_mongod(app, killed_pid)
             screen.open()
 
             app.process.send_signal(signal.SIGSTOP)
-            screen.wait_for(SHOWN_NUMBERS[3])
+            screen.wait_for(app.order[3])
             screen.press("o")
-            screen.wait_for(SHOWN_NUMBERS[4])
+            screen.wait_for(app.order[4])
             assert page.inner_text("#oio-saving") == "1 being saved"
             app.end(signal.SIGKILL)
             assert app.answers() == expected
@@ -72,8 +70,8 @@ class TestKills:
             page.wait_for_selector("#oio-outside:has-text('no longer logged in')")
             screen = Screen(page, restarted).open()
             screen.wait_until_saved()
-            screen.wait_for(SHOWN_NUMBERS[4])
-            assert restarted.answers() == [*expected, (SHOWN_NUMBERS[3], "out", None)]
+            screen.wait_for(app.order[4])
+            assert restarted.answers() == [*expected, (app.order[3], "out", None)]
             assert restarted.end(signal.SIGINT) == (0, "annotate: ann answered 1, 8 left\n")
 
 

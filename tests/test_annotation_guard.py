@@ -215,7 +215,8 @@ class TestMedia:
         "path",
         [
             "/etc/passwd", "{images}/../../secret.txt", "{images}/../images-of-others/a.jpg", "{images}", "{root}",
-            "{images}/missing.jpg", "a.jpg", "", "{images}/a.jpg\0", "file://{images}/a.jpg", "~/x", "{images}/link.jpg",
+            "{images}/missing.jpg", "a.jpg", "", "{images}/a.jpg\0", "file://{images}/a.jpg", "~/x",
+            "{images}/link.jpg",
             "{images}/linked/secret.txt", "{images}/%2e%2e/%2e%2e/secret.txt", "{images}/" + "x" * 5000,
         ],
     )  # fmt: skip
@@ -240,8 +241,8 @@ class TestTargets:
     @pytest.mark.parametrize(
         "path",
         [
-            "/", "/favicon.ico", "/assets/index.js", "/datasets/assets/index.js", f"/datasets/{DATASET}", "/plugins",
-            "/plugins/judge/dist/index.umd.js", "/fiftyone", "/features",
+            "/", "/favicon.ico", "/assets/index.js", "/datasets/assets/index.js", f"/datasets/{DATASET}",
+            "/plugins", "/plugins/judge/dist/index.umd.js", "/fiftyone", "/features",
         ],
     )  # fmt: skip
     def test_page_and_its_parts_are_served(self, site: Site, path: str) -> None:
@@ -250,8 +251,10 @@ class TestTargets:
     @pytest.mark.parametrize(
         "path",
         [
-            "/graphql", "/plugins/judge/__init__.py", "/plugins/judge/fiftyone.yml", "/plugins/../x", "/datasets/other",
-            "/assets/../../secret", "/embeddings/plot", "/screenshot/x", "/dataset/a/sample/b", "/ontologies", "/login/x",
+            "/graphql", "/plugins/judge/__init__.py", "/plugins/judge/fiftyone.yml", "/plugins/../x",
+            "/datasets/other",
+            "/assets/../../secret", "/embeddings/plot", "/screenshot/x", "/dataset/a/sample/b", "/ontologies",
+            "/login/x",
         ],
     )  # fmt: skip
     def test_other_pages_are_not_found(self, site: Site, path: str) -> None:
@@ -266,7 +269,8 @@ class TestTargets:
         "path",
         [
             "/operators/execute/generator", "/operators/resolve-type", "/operators/resolve-execution-options",
-            "/operators/subscribe-execution-store", "/event", "/tag", "/tagging", "/sort", "/aggregate", "/samples",
+            "/operators/subscribe-execution-store", "/event", "/tag", "/tagging", "/sort", "/aggregate",
+            "/samples",
             "/login", "/media",
         ],
     )  # fmt: skip

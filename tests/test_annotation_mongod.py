@@ -1,8 +1,10 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,33 @@ def test_mongod_ends_when_its_user_is_killed_and_the_folder_can_be_used_again_at
     while is_listening(port_of(killed_uri)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not is_listening(port_of(killed_uri))
+
+
+@needs_mongod
+def test_killed_mongod_is_started_again_on_its_port_and_a_stopped_one_is_not(tmp_path: Path) -> None:
+    def wait_until(is_reached: Callable[[], bool]) -> bool:
+        deadline = time.monotonic() + 30
+        while not is_reached() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return is_reached()
+
+    def pids(port: int) -> list[int]:
+        lines = subprocess.run(
+            ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        named = [line.split(maxsplit=1) for line in lines.splitlines() if f"--port {port} " in line]
+        return [int(pid) for pid, words in named if "mongod_keeper" not in words]
+
+    with running_mongod(tmp_path, {}) as uri:
+        port = port_of(uri)
+        (killed,) = pids(port)
+        os.kill(killed, signal.SIGKILL)
+        assert wait_until(lambda: pids(port) not in ([], [killed]) and is_listening(port))
+        (stopped,) = pids(port)
+        os.kill(stopped, signal.SIGTERM)
+        assert wait_until(lambda: not pids(port))
+        time.sleep(0.5)
+        assert not pids(port)
 
 
 def test_rest_of_annotation_imports_neither_fiftyone_nor_pymongo() -> None:

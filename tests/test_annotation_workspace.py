@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from annotation.examples import find_examples
-from annotation.review import read_class_names, read_review, review_image_ids
+from annotation.review import read_class_names, read_items, read_review, review_image_ids
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.label_space import ClassName
@@ -24,6 +24,37 @@ def test_dropped_pictures_are_not_under_review(tmp_path: Path) -> None:
 def test_review_item_does_not_tell_whether_it_is_a_control(tmp_path: Path) -> None:
     items = {item.image_id: item for item in read_review(make_workspace(tmp_path))}
     assert "control" not in repr(items[image_id_of(1)])
+
+
+def test_the_place_in_the_queue_does_not_tell_a_control(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=6)
+    template = workspace.read(schema.SCREEN).to_pylist()[0]
+    downloads, candidates = (
+        workspace.read(table).to_pylist()[0] for table in (schema.DOWNLOADS, schema.CANDIDATES)
+    )
+    ids = [image_id_of(number) for number in range(1000)]
+    # As `screen` leaves it: all controls are riskier than every other picture.
+    rows = [
+        template | {"image_id": image_id, "is_control": number % 5 == 0, "reason": None}
+        | {"risk": 0.95 if number % 5 == 0 else number / 2000}
+        for number, image_id in enumerate(ids)
+    ]  # fmt: skip
+    workspace.write(schema.SCREEN, rows)
+    workspace.write(schema.CANDIDATES, [candidates | {"image_id": k} for k in ids])
+    workspace.write(
+        schema.DOWNLOADS, [downloads | {"image_id": k, "path": workspace.relative_image_path(k)} for k in ids]
+    )
+    items = read_review(workspace)
+    controls = [place for place, item in enumerate(items) if int(item.image_id, 16) % 5 == 0]
+    assert len(controls) == 200
+    # 200 places drawn of 1,000: their mean is 500, give or take 20, and each fifth holds 40, give or take 6.
+    assert abs(sum(controls) / 200 - 500) < 60
+    assert all(20 < sum(start <= place < start + 200 for place in controls) < 60 for start in range(0, 1000, 200))
+    assert max(item.risk for item in items) < 0.5
+    by_id = {item.image_id: item.risk for item in items}
+    assert {item.image_id: item.risk for item in read_items(workspace, ids[:20])} == {
+        k: by_id[k] for k in ids[:20]
+    }
 
 
 def test_rotation_comes_from_the_candidates(tmp_path: Path) -> None:

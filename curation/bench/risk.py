@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from curation.bench.pasted import AREA_SHARES, read_truth_rows
 from curation.embedding_store import EmbeddedImage, EmbeddingStore
+from curation.screening.calibrate import N_FOLDS
 from curation.screening.gather import gather, number_names
 from curation.screening.operating_point import auroc, drop_bound, expected_calibration_error, reliability
-from curation.screening.risk import fit_risk
+from curation.screening.risk import fit_risk, unseen_risks
 from curation.screening.sources import ClassSource
-from curation.screening.truth import is_held_out
+from curation.screening.truth import fold_of, is_held_out
 from manifests.proportions import Share, counted_share
 from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
@@ -111,8 +112,9 @@ def _figures(
     ])  # fmt: skip
     held_out = np.array([is_held_out(image_id, seed) for image_id in image_ids])
     is_in, is_out = truth == "in", truth == "out"
-    risks = _risks(sources, numbers, is_in, is_out, ~held_out)
-    bounds = [drop_bound(risks[is_out & ~held_out], goal) for goal in MAX_LOST]
+    folds = np.array([fold_of(image_id, seed, N_FOLDS) for image_id in image_ids])
+    risks, fit_out = _risks(sources, numbers, is_in, is_out, np.where(held_out, -1, folds))
+    bounds = [drop_bound(fit_out, goal) for goal in MAX_LOST]
     own = [is_in & held_out, *(kind == population for population in POPULATIONS[1:])]
     out = risks[is_out & held_out]
     return RiskFigures(
@@ -131,10 +133,16 @@ def _risks(
     numbers: npt.NDArray[np.float64],
     is_in: npt.NDArray[np.bool_],
     is_out: npt.NDArray[np.bool_],
-    is_fitted_on: npt.NDArray[np.bool_],
-) -> npt.NDArray[np.float32]:
-    own = (is_in | is_out) & is_fitted_on
-    return fit_risk(number_names(sources, None), numbers[own], is_in[own]).risks(numbers)
+    folds: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the risks of all pictures, and those of `out` pictures fitted on, by models that have not seen them.
+
+    `folds` is -1 for pictures that are not fitted on.
+    """
+    own = (is_in | is_out) & (folds >= 0)
+    names = number_names(sources, None)
+    unseen = unseen_risks(names, numbers[own], is_in[own], folds[own])
+    return fit_risk(names, numbers[own], is_in[own]).risks(numbers), unseen[is_out[own]]
 
 
 def _many_splits(
@@ -148,11 +156,12 @@ def _many_splits(
     rows = []
     for split_seed in range(N_SPLITS):
         held_out = np.array([is_held_out(image_id, split_seed) for image_id in image_ids])
-        risks = _risks(sources, numbers, is_in, is_out, ~held_out)
+        folds = np.array([fold_of(image_id, split_seed, N_FOLDS) for image_id in image_ids])
+        risks, fit_out = _risks(sources, numbers, is_in, is_out, np.where(held_out, -1, folds))
         ins, outs = risks[is_in & held_out], risks[is_out & held_out]
         row = [auroc(ins, outs)]
         for goal in MAX_LOST:
-            bound = drop_bound(risks[is_out & ~held_out], goal)
+            bound = drop_bound(fit_out, goal)
             row += [float((ins > bound).mean()), float((outs > bound).mean())]
         rows.append(row)
     return tuple(np.mean(rows, axis=0).tolist())

@@ -5,7 +5,7 @@ are the connected components of the links: of A~B and B~C all three are one grou
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,7 @@ def find_duplicates(
     device: str = "auto",
     n_workers: int = 2,
     engine: Engine | None = None,
+    unusable: Collection[str] = (),
 ) -> dict[str, str]:
     """Write ``duplicates.parquet`` and return, for every duplicate, the image id of its representative.
 
@@ -61,6 +62,8 @@ def find_duplicates(
         Where vectors are compared.
     n_workers, engine
         As `FingerprintStore.update` takes them.
+    unusable : collection of str
+        Pictures that are dropped for another reason, and so stand for no other.
     """
     pictures = stored_pictures(workspace)
     fingerprints_on_disk = fingerprint_store(workspace)
@@ -80,6 +83,7 @@ def find_duplicates(
         prints.names,
         [picture.width_px * picture.height_px for picture in own],
         [n_bytes[name] or 0 for name in prints.names],
+        unusable,
     )
     workspace.write(schema.DUPLICATES, _rows(kept_of, prints, vectors))
     return {prints.names[place]: prints.names[kept] for place, kept in kept_of.items()}

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from curation.duplicates.thumbnails import N_BYTES, Thumbnails, thumbnail_of_bytes
 from curation.engine.engine import Engine
 from curation.engine.local import LocalEngine
+from curation.verified_bytes import verified_bytes
 from manifests.errors import TableError, UnreadableImageError
 from manifests.parquet import read_parquet, write_parquet
 from manifests.stored_pictures import StoredPicture
@@ -54,7 +55,7 @@ class FileToRead:
     stamp : str
         Changes with the pixels: digest and rotation, or size and time of the file.
     sha256 : str or None
-        Where known; else it is computed.
+        Where known, what the bytes must have; else it is computed.
     rotation_deg : int or None
         Open Images' rotation, counterclockwise.
     """
@@ -99,13 +100,11 @@ def fingerprint_files(files: Sequence[FileToRead]) -> pa.Table:
             "reason": None,
         }
         try:
-            content = file.path.read_bytes()
+            content = verified_bytes(file.path, file.sha256)
             row["sha256"] = file.sha256 or hashlib.sha256(content).hexdigest()
             row["thumbnail"] = thumbnail_of_bytes(content, file.rotation_deg)
         except UnreadableImageError as error:
             row["reason"] = error.reason
-        except OSError as error:
-            row["reason"] = f"cannot be read ({error.strerror})"
         rows.append(row)
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 

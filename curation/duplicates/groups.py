@@ -1,6 +1,6 @@
 """Groups of pictures that are linked, directly or through others, and the one that stands for each group."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,14 +43,24 @@ class Groups:
 
 
 def representatives(
-    groups: Sequence[Sequence[int]], image_ids: Sequence[str], n_pixels: Sequence[int], n_bytes: Sequence[int]
+    groups: Sequence[Sequence[int]],
+    image_ids: Sequence[str],
+    n_pixels: Sequence[int],
+    n_bytes: Sequence[int],
+    unusable: Collection[str] = (),
 ) -> dict[int, int]:
     """Return, for every picture of a group but its representative, the representative.
 
-    That is the picture with the most pixels; of equals the one with the most bytes, then with the smallest id.
+    That is the picture with the most pixels; of equals the one with the most bytes, then with the smallest id. One
+    whose id is `unusable` stands for others only where all are.
     """
     kept_of: dict[int, int] = {}
     for group in groups:
-        kept = min(group, key=lambda place: (-n_pixels[place], -n_bytes[place], image_ids[place]))
+        kept = min(
+            group,
+            key=lambda place: (
+                image_ids[place] in unusable, -n_pixels[place], -n_bytes[place], image_ids[place]
+            ),
+        )  # fmt: skip
         kept_of |= {place: kept for place in group if place != kept}
     return kept_of

@@ -21,7 +21,8 @@ from curation.screening.sources import ClassSource
 from manifests.durable import write_json
 from manifests.errors import InputError
 
-_VERSION = 1
+_VERSION = 2
+"""1 chose the bound on the risks of pictures that the model had seen."""
 
 Risks = npt.NDArray[np.float32]
 
@@ -37,7 +38,7 @@ class Calibration:
     model : RiskModel
         Fitted on one half of the labelled pictures.
     fit_out : array of float32
-        Risks of that half's `out` pictures, on which a bound is chosen.
+        Risks of that half's `out` pictures, each by a model that has not seen it, on which a bound is chosen.
     held_out_in, held_out_out : array of float32
         Risks of the other half, on which every figure is taken.
     max_lost : float
@@ -68,11 +69,17 @@ class Calibration:
             They differ in store, prototypes or head.
         """
         found = tuple(source.digest for source in sources)
-        if found != self.sources or tuple(names) != self.model.names:
+        if found != self.sources:
             stores = ", ".join(f"{source.digest} ({source.store.key.model})" for source in sources)
             raise InputError(
                 f"--calibration: made for the sources {', '.join(self.sources)}, found {stores}: "
                 "run 'calibrate' with these embeddings and classes, or name the others"
+            )
+        if tuple(names) != self.model.names:
+            changed = ", ".join(sorted({*names} ^ {*self.model.names}))
+            raise InputError(
+                "--calibration: made of other numbers of the same sources, as with or without what people "
+                f"verified (now or then alone: {changed}): run 'calibrate' again"
             )
 
     def write(self, path: Path) -> None:
@@ -115,7 +122,10 @@ class Calibration:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["version"] != _VERSION:
-                raise InputError(f"{path}: a calibration of version {content['version']}, expected {_VERSION}")
+                raise InputError(
+                    f"--calibration {path}: of version {content['version']}, expected {_VERSION}: run 'calibrate' "
+                    "again"
+                )
             model, risks = content["model"], content["risks"]
             means, scales, coefficients = (
                 tuple(float(value) for value in model[part]) for part in ("means", "scales", "coefficients")

@@ -33,11 +33,13 @@ def number_names(sources: Sequence[ClassSource], verified: Mapping[str, Verified
     return names if verified is None else [*names, _VERIFIED_NUMBER]
 
 
-def unreadable_reasons(sources: Sequence[ClassSource]) -> dict[str, str]:
-    """Return why pictures have no embedding in one source or another, by image id."""
+def unreadable_reasons(sources: Sequence[ClassSource], pictures: Mapping[str, StoredPicture]) -> dict[str, str]:
+    """Return why some of `pictures`, as they are stored now, have no embedding in one source or another."""
     reasons: dict[str, str] = {}
     for source in reversed(sources):
-        reasons |= source.store.read_unreadable()
+        for image_id, (sha256, reason) in source.store.read_unreadable().items():
+            if image_id in pictures and pictures[image_id].sha256 == sha256:
+                reasons[image_id] = reason
     return reasons
 
 
@@ -55,7 +57,7 @@ def gather(
     InputError
         A source has no embedding of a picture as it is stored now, and no reason for that.
     """
-    unreadable = unreadable_reasons(sources)
+    unreadable = unreadable_reasons(sources, pictures)
     wanted: dict[int, list[str]] = {}
     for image_id in pictures.keys() - unreadable.keys():
         wanted.setdefault(sources[0].store.shard_of(image_id), []).append(image_id)

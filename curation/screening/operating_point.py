@@ -10,6 +10,9 @@ import numpy.typing as npt
 from manifests.errors import InputError
 from manifests.proportions import Share, counted_share
 
+_ROUNDING = 1e-9
+"""The exact product of a share such as 0.07 and a number may fall just short of a whole."""
+
 N_CALIBRATION_BINS = 10
 """Of `expected_calibration_error` and of the reliability plot: equal widths on [0, 1], as Guo et al. (2017)."""
 
@@ -24,6 +27,8 @@ class OperatingPoint:
         The goal: largest share of truly OOD pictures that may be dropped.
     drop_above : float
         Pictures of a higher risk are dropped; 1 drops none.
+    n_fit_out : int
+        The `out` pictures that the bound was chosen on.
     lost : Share
         Of the held-out `out` pictures, those that would be dropped.
     flagged : Share
@@ -32,19 +37,33 @@ class OperatingPoint:
 
     max_lost: float
     drop_above: float
+    n_fit_out: int
     lost: Share
     flagged: Share
 
     def __str__(self) -> str:
+        if not self.max_lost:
+            return "  goal: 0 % of out dropped; so nothing is"
+        if self.n_fit_out < least_out(self.max_lost):
+            return (
+                f"  goal: {self.max_lost:.2%} of out dropped; nothing is dropped: that goal needs "
+                f"{least_out(self.max_lost):,} out in the half to fit on, about twice as many in all, found "
+                f"{self.n_fit_out:,}"
+            )
         return (
-            f"  goal: at most {self.max_lost:.2%} of out dropped; risk above {self.drop_above:.4f} is dropped\n"
+            f"  goal: {self.max_lost:.2%} of out expected to be dropped; what is above risk {self.drop_above:.4f} is\n"
             f"  of held-out out: {self.lost} dropped\n"
             f"  of held-out in: {self.flagged} dropped"
         )
 
 
 def drop_bound(out_risks: npt.NDArray[np.float32], max_lost: float) -> float:
-    """Return the smallest bound such that at most the share `max_lost` of `out_risks` is above it.
+    """Return the lowest bound above which, of further pictures that are `out`, a share of `max_lost` is expected.
+
+    Of n + 1 pictures in random order, each is as likely as any other to be the new one: it is above the (k + 1)-th
+    highest of the n others with a probability of (k + 1) / (n + 1) at most. So k is the largest for which that is
+    no more than `max_lost` (Wilks 1941; Vovk, Gammerman & Shafer 2005, as conformal prediction). This asks for
+    risks by models that have not seen the pictures. Of fewer than `least_out`, the bound is 1: nothing is dropped.
 
     It is one of the risks themselves, so that ties are kept rather than lost.
 
@@ -53,15 +72,32 @@ def drop_bound(out_risks: npt.NDArray[np.float32], max_lost: float) -> float:
     InputError
         `max_lost` is no share, or there is no risk.
     """
-    if not 0 <= max_lost <= 1:
-        raise InputError(f"--max-lost: expected a share of 0 to 1, found {max_lost}")
+    check_max_lost(max_lost)
     if not len(out_risks):
         raise InputError("calibrate: no labelled picture is out, so no bound can be chosen")
-    # The exact product of a share such as 0.07 and a number may fall just short of a whole.
-    n_lost = math.floor(max_lost * len(out_risks) + 1e-9)
-    if n_lost >= len(out_risks):
+    n_above = math.floor(max_lost * (len(out_risks) + 1) + _ROUNDING) - 1
+    if n_above < 0:
+        return 1.0
+    if n_above >= len(out_risks):
         return 0.0
-    return float(np.sort(out_risks)[::-1][n_lost])
+    return float(np.sort(out_risks)[::-1][n_above])
+
+
+def least_out(max_lost: float) -> int:
+    """Return how many `out` pictures a goal above 0 needs for any to be dropped: 199 for 0.5 %."""
+    return math.ceil(1 / max_lost - _ROUNDING) - 1
+
+
+def check_max_lost(max_lost: float) -> None:
+    """Refuse a goal that is no share.
+
+    Raises
+    ------
+    InputError
+        It is below 0 or above 1.
+    """
+    if not 0 <= max_lost <= 1:
+        raise InputError(f"--max-lost: expected a share of 0 to 1, found {max_lost}")
 
 
 def operating_point(
@@ -72,9 +108,8 @@ def operating_point(
 ) -> OperatingPoint:
     """Return the bound chosen on the fit half and what it does to the held-out half."""
     bound = drop_bound(fit_out_risks, max_lost)
-    return OperatingPoint(
-        max_lost, bound, _share_above(held_out_out_risks, bound), _share_above(held_out_in_risks, bound)
-    )
+    lost, flagged = (_share_above(risks, bound) for risks in (held_out_out_risks, held_out_in_risks))
+    return OperatingPoint(max_lost, bound, len(fit_out_risks), lost, flagged)
 
 
 def _share_above(risks: npt.NDArray[np.float32], bound: float) -> Share:

@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from curation.screening.checks import CHECKS, picture_facts
+from curation.verified_bytes import verified_bytes
 from manifests import schema
 from manifests.ahead import prepared_ahead
-from manifests.errors import InputError, UnreadableImageError
-from manifests.images import read_image
+from manifests.errors import InputError, StageMissingError, UnreadableImageError
+from manifests.images import decode_image
 from manifests.parquet import read_parquet, write_parquet
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
@@ -57,17 +58,33 @@ def measure_quality(workspace: Workspace, *, n_workers: int = 2) -> dict[str, in
         return record.counts
 
 
-def flagged_images(workspace: Workspace, checks: Sequence[str]) -> set[str]:
+def flagged_images(workspace: Workspace, checks: Sequence[str], but: Collection[str] = ()) -> set[str]:
     """Return the pictures that one of `checks` flags; of no checks, none, whether `quality` has run or not.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        With downloads.
+    checks : sequence of str
+        Names of `CHECKS`.
+    but : collection of str
+        Pictures that cannot be read, and so were not measured.
 
     Raises
     ------
     StageMissingError
-        There are checks, and `quality` has not run.
+        There are checks, and `quality` has not run, or not on the pictures as they are stored now.
     """
     if not checks:
         return set()
     table = workspace.read(schema.QUALITY)
+    measured = dict(zip(*table.select(["image_id", "sha256"]).to_pydict().values(), strict=True))
+    for image_id, picture in stored_pictures(workspace).items():
+        if image_id not in but and measured.get(image_id) != picture.sha256:
+            raise StageMissingError(
+                f"{workspace.path_of(schema.QUALITY)} does not have {image_id} as it is stored now: run the stage "
+                "'quality' again"
+            )
     found: set[str] = set()
     for check in checks:
         found.update(table.filter(table.column(f"is_{check}")).column("image_id").to_pylist())
@@ -104,7 +121,7 @@ def _measured_part(workspace: Workspace, part: int, wanted: Collection[StoredPic
 
 def _scores(picture: StoredPicture) -> dict[str, str | float] | None:
     try:
-        image = read_image(picture.path, picture.rotation_deg)
+        image = decode_image(verified_bytes(picture.path, picture.sha256), picture.rotation_deg)
     except UnreadableImageError:
         return None
     facts = picture_facts(image)

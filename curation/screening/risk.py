@@ -89,6 +89,32 @@ def fit_risk(names: Sequence[str], numbers: npt.NDArray[np.float64], is_in: npt.
     )
 
 
+def unseen_risks(
+    names: Sequence[str],
+    numbers: npt.NDArray[np.float64],
+    is_in: npt.NDArray[np.bool_],
+    folds: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """Return the risk of each picture (n,) by a model of the pictures in all other folds.
+
+    What a model says of pictures that it was fitted on is too good, and a bound chosen on that too low. Where no
+    other fold holds an `in`, or an `out`, there is no such model, and the risk is 1: a bound never counts on it.
+
+    Parameters
+    ----------
+    names, numbers, is_in
+        As `fit_risk` takes them.
+    folds : (n,) int64
+        Of each picture.
+    """
+    risks = np.ones(len(numbers), np.float32)
+    for fold in np.unique(folds).tolist():
+        others = folds != fold
+        if is_in[others].any() and not is_in[others].all():
+            risks[~others] = fit_risk(names, numbers[others], is_in[others]).risks(numbers[~others])
+    return risks
+
+
 def _newton_step(
     rows: npt.NDArray[np.float64],
     is_in: npt.NDArray[np.bool_],

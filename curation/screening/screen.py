@@ -106,7 +106,8 @@ def screen_pictures(
         "drop_quality": list(rules.drop_quality), "duplicates": vars(rules.duplicates),
         "sources": [source.digest for source in sources],
     }  # fmt: skip
-    tables = (schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.QUALITY)
+    tables = [schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.LEAKS]
+    tables += [schema.QUALITY] if rules.drop_quality else []
     inputs = [workspace.path_of(table) for table in tables]
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage(
@@ -117,9 +118,9 @@ def screen_pictures(
         names = number_names(sources, verified)
         if calibration is not None:
             calibration.check_holds_for(sources, names)
-        unreadable = pictures.keys() & unreadable_reasons(sources).keys()
+        unreadable = unreadable_reasons(sources, pictures)
         gathered = list(gather(sources, pictures, verified))
-        reasons = _reasons(workspace, sources, rules)
+        reasons = _reasons(workspace, sources, rules, unreadable)
         table = _screened(gathered, calibration, rules, reasons)
         table = pa.concat_tables([_with_absent(table, verified), _unreadable_rows(unreadable)])
         write_label_space(workspace.classes_path, list(classes))
@@ -143,13 +144,22 @@ def verified_of(
 
 
 def _reasons(
-    workspace: Workspace, sources: Sequence[ClassSource], rules: ScreenRules
+    workspace: Workspace, sources: Sequence[ClassSource], rules: ScreenRules, unreadable: Collection[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return why pictures are dropped whatever their risk, and of what they are duplicates."""
-    duplicates = find_duplicates(workspace, rules.duplicates, store=sources[0].store)
-    reasons = dict.fromkeys(flagged_images(workspace, rules.drop_quality), "low_quality")
-    reasons |= dict.fromkeys(duplicates, "duplicate")
-    reasons |= dict.fromkeys(leaked_images(workspace), "leak")
+    """Return why pictures are dropped whatever their risk, and of what they are duplicates.
+
+    What is dropped for itself stands for no copy of it, so that no photograph goes with its copies alone; but all
+    copies of a photograph that is in another set are in it.
+    """
+    low_quality = flagged_images(workspace, rules.drop_quality, but=unreadable)
+    unusable = low_quality | set(unreadable)
+    duplicates = find_duplicates(workspace, rules.duplicates, store=sources[0].store, unusable=unusable)
+    leaked = leaked_images(workspace)
+    leaked_originals = {duplicates.get(image_id, image_id) for image_id in leaked}
+    leaked |= leaked_originals | {copy for copy, original in duplicates.items() if original in leaked_originals}
+    reasons = dict.fromkeys(duplicates, "duplicate")
+    reasons |= dict.fromkeys(low_quality, "low_quality")
+    reasons |= dict.fromkeys(leaked, "leak")
     return reasons, duplicates
 
 

@@ -60,9 +60,21 @@ def read_truth(path: Path) -> Truth:
     return Truth(pictures, others)
 
 
-def is_held_out(image_id: str, seed: int) -> bool:
-    """Return whether a picture falls into the half that figures are taken on: by its id and the seed alone."""
-    return hashlib.sha256(f"split {seed} {image_id}".encode()).digest()[0] >= 128
+def is_held_out(name: str, seed: int) -> bool:
+    """Return whether a picture falls into the half that figures are taken on, by the seed and a name alone.
+
+    The name is the image id; of copies of one photograph, that of one of them, so that all are in one half.
+    """
+    return _drawn("split", name, seed) >= 128
+
+
+def fold_of(name: str, seed: int, n_folds: int) -> int:
+    """Return one of `n_folds` parts of the other half, by the same; it says nothing of the half itself."""
+    return _drawn("fold", name, seed) * n_folds // 256
+
+
+def _drawn(what: str, name: str, seed: int) -> int:
+    return hashlib.sha256(f"{what} {seed} {name}".encode()).digest()[0]
 
 
 def _labelled(row: dict[str, str], where: str) -> LabelledPicture:
