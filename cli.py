@@ -401,9 +401,7 @@ def calibrate(
     ] = None,
     max_lost: Annotated[
         float,
-        typer.Option(
-            help="Goal: expected share of truly OOD pictures dropped; 0.005 needs 199 out to fit on."
-        ),
+        typer.Option(help="Goal: expected share of truly OOD pictures dropped; 0.005 needs 199 out to fit on."),
     ] = 0.005,
     embeddings: EmbeddingsOption = None,
     classes: ClassesOption = None,
@@ -500,7 +498,8 @@ def duplicates(
 def leaks(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     against: Annotated[
-        list[Path] | None, typer.Option(help="Folder of pictures, or workspace, of another set; repeatable.")
+        list[Path] | None,
+        typer.Option(help="Folder of pictures, or workspace, of another set; repeatable; later runs keep it."),
     ] = None,
     against_list: Annotated[
         list[Path] | None, typer.Option(help="List of another set's Open Images ids; repeatable.")
@@ -660,6 +659,35 @@ def annotate(
     )
     for session in sessions:
         print(f"annotate: {session.annotator_id} answered {session.n_answered:,}, {session.n_left:,} left")
+
+
+@app.command()
+def browse(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    embeddings: Annotated[
+        str | None, typer.Option(help="Digest or model of the embeddings; default: those of CLIP.")
+    ] = None,
+    map_method: Annotated[
+        str, typer.Option("--map", help="Map of the embeddings: pca, or umap (needs umap-learn).")
+    ] = "pca",
+    address: Annotated[str, typer.Option(help="IP address to listen on; not encrypted.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the App; 0: the usual one of this workspace.")] = 0,
+    open_browser: Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")] = False,
+) -> None:
+    """Show a curator all pictures and all that is known of them in the FiftyOne App.
+
+    \b
+    Example: python cli.py browse --workspace workspace
+    """
+    from annotation.browse import browse as serve
+    from annotation.serving import Place
+    from manifests.workspace import Workspace
+
+    n_pictures = serve(
+        Workspace(workspace), embeddings=embeddings, map_method=map_method, place=Place(address, port),
+        open_browser=open_browser,
+    )  # fmt: skip
+    print(f"browse: {n_pictures:,} pictures")
 
 
 @app.command()
@@ -881,61 +909,257 @@ def plan(
 
 @app.command("build-manifest")
 def build_manifest_command(
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     name: Annotated[str, typer.Option(help="Name of the set.")] = "openimage_o",
-    version: Annotated[str, typer.Option(help="X.Y.Z.")] = "1.0.0",
+    version: Annotated[
+        str, typer.Option(help="X.Y.Z, or auto: the version that follows from what changed.")
+    ] = "1.0.0",
     from_list: Annotated[
-        list[str] | None, typer.Option(help="An official list instead of verdicts: [SPLIT=]FILE.")
+        list[str] | None, typer.Option(help="A list of ids instead of verdicts: [SPLIT=]FILE or URL; repeatable.")
     ] = None,
+    official: Annotated[
+        str | None, typer.Option(help="The lists must be those that vim or openood published.")
+    ] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option("--licence", "--license", help="Allow this URL or cc-by-2.0; repeatable.")
+    ] = None,
+    min_side: Annotated[int | None, typer.Option(help="Least pixels of the shorter side.")] = None,
+    max_aspect: Annotated[float | None, typer.Option(help="Largest ratio of the sides.")] = None,
+    exclude_quality: Annotated[
+        str | None, typer.Option(help="Leave out what `quality` flagged: blur,dark,...")
+    ] = None,
+    max_per_duplicate_group: Annotated[
+        int | None, typer.Option(help="Most images of one group of duplicates.")
+    ] = None,
+    target: Annotated[int | None, typer.Option(help="Draw so many, balanced over risk and labels.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(help="NAME=SHARE; the rest is test; default: val=0.1.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw and the splits.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Where fetched lists lie; default: the user's cache folder.")
+    ] = None,
+    allow_private: AllowPrivateOption = False,
+    proxy: ProxyOption = None,
 ) -> None:
     """Freeze the images agreed to be out of distribution, or an official list, as a manifest.
 
     \b
-    Example: python cli.py build-manifest --from-list openimage_o.txt --workspace workspace
+    Example: python cli.py build-manifest --version auto --licence cc-by-2.0 --workspace workspace
     """
-    from manifests.build import DEFAULT_SPLIT, build_manifest
+    from manifests.build import build_manifest
+    from manifests.draws import DEFAULT_SPLITS
+    from manifests.selection import BuildRules
     from manifests.workspace import Workspace
 
-    lists = []
-    for value in from_list or ():
-        split, equals, path = value.partition("=")
-        lists.append((split, Path(path)) if equals else (DEFAULT_SPLIT, Path(value)))
-    manifest = build_manifest(Workspace(workspace), name, version, lists=lists)
-    _counted(f"manifest {manifest.folder.name}", manifest.header["counts"])
-    print(f"  {manifest.folder}, records sha256 {manifest.header['content_sha256']}")
+    if from_list:
+        _refuse_without_effect(context, "with --from-list, which names the splits", ["split"])
+    rules = BuildRules(
+        licences=tuple(licence or ()), min_side_px=min_side, max_aspect=max_aspect,
+        exclude_quality=tuple(exclude_quality.split(",")) if exclude_quality else (),
+        max_per_group=max_per_duplicate_group, target=target, seed=seed,
+        splits=dict(DEFAULT_SPLITS) if split is None else _shares(split),
+    )  # fmt: skip
+    fetching = {"allow_private": allow_private, "proxy": proxy}
+    lists = [_id_list(value, cache, fetching) for value in from_list or ()]
+    manifest = build_manifest(Workspace(workspace), name, version, lists=lists, official=official, rules=rules)
+    header = manifest.header
+    _counted(f"manifest {manifest.folder.name}", header["counts"])
+    if header["left_out"]:
+        _counted("  left out", header["left_out"])
+    for line in (header.get("official") or {}).get("checked", ()):
+        print(f"  {line}")
+    print(f"  {manifest.folder}, records sha256 {header['content_sha256']}, Merkle root {header['merkle_root']}")
+
+
+def _shares(values: Sequence[str]) -> dict[str, float]:
+    try:
+        return {name: float(share) for name, share in _pairs(values, "--split").items()}
+    except ValueError as error:
+        raise InputError(f"--split: expected NAME=SHARE such as val=0.1 ({error})") from error
+
+
+def _id_list(value: str, cache: Path | None, fetching: Mapping[str, Any]) -> tuple[str, Path]:
+    """Return a list's split and file; one that is named by its address is fetched."""
+    from manifests.draws import REST_SPLIT
+
+    split, equals, place = value.partition("=")
+    # An address may hold a "=" of its own.
+    if not equals or "/" in split:
+        split, place = REST_SPLIT, value
+    if not place.startswith(("http://", "https://")):
+        return split, Path(place)
+    from curation.list_files import fetch_list
+
+    return split, fetch_list(place, cache, _announce, **fetching)
+
+
+@app.command("verify-manifest")
+def verify_manifest_command(
+    manifest: Annotated[Path, typer.Argument(help="Folder of one version, or its name in the workspace.")],
+    workspace: Annotated[
+        Path | None, typer.Option(help="Also compare its logs, tombstones and pictures with this workspace.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder with the set's pictures, at any depth.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every picture: digest and size; decode what has no digest.")
+    ] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every picture too.")] = False,
+    prove: Annotated[
+        str | None, typer.Option(help="Print the Merkle proof that this image id is in the set, as JSON.")
+    ] = None,
+) -> None:
+    """Verify a frozen manifest: its digests, versions, logs and pictures; all problems in one report.
+
+    \b
+    Example: python cli.py verify-manifest openimage_o-1.0.0 --workspace workspace --deep
+    """
+    from manifests.verify import Against, verify_manifest
+    from manifests.verify_pictures import Depth
+    from manifests.verify_report import report_lines
+    from manifests.workspace import Workspace
+
+    space = None if workspace is None else Workspace(workspace)
+    folder = manifest
+    if space is not None and not manifest.is_dir():
+        folder = space.manifests_dir / manifest.name
+    if (deep or decode) and images is None and space is None:
+        raise InputError("verify-manifest: --deep and --decode need the pictures: give --images or --workspace")
+    depth = Depth(deep or decode, decode)
+    report = verify_manifest(folder, Against(images, space, depth, _log_problems))
+    print("\n".join(report_lines(report)))
+    if report.n_problems:
+        raise InputError(f"{report.name}: {report.n_problems:,} problems; they are listed above")
+    if prove is not None:
+        print(_proof(folder, prove))
+
+
+def _log_problems(space: "Workspace") -> list[str]:
+    from annotation.merge import check_logs
+
+    return [check.problem for check in check_logs(space) if check.problem]
+
+
+def _proof(folder: Path, image_id: str) -> str:
+    import json
+
+    from manifests.frozen import read_manifest, record_lines
+    from manifests.merkle import inclusion_proof
+
+    manifest = read_manifest(folder)
+    records = manifest.records.to_pylist()
+    index = next((i for i, record in enumerate(records) if record["image_id"] == image_id), None)
+    if index is None:
+        raise InputError(f"--prove: image {image_id!r} is not in {folder.name}")
+    proof = inclusion_proof(record_lines(records), index)
+    root = manifest.header["merkle_root"]
+    return json.dumps({"record": records[index], "proof": vars(proof), "merkle_root": root}, ensure_ascii=False)
+
+
+@app.command("retire")
+def retire_command(
+    image_id: Annotated[str, typer.Argument(help="The image.")],
+    reason: Annotated[str, typer.Option(help="Why; it is published with every later version.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    manifest: Annotated[
+        str | None, typer.Option(help="Version that holds it, such as openimage_o-1.0.0; default: any.")
+    ] = None,
+) -> None:
+    """Withdraw a frozen image: exports and later versions leave it out; frozen versions stay as they are.
+
+    \b
+    Example: python cli.py retire 0a1b2c3d4e5f6071 --reason "the author asked for it" --workspace workspace
+    """
+    from manifests.tombstones import retire
+    from manifests.workspace import Workspace
+
+    stone = retire(Workspace(workspace), image_id, reason, manifest=manifest)
+    print(f"retired {stone.image_id} of {stone.manifest} at {stone.at}: {stone.reason}")
+
+
+@app.command("diff")
+def diff_command(
+    before: Annotated[Path, typer.Argument(help="Folder of one version, or its name in the workspace.")],
+    after: Annotated[Path, typer.Argument(help="The same of the other version.")],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    out: Annotated[Path | None, typer.Option(help="Write the CSV table here; default: standard output.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails here too.")] = None,
+) -> None:
+    """Show which images entered, left, moved or changed between two versions, and why, as CSV.
+
+    \b
+    Example: python cli.py diff openimage_o-1.0.0 openimage_o-2.0.0 --html diff.html --workspace workspace
+    """
+    from manifests.diff import change_counts, diff_csv, manifest_diff, read_side
+    from manifests.diff_page import diff_page
+    from manifests.durable import write_text
+    from manifests.workspace import Workspace
+
+    space = Workspace(workspace)
+    old, new = (read_side(path, space.manifests_dir) for path in (before, after))
+    differences = manifest_diff(old, new)
+    if html is not None:
+        write_text(html, diff_page(old, new, differences, space))
+    if out is not None:
+        write_text(out, diff_csv(differences))
+        _counted("diff", change_counts(differences))
+    else:
+        print(diff_csv(differences), end="")
 
 
 @app.command()
 def export(
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    export_format: Annotated[str, typer.Option("--format", help="openood.")] = "openood",
+    export_format: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="openood (default), pytorch-ood, torch, torchvision, huggingface, webdataset, croissant, "
+            "fiftyone or csv; repeatable.",
+        ),
+    ] = None,
     manifest: Annotated[str | None, typer.Option(help="<name>-<X.Y.Z>, where there are several.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Default: <workspace>/exports/<manifest>/<format>.")] = None,
-    pictures: Annotated[bool, typer.Option("--pictures", help="Place the pictures too, as hard links.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Gets a folder a format; default: <workspace>/exports/<manifest>.")
+    ] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Pictures too (hard links) where a format can do without.")
+    ] = False,
+    creator: Annotated[
+        list[str] | None, typer.Option(help="croissant: who publishes the set; repeatable.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="croissant: the set's page.")] = None,
+    published: Annotated[str | None, typer.Option(help="croissant: since when, YYYY-MM-DD.")] = None,
 ) -> None:
-    """Write a manifest as the lists that an evaluation loader reads.
+    """Write a manifest as evaluation loaders read it, with the attribution of every image.
 
     \b
     Example: python cli.py export --format openood --pictures --workspace workspace
     """
-    from manifests.export import export_manifest
+    from manifests.exporters.export import checked_format, export_manifest, exported_set
+    from manifests.exporters.exported_set import Publication
     from manifests.frozen import find_manifest
     from manifests.workspace import Workspace
 
     space = Workspace(workspace)
+    formats = list(dict.fromkeys(export_format or ["openood"]))
+    for name in formats:
+        checked_format(name)
+    if "croissant" not in formats:
+        _refuse_without_effect(context, "without --format croissant", ("creator", "url", "published"))
+    publication = Publication(tuple(creator or ()), url, published)
     frozen = find_manifest(space.manifests_dir, manifest)
-    out_dir = out or space.root / "exports" / frozen.folder.name / export_format
-    arguments = {
-        "format": export_format,
-        "manifest": frozen.folder.name,
-        "out": str(out_dir),
-        "pictures": pictures,
-    }
-    with space.stage("export", arguments, record_as=f"export.{frozen.folder.name}.{export_format}") as record:
-        written = export_manifest(frozen, export_format, out_dir, pictures_of=space if pictures else None)
-        record.counts = {"images": frozen.records.num_rows}
-    for path in written:
-        print(f"export: {path}")
+    out_dir = out or space.root / "exports" / frozen.folder.name
+    for name in formats:
+        arguments = {"format": name, "manifest": frozen.folder.name, "out": str(out_dir), "pictures": pictures}
+        arguments |= vars(publication)
+        with space.stage("export", arguments, record_as=f"export.{frozen.folder.name}.{name}") as record:
+            chosen = exported_set(space, frozen, publication=publication)
+            folder = export_manifest(chosen, name, out_dir, pictures=pictures)
+            record.counts = {"images": len(chosen.records), "retired_left_out": chosen.n_retired}
+        print(f"export: {folder}, {len(chosen.records):,} images")
 
 
 def _check_model_options(given: Mapping[str, object]) -> None:
@@ -1238,17 +1462,21 @@ _BENCH_FLAGS: Mapping[str, frozenset[str]] = {
     "scoring": frozenset({"size", "features", "method", "peers", "seed", "device"}),
     "download": frozenset({"images", "workers", "quick", "peers"}),
     "metadata": frozenset({"rows", "seed"}),
+    "annotate": frozenset({"rows", "quick", "seed"}),
     "screen": frozenset({"rows", "images", "quick", "peers", "seed", "device"}),
     "views": frozenset({"data", "images", "seed", "device"}),
     "risk": frozenset({"data", "seed", "device"}),
     "duplicates": frozenset({"data", "images", "seed", "device"}),
+    "manifests": frozenset({"images"}),
 }
 
 
 @app.command()
 def bench(
     context: typer.Context,
-    what: Annotated[str, typer.Argument(help="scoring, download, metadata, screen, views, risk or duplicates.")],
+    what: Annotated[
+        str, typer.Argument(help="scoring, download, metadata, screen, views, risk, duplicates, manifests or annotate.")
+    ],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",
     features: Annotated[Path | None, typer.Option(help="Folder of sets and head instead.")] = None,
@@ -1262,14 +1490,20 @@ def bench(
         int | None,
         typer.Option(
             help="download: pictures of a run, default 2000; screen: photographs to hash, default 400; "
-            "views: to paste, default 100; duplicates: to copy, default all."
+            "views: to paste, default 100; duplicates: to copy, default all; "
+            "manifests: of the smaller set, default 17632."
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="download: pictures fetched at a time.")] = 16,
-    quick: Annotated[bool, typer.Option("--quick", help="download: one short round; screen: a tenth.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="download: one short round; screen: a tenth; annotate: 1000.")
+    ] = False,
     rows: Annotated[
         int | None,
-        typer.Option(help="metadata: rows of the table, default 200000; screen: vectors, default 125436."),
+        typer.Option(
+            help="metadata: rows of the table, default 200000; screen: vectors, default 125436; "
+            "annotate: candidates, default 1000 and 20000."
+        ),
     ] = None,
     data: Annotated[
         Path | None,
@@ -1309,6 +1543,24 @@ def bench(
     if what == "duplicates":
         _bench_duplicates(workspace, data, device, images, seed)
         return
+    if what == "annotate":
+        from annotation.bench.figures import annotate_table
+        from annotation.bench.run import DEFAULT_SIZES, QUICK_SIZES, bench_annotate
+
+        by_default = QUICK_SIZES if quick else DEFAULT_SIZES
+        all_rows = by_default if rows is None else (rows,)
+        print(annotate_table(bench_annotate(workspace, all_rows, quick=quick, seed=seed, announce=_announce)))
+        return
+    if what == "manifests":
+        from manifests.bench import OPENIMAGE_O, bench_manifests, timings_table
+        from manifests.exporters.bench import EXPORT_STEPS
+
+        print(
+            timings_table(
+                bench_manifests(workspace, EXPORT_STEPS, n_images=OPENIMAGE_O if images is None else images)
+            )
+        )
+        return
     if what == "metadata":
         from curation.metadata.bench import bench_metadata, bench_metadata_table
 
@@ -1331,7 +1583,9 @@ def bench(
 
     if what != "scoring":
         raise InputError(
-            f"bench: expected scoring, download, metadata, screen, views, risk or duplicates, found {what!r}"
+            "bench: expected scoring, download, metadata, screen, views, risk, duplicates, manifests or annotate, "
+            "found "
+            f"{what!r}"
         )
     result = bench_scoring(
         workdir=workspace, size=size, features_dir=features, device=device, methods=method or METHOD_NAMES,

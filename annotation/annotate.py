@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import sys
+import time
 import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,9 +148,12 @@ def annotate(
         stack.enter_context(server.connection(database_uri, PLUGINS_DIR))
         tokens = {policy.new_token(): annotator_id for annotator_id in names}
         folders = (workspace.root / "images", *([examples_dir] if examples_dir else []))
+        started = time.monotonic()
+        dataset_name = dataset.build_dataset(workspace.root, items.values())
+        _say(f"dataset of {len(items):,} pictures: {time.monotonic() - started:.1f} s")
         rules = policy.Policy(
             hosts=place.hosts(listener),
-            dataset_name=dataset.build_dataset(workspace.root, items.values()),
+            dataset_name=dataset_name,
             workspace_name=dataset.WORKSPACE_NAME,
             media_roots=tuple(folder.resolve() for folder in folders),
             tokens=tokens,

@@ -16,6 +16,7 @@ from manifests.workspace import Workspace
 LOOPBACK_ADDRESS = "127.0.0.1"
 
 PLUGINS_DIR = Path(__file__).parent / "plugins"
+CURATOR_PLUGINS_DIR = Path(__file__).parent / "curator_plugins"
 
 # Below the ports that Linux gives to whoever asks for none in particular (32768 and up).
 _FIRST_USUAL_PORT, _N_USUAL_PORTS = 20_000, 12_000
@@ -107,7 +108,7 @@ def _bound(address: str, port: int) -> socket.socket:
     return listener
 
 
-def fiftyone_settings(database_uri: str) -> dict[str, str]:
+def fiftyone_settings(database_uri: str, plugins_dir: Path = PLUGINS_DIR) -> dict[str, str]:
     """Return the environment variables that FiftyOne reads when it is imported."""
     return {
         URI_VARIABLE: database_uri,
@@ -115,7 +116,7 @@ def fiftyone_settings(database_uri: str) -> dict[str, str]:
         "FIFTYONE_SERVER": "1",
         # Without an address FiftyOne binds 0.0.0.0 where it believes to be in a container.
         "FIFTYONE_DEFAULT_APP_ADDRESS": LOOPBACK_ADDRESS,
-        "FIFTYONE_PLUGINS_DIR": str(PLUGINS_DIR),
+        "FIFTYONE_PLUGINS_DIR": str(plugins_dir),
         # Without the cache every plugin module is executed twice a request.
         "FIFTYONE_PLUGINS_CACHE_ENABLED": "true",
         # Two notices about a MongoDB that is as it should be: version 6, and no replica set.

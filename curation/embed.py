@@ -234,8 +234,8 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
     def embed_groups(groups: Sequence[Sequence[StoredPicture]]) -> Embedded:
         for picture in (picture for group in groups for picture in group):
             vector = source.unit_features(picture.image_id)
-            if vector is None:
-                yield picture.image_id, f"no features in the set {feature_set}"
+            if isinstance(vector, str):
+                yield picture.image_id, vector
             else:
                 yield EmbeddedImage(picture.image_id, picture.sha256, picture.rotation_deg or 0, (FULL,), *vector)
 

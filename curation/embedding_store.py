@@ -300,10 +300,13 @@ class EmbeddingStore:
         table = read_parquet(self._unreadable_path)
         if not table.schema.equals(_UNREADABLE_SCHEMA):
             raise TableError(
-                f"{self._unreadable_path}: expected the columns {', '.join(_UNREADABLE_SCHEMA.names)}: run 'embed' "
-                "again"
+                f"{self._unreadable_path}: expected the columns {', '.join(_UNREADABLE_SCHEMA.names)}: "
+                "run 'embed' again"
             )
-        return {image_id: (sha256, reason) for image_id, sha256, reason in zip(*table.to_pydict().values(), strict=True)}
+        return {
+            image_id: (sha256, reason)
+            for image_id, sha256, reason in zip(*table.to_pydict().values(), strict=True)
+        }
 
     def _shard_path(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:04d}.parquet"

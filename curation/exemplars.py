@@ -23,6 +23,7 @@ class Exemplar:
     class_index: int
     path: Path
     rotation_deg: None = None
+    sha256: None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from manifests.errors import InputError
 from manifests.parquet import read_parquet
 from manifests.schema import features_schema
 
+_FURTHEST_LENGTH = 1e30
+"""Of features, or one over it: beyond, products with a head's weights leave what float32 holds."""
+
 
 @dataclass(frozen=True)
 class FeatureSource:
@@ -53,16 +56,18 @@ class FeatureSource:
         digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
         return cls(digest, n_features, head_path, dict(zip(image_ids, values, strict=True)))
 
-    def unit_features(self, image_id: str) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]] | None:
-        """Return an image's features at unit length, (1, n_features), and their length before, (1,).
-
-        None where the set lacks them, or they are all zero.
-        """
-        features = self._features.get(image_id)
-        norm = np.float32(0 if features is None else np.linalg.norm(features))
-        if features is None or not norm:
-            return None
-        return (features / norm).astype(np.float16)[None], np.array([norm], np.float32)
+    def unit_features(self, image_id: str) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]] | str:
+        """Return an image's features at unit length, (1, n_features), and their length, (1,), or why not."""
+        if image_id not in self._features:
+            return "no features in the set"
+        # float64: the squares of float32 may be more, or less, than it holds.
+        features = self._features[image_id].astype(np.float64)
+        length = np.linalg.norm(features)
+        if not length:
+            return "all features are zero"
+        if not 1 / _FURTHEST_LENGTH <= length <= _FURTHEST_LENGTH:
+            return f"the length of the features, {length:.3g}, is out of what logits can be computed of"
+        return (features / length).astype(np.float16)[None], np.array([length], np.float32)
 
     def save_head(self, folder: Path) -> None:
         """Copy the head into the folder of a store."""

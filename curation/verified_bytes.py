@@ -26,7 +26,5 @@ def verified_bytes(path: Path, sha256: str | None) -> bytes:
     except OSError as error:
         raise UnreadableImageError("undecodable", f"cannot be read ({error.strerror})") from error
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise UnreadableImageError(
-            "undecodable", "the file is not the one downloaded: run 'download --verify'"
-        )
+        raise UnreadableImageError("undecodable", "the file is not the one downloaded: run 'download --verify'")
     return content

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from manifests import schema
 from manifests.durable import replacing, write_json
-from manifests.errors import InputError, TableError
+from manifests.errors import InputError, TableError, one_line
 from manifests.merkle import merkle_root
 from manifests.parquet import read_parquet
 from manifests.versions import parse_version
@@ -163,10 +163,22 @@ def read_header(folder: Path) -> dict[str, Any]:
     return header
 
 
-def read_records(folder: Path) -> pa.Table:
-    """Return the records of a manifest, checked against their schema alone; TableError where they do not follow."""
-    path = folder / schema.MANIFEST.file_name
-    return schema.MANIFEST.check(read_parquet(path), str(path))
+def read_part(folder: Path, spec: schema.TableSpec) -> pa.Table:
+    """Return one of the tables of a manifest's folder, checked against its schema alone.
+
+    Raises
+    ------
+    TableError
+        The table is damaged, or is not one of `spec`.
+    """
+    path = folder / spec.file_name
+    table = spec.check(read_parquet(path), str(path))
+    try:
+        # Reading alone does not notice texts that are no UTF-8.
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{path}: {one_line(error)}") from error
+    return table
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -180,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
         Header or records are damaged, or the records are not those that were frozen.
     """
     header = read_header(folder)
-    records = read_records(folder)
+    records = read_part(folder, schema.MANIFEST)
     expected, found = header["content_sha256"], content_digest(records.to_pylist())
     if found != expected:
         path = folder / schema.MANIFEST.file_name

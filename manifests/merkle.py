@@ -73,7 +73,7 @@ def is_included(entry: bytes, proof: InclusionProof, root: str) -> bool:
 def _level_above(level: Sequence[bytes]) -> list[bytes]:
     above = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
     # Going up alone gives the tree that RFC 6962 states by parting at the largest power of two.
-    return above + [level[-1]] if len(level) % 2 else above
+    return [*above, level[-1]] if len(level) % 2 else above
 
 
 def _leaf(entry: bytes) -> bytes:

@@ -6,24 +6,27 @@ import unicodedata
 # `img-src data:` and nothing else may be loaded: what strangers wrote is text here, whatever it says.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
-:root { color-scheme: light dark; --text: #1c1e21; --quiet: #5d636b; --ground: #ffffff; --panel: #f3f4f6; --line: #d9dce1;
-  --accent: #1f5fbf; }
+:root { color-scheme: light dark; --text: #1c1e21; --quiet: #5d636b; --ground: #ffffff; --panel: #f3f4f6;
+  --line: #d9dce1; --accent: #1f5fbf; }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #e6e8eb; --quiet: #9aa1ab; --ground: #16181b; --panel: #202327; --line: #363a40; --accent: #7fb0ff; }
+  :root { --text: #e6e8eb; --quiet: #9aa1ab; --ground: #16181b; --panel: #202327;
+    --line: #363a40; --accent: #7fb0ff; }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem; background: var(--ground); color: var(--text);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 a { color: var(--accent); } .quiet { color: var(--quiet); } code { font-size: .9em; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; vertical-align: top; padding: .35rem .6rem;
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } th { color: var(--quiet); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
 .card { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; padding: .6rem;
   overflow-wrap: anywhere; font-size: .87rem; }
 .card img, .card .blank { display: flex; width: 100%; height: 9rem; object-fit: contain; align-items: center;
-  justify-content: center; color: var(--quiet); background: var(--ground); border-radius: .25rem; margin-bottom: .4rem; }
+  justify-content: center; color: var(--quiet); background: var(--ground); border-radius: .25rem;
+  margin-bottom: .4rem; }
 """.strip()
 
 

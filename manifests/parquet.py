@@ -27,7 +27,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     try:
         return pq.ParquetFile(path).read(None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
 
 

@@ -323,6 +323,22 @@ MANIFEST = TableSpec(
     {},
 )
 
+LEFT_OUT = TableSpec(
+    "left_out.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("reason", pa.string()),
+            pa.field("n_out", pa.int16()),
+            pa.field("n_in", pa.int16()),
+            pa.field("n_difficult", pa.int16()),
+        ]
+    ),
+    "build-manifest",
+    {},
+)
+"""Beside each manifest: every image that is not in it, why, and its votes where it had any."""
+
 
 def embeddings_schema(n_dimensions: int) -> pa.Schema:
     """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16.

@@ -1,7 +1,7 @@
 """The stage `retire`: images that were withdrawn after they had been frozen, each with its reason.
 
-A tombstone stands for the image, in whatever set of the workspace: exports leave it out at once, every later build
-leaves it out too. A version that holds the image stays as it was frozen. The log is chained as the annotators' are.
+A tombstone stands for the image, in whatever set of the workspace: exports leave it out at once, and so does every
+later build. A version that holds it stays as it was frozen. The log is chained as the annotators' are.
 """
 
 import os
@@ -46,6 +46,14 @@ def read_tombstones(workspace: Workspace) -> dict[str, Tombstone]:
     return _tombstones(workspace, chain_of(workspace.tombstones_path))
 
 
+def stated_tombstones(header: Mapping[str, Any], where: str) -> dict[str, Tombstone]:
+    """Return the tombstones that a manifest's header states, by image id; TableError names `where`."""
+    stated = header.get("tombstones")
+    if not isinstance(stated, list) or not all(isinstance(row, dict) for row in stated):
+        raise TableError(f"{where}: expected a list of tombstones, found {str(stated)[:80]}")
+    return {stone.image_id: stone for stone in (_parsed(row, where) for row in stated)}
+
+
 def active_records(manifest: Manifest, tombstones: Tombstones) -> pa.Table:
     """Return the records of a manifest without those of withdrawn images, in the same order."""
     retired = pa.array(sorted(tombstones), pa.string())
@@ -53,7 +61,7 @@ def active_records(manifest: Manifest, tombstones: Tombstones) -> pa.Table:
 
 
 def retire(workspace: Workspace, image_id: str, reason: str, *, manifest: str | None = None) -> Tombstone:
-    """Put up a tombstone and return it once it is on disk; one that is there with this reason is returned as it is.
+    """Put up a tombstone and return it once it is on disk; the same one again changes nothing.
 
     Parameters
     ----------

@@ -102,6 +102,13 @@ def test_the_mirror_image_has_the_hash_with_every_second_column_turned():
         assert hashes_of(pixels[:, :, ::-1])[0] == hashes_of(pixels)[0] ^ np.uint64(MIRROR_BITS)
 
 
+def test_a_picture_that_is_its_own_mirror_image_has_one_hash():
+    half = thumbnails([photograph(0)]).brightness
+    pixels = np.concatenate([half, half[:, :, ::-1]], axis=2)
+    assert hashes_of(pixels[:, :, ::-1])[0] == hashes_of(pixels)[0]
+    assert hashes_of(pixels)[0] & np.uint64(MIRROR_BITS) == 0
+
+
 def test_a_hash_does_not_depend_on_what_is_hashed_with_it():
     pictures = thumbnails([photograph(seed) for seed in range(9)]).brightness
     together = window_hashes(pictures)
@@ -204,6 +211,43 @@ def test_a_grey_copy_is_a_copy():
     assert fit.colour_difference.tolist() == [0] * 6
     assert fit.tone.min() > 0.95
     assert DuplicateRules().are_linked(thumbnails(pictures), grey).all()
+
+
+def test_what_is_grey_is_a_copy_of_what_is_coloured_only_if_it_is_as_bright():
+    red = np.zeros((240, 240, 3), np.uint8)
+    rows, columns = np.indices((240, 240)) * 6 // 240
+    red[:] = np.where(((rows + columns) % 2)[..., None], 255, (220, 30, 30))
+    boards = thumbnails([Image.fromarray(red)] * 2)
+    others = thumbnails([chessboard(6), Image.fromarray(red).convert("L")])
+    fit = fits(boards, others)
+    assert fit.agreement.min() > 0.99
+    # The luma of that red is 87, which half of the squares have and a black board has not.
+    assert fit.light_difference == pytest.approx([43.5, 0], abs=2)
+    assert DuplicateRules().are_linked(boards, others).tolist() == [False, True]
+
+
+def test_a_darker_copy_that_thereby_lost_its_faint_colour_is_a_copy():
+    grey = np.asarray(photograph(0).convert("L"), int)
+    faint = np.stack([grey + 6, grey, grey - 6], axis=2).clip(0, 255).astype(np.uint8)
+    source = Image.fromarray(faint)
+    pair = thumbnails([source]), thumbnails([ImageEnhance.Brightness(source).enhance(0.6)])
+    strengths = [np.abs(one.colour.astype(int) - 128).mean() for one in pair]
+    assert strengths[1] < 3 < strengths[0] < 6
+    assert fits(*pair).light_difference[0] > 27
+    assert DuplicateRules().are_linked(*pair)[0]
+
+
+def test_grey_pictures_are_told_apart_by_brightness_where_they_agree_least():
+    disc, ring = (Image.new("L", (240, 240), ground) for ground in (250, 140))
+    for image, colour in ((disc, 60), (ring, 20)):
+        ImageDraw.Draw(image).ellipse((60, 60, 180, 180), fill=colour)
+    ImageDraw.Draw(ring).line((0, 120, 240, 200), fill=200, width=12)
+    pictures = thumbnails([disc, ring])
+    fit = fits(pictures[:1], pictures[1:])
+    assert 0.7 < fit.agreement[0] < 0.9
+    assert fit.n_grey[0] == 2
+    assert fit.tone[0] > 0.75
+    assert not DuplicateRules().are_linked(pictures[:1], pictures[1:])[0]
 
 
 def test_one_chessboard_is_no_copy_of_another_but_of_itself_made_smaller():
@@ -313,6 +357,15 @@ def test_pictures_that_cannot_be_read_are_in_no_group(tmp_path):
     assert store.read().names == ["c"]
     counts = store.update(map(FileToRead.of_picture, stored_pictures(workspace).values()))
     assert counts == {"new": 0, "kept": 1, "unreadable": 2}
+
+
+def test_a_file_that_is_not_the_one_downloaded_is_no_copy_of_what_it_shows_now(tmp_path):
+    workspace = world(tmp_path, {"a": jpeg(photograph(0)), "b": jpeg(photograph(1))})
+    (tmp_path / workspace.relative_image_path("b")).write_bytes(jpeg(photograph(0)))
+    assert find_duplicates(workspace, DuplicateRules()) == {}
+    rows = fingerprint_files([FileToRead.of_picture(stored_pictures(workspace)["b"])]).to_pylist()
+    assert rows[0]["reason"] == "the file is not the one downloaded: run 'download --verify'"
+    assert rows[0]["thumbnail"] is None
 
 
 def files_below(folder):

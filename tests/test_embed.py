@@ -19,6 +19,7 @@ from manifests import schema
 from manifests.errors import InputError, ModelError, TableError
 from manifests.images import read_image
 from manifests.parquet import write_parquet
+from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.picture_workspace import add_pictures, images_of, jpeg, pictures, scene, tables_of
 from tests.tiny_clip import make_tiny_clip
@@ -257,7 +258,48 @@ def test_a_vector_without_direction_is_a_reason_and_not_a_row(tmp_path, tiny_cli
     summary = embed_with(workspace, ModelChoice("broken", "", lambda: broken), EmbedRules(grid=0))
     assert (summary.n_new, summary.n_unreadable) == (2, 1)
     store = EmbeddingStore.choose(workspace, None)
-    assert store.read_unreadable() == {"0000": "the model gives a NaN, infinite or zero vector"}
+    sha256 = stored_pictures(workspace)["0000"].sha256
+    assert store.read_unreadable() == {"0000": (sha256, "the model gives a NaN, infinite or zero vector")}
+
+
+def test_a_file_that_is_not_the_one_downloaded_is_not_embedded_under_its_digest(tmp_path, tiny_clip):
+    workspace = add_pictures(Workspace(tmp_path), pictures(3))
+    (tmp_path / workspace.relative_image_path("0000")).write_bytes(jpeg(scene(77)))
+    (tmp_path / workspace.relative_image_path("0001")).unlink()
+    summary = embed_pictures(workspace, *tiny_clip, device="cpu", grid=0)
+    assert (summary.n_new, summary.n_unreadable) == (1, 2)
+    reasons = {k: reason for k, (_, reason) in EmbeddingStore.choose(workspace, None).read_unreadable().items()}
+    assert reasons == {
+        "0000": "the file is not the one downloaded: run 'download --verify'",
+        "0001": "cannot be read (No such file or directory)",
+    }
+
+
+def test_features_without_a_direction_or_a_length_that_logits_bear_are_a_reason_and_not_a_row(tmp_path):
+    workspace = add_pictures(Workspace(tmp_path), pictures(5))
+    folder = tmp_path / "features" / "net"
+    # The squares of the first are more, those of the third less than float32 holds.
+    rows = np.array([[3e38, 3e38], [0, 0], [3e-30, 4e-30], [3e-38, 0]], np.float32)
+    columns = {
+        "image_id": ["0000", "0001", "0002", "0003"],
+        "class_index": pa.nulls(4, pa.int32()),
+        "features": pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), 2),
+    }
+    write_parquet(folder / "x.parquet", pa.table(columns, schema=schema.features_schema(2)))
+    save_file(
+        {"weight": np.eye(2, dtype=np.float32), "bias": np.zeros(2, np.float32)}, folder / "head.safetensors"
+    )
+    embed_from_features(workspace, folder, "x")
+    store = EmbeddingStore.choose(workspace, None)
+    assert {k: reason for k, (_, reason) in store.read_unreadable().items()} == {
+        "0000": "the length of the features, 4.24e+38, is out of what logits can be computed of",
+        "0001": "all features are zero",
+        "0003": "the length of the features, 3e-38, is out of what logits can be computed of",
+        "0004": "no features in the set",
+    }
+    (image,) = images_of(store).values()
+    np.testing.assert_allclose(image.embeddings, [[0.6, 0.8]], atol=1e-3)
+    assert image.norms == pytest.approx([5e-30], rel=1e-6)
 
 
 def test_what_was_waited_for_is_told(tmp_path, tiny_clip):

@@ -8,7 +8,7 @@ from curation.duplicates.labelled_pairs import BoundFigures, bound_of_pairs, cho
 from curation.duplicates.leaks import OtherSets, find_leaks, leaked_images
 from curation.duplicates.rules import DuplicateRules
 from manifests import schema
-from manifests.errors import InputError
+from manifests.errors import InputError, StageMissingError
 from manifests.workspace import Workspace
 from tests.photographs import jpeg, photograph
 from tests.picture_workspace import add_pictures
@@ -101,6 +101,44 @@ def test_a_workspace_embedded_with_the_same_model_is_compared_by_embedding_too(t
     assert (row["image_id"], row["other"], row["kind"], row["similarity"]) == ("new2", "x", "pixels", 1.0)
 
 
+def test_a_second_set_keeps_what_was_found_in_the_first(tmp_path):
+    workspace = add_pictures(Workspace(tmp_path / "work"), candidates())
+    folder = imagenet(tmp_path / "imagenet")
+    (tmp_path / "list.txt").write_text("new2\n")
+    find_leaks(workspace, OtherSets([folder]), RULES)
+    assert find_leaks(workspace, OtherSets(lists=[tmp_path / "list.txt"]), RULES)["leaked"] == 3
+    apart = workspace.path_of(schema.LEAKS).read_bytes()
+    assert leaked_images(workspace) == {"same", "crop", "new2"}
+    find_leaks(workspace, OtherSets([folder], [tmp_path / "list.txt"]), RULES)
+    assert workspace.path_of(schema.LEAKS).read_bytes() == apart
+    # A set that is named again is compared anew: what is no longer in it leaks no more.
+    (tmp_path / "list.txt").write_text("elsewhere\n")
+    find_leaks(workspace, OtherSets(lists=[tmp_path / "list.txt"]), RULES)
+    assert leaked_images(workspace) == {"same", "crop"}
+
+
+def test_what_was_found_before_the_pictures_changed_is_neither_used_nor_kept(tmp_path):
+    workspace = add_pictures(Workspace(tmp_path / "work"), candidates())
+    folder = imagenet(tmp_path / "imagenet")
+    find_leaks(workspace, OtherSets([folder]), RULES)
+    add_pictures(workspace, candidates() | {"new9": jpeg(photograph(9))})
+    with pytest.raises(StageMissingError, match="made before the pictures changed: run the stage 'leaks' again"):
+        leaked_images(workspace)
+    (tmp_path / "list.txt").write_text("new2\n")
+    with pytest.raises(InputError, match="imagenet was compared before the pictures changed: name it again too"):
+        find_leaks(workspace, OtherSets(lists=[tmp_path / "list.txt"]), RULES)
+    find_leaks(workspace, OtherSets([folder], [tmp_path / "list.txt"]), RULES)
+    assert leaked_images(workspace) == {"same", "crop", "new2", "new9"}
+
+
+def test_a_folder_in_the_workspace_or_around_it_is_refused(tmp_path):
+    workspace = add_pictures(Workspace(tmp_path / "work"), candidates())
+    with pytest.raises(InputError, match="lies in the workspace, whose own pictures would be found"):
+        find_leaks(workspace, OtherSets([workspace.root / "images"]), RULES)
+    with pytest.raises(InputError, match="holds the workspace, whose own pictures would be found"):
+        find_leaks(workspace, OtherSets([tmp_path]), RULES)
+
+
 @pytest.mark.parametrize("what", ["nothing", "missing", "itself", "no picture"])
 def test_what_is_no_other_set_is_refused(tmp_path, what):
     workspace = add_pictures(Workspace(tmp_path / "work"), candidates())
@@ -129,7 +167,8 @@ def test_figures_of_bounds_are_those_counted_by_hand():
 
 def test_the_lowest_bound_is_chosen_above_which_the_precision_holds():
     figures = [BoundFigures(0.2, 10, 10, 20), BoundFigures(0.4, 8, 6, 20), BoundFigures(0.6, 5, 5, 20)]
-    assert choose_bound(figures, 0.9).least_agreement == 0.6
+    # In the middle to the next lower pair, where there is one.
+    assert choose_bound(figures, 0.9).least_agreement == 0.5
     assert choose_bound(figures, 0.75).least_agreement == 0.2
     with pytest.raises(InputError, match="no bound on the agreement reaches it"):
         choose_bound([BoundFigures(0.5, 2, 1, 3)], 0.9)
@@ -138,6 +177,23 @@ def test_the_lowest_bound_is_chosen_above_which_the_precision_holds():
 def write_pairs(path, rows):
     path.write_text("image_id,other,is_same\n" + "\n".join(",".join(row) for row in rows) + "\n")
     return path
+
+
+def test_a_bound_between_the_pairs_finds_most_of_further_ones():
+    draws = np.random.default_rng(0)
+    recalls = []
+    for _ in range(500):
+        agreement = np.concatenate([draws.beta(8, 2, 15), draws.beta(2, 8, 15)]).astype(np.float32)
+        bound = choose_bound(figures_of_bounds(agreement, np.arange(30) < 15), 0.99).least_agreement
+        recalls.append((draws.beta(8, 2, 1000) >= bound).mean())
+    # At the lowest of fifteen itself, a sixteenth would be missed on average.
+    assert np.mean(recalls) > 1 - 2 / 3 / 16
+
+
+@pytest.mark.parametrize("least_precision", [float("nan"), 0.0, 1.01])
+def test_a_precision_that_is_none_is_refused(least_precision):
+    with pytest.raises(InputError, match="--least-precision: expected more than 0 to 1"):
+        choose_bound([BoundFigures(0.5, 2, 2, 3)], least_precision)
 
 
 def test_a_bound_is_chosen_on_labelled_pairs_of_candidates_and_files(tmp_path):
@@ -149,7 +205,9 @@ def test_a_bound_is_chosen_on_labelled_pairs_of_candidates_and_files(tmp_path):
     ]  # fmt: skip
     bound, table = bound_of_pairs(workspace, write_pairs(tmp_path / "pairs.csv", rows), 0.99)
     assert 0.7 < bound < 1
-    assert table.splitlines()[-1].endswith("precision 1.0000, recall 1.0000, on 2 pairs that are the same")
+    assert table.splitlines()[-3].endswith("; on the pairs that it was chosen on")
+    # Of 2 of 2 the exact interval begins at the square root of 2.5 %.
+    assert table.splitlines()[-1] == "  recall: 2 of 2 = 100.00% (95 % interval 15.81% to 100.00%)"
 
 
 @pytest.mark.parametrize(

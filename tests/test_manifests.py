@@ -1,4 +1,3 @@
-import csv
 import hashlib
 import json
 import shutil
@@ -8,7 +7,7 @@ import pytest
 from manifests import schema
 from manifests.build import build_manifest
 from manifests.errors import InputError, StageMissingError, TableError
-from manifests.export import export_manifest
+from manifests.exporters.export import export_manifest, exported_set
 from manifests.frozen import content_digest, find_manifest, read_manifest
 from manifests.funnel import format_funnel, funnel
 from manifests.workspace import Workspace
@@ -44,6 +43,15 @@ def verdict(image_id, word, n_out=2):
     }
 
 
+def log_lines(*image_ids):
+    """Return a log whose every line carries the SHA-256 of the line before it."""
+    lines, previous = [], "0" * 64
+    for image_id in image_ids:
+        lines.append(json.dumps({"image_id": image_id, "previous": previous}).encode())
+        previous = hashlib.sha256(lines[-1]).hexdigest()
+    return b"".join(line + b"\n" for line in lines)
+
+
 @pytest.fixture
 def workspace(tmp_path):
     workspace = Workspace(tmp_path / "ws")
@@ -53,7 +61,7 @@ def workspace(tmp_path):
     )
     workspace.write(schema.VERDICTS, [verdict("b", "out", 3), verdict("a", "out"), verdict("c", "disputed")])
     workspace.decisions_dir.mkdir()
-    (workspace.decisions_dir / "ana.jsonl").write_text('{"image_id": "a"}\n{"image_id": "b"}\n')
+    (workspace.decisions_dir / "ana.jsonl").write_bytes(log_lines("a", "b"))
     for image_id in "ab":
         path = workspace.root / workspace.relative_image_path(image_id)
         path.parent.mkdir(parents=True)
@@ -103,7 +111,7 @@ def test_the_same_records_from_other_inputs_are_another_version(workspace, tmp_p
         paths[-1].write_text("a.jpg\n" + "\n" * number)
     folder = build_manifest(workspace, "x", "1.0.0", lists=[("test", paths[0])]).folder
     first = folder_bytes(folder)
-    with pytest.raises(InputError, match="frozen with these records from other inputs: give a higher patch"):
+    with pytest.raises(InputError, match="frozen with these records from other inputs or flags: give a higher patch"):
         build_manifest(workspace, "x", "1.0.0", lists=[("test", paths[1])])
     assert folder_bytes(folder) == first
 
@@ -115,8 +123,7 @@ def test_verdicts_that_no_longer_follow_from_the_decisions_are_refused(workspace
     with workspace.stage("consensus", {}, inputs):
         pass
     build_manifest(workspace, "openimage_o", "1.0.0")
-    with (workspace.decisions_dir / "ana.jsonl").open("a") as log:
-        log.write('{"image_id": "c"}\n')
+    (workspace.decisions_dir / "ana.jsonl").write_bytes(log_lines("a", "b", "c"))
     with pytest.raises(
         StageMissingError, match=r"decisions/ana\.jsonl changed since the verdicts: run the stage 'cons"
     ):
@@ -205,57 +212,6 @@ def test_lists_of_two_splits_may_not_share_an_image(workspace, tmp_path):
         )
 
 
-def openood_reads(line):
-    """Split a line as OpenOOD's ImglistDataset does."""
-    name, _, label = line.strip().partition(" ")
-    assert not name.startswith("/")
-    return name, int(label)
-
-
-def test_openood_lists_attribution_and_pictures(workspace, tmp_path):
-    manifest = build_manifest(workspace, "openimage_o", "1.0.0")
-    paths = export_manifest(manifest, "openood", tmp_path / "data", pictures_of=workspace)
-    assert [path.relative_to(tmp_path / "data").as_posix() for path in paths] == [
-        "benchmark_imglist/imagenet/test_openimage_o.txt",
-        "openimage_o_attribution.csv",
-        "images_largescale/openimage_o/images",
-    ]
-    assert paths[0].read_bytes() == b"openimage_o/images/a.jpg -1\nopenimage_o/images/b.jpg -1\n"
-    for line in paths[0].read_text().splitlines():
-        name, label = openood_reads(line)
-        assert label == -1
-        assert (tmp_path / "data" / "images_largescale" / name).read_bytes() == GOOD
-    with paths[1].open(newline="") as stream:
-        assert next(csv.DictReader(stream))["author"] == "author of a"
-    source = workspace.root / workspace.relative_image_path("a")
-    assert (paths[2] / "a.jpg").stat().st_ino == source.stat().st_ino
-
-
-def test_a_title_that_a_spreadsheet_would_run_is_made_inert(workspace, tmp_path):
-    rows = [candidate(i, title='=HYPERLINK("x"), "q"\nsecond line') for i in ("a", "b", "c", "d")]
-    workspace.write(schema.CANDIDATES, rows)
-    manifest = build_manifest(workspace, "openimage_o", "1.0.0")
-    paths = export_manifest(manifest, "openood", tmp_path)
-    with paths[1].open(newline="") as stream:
-        assert next(csv.DictReader(stream))["title"] == '\'=HYPERLINK("x"), "q"\nsecond line'
-
-
-def test_a_picture_that_is_not_the_frozen_one_is_not_exported(workspace, tmp_path):
-    manifest = build_manifest(workspace, "openimage_o", "1.0.0")
-    (workspace.root / workspace.relative_image_path("b")).write_bytes(b"garbage")
-    with pytest.raises(InputError, match=r"b\.jpg: its bytes are not those that were frozen"):
-        export_manifest(manifest, "openood", tmp_path, pictures_of=workspace)
-
-
-def test_an_export_without_its_pictures_or_of_no_known_format_is_refused(workspace, tmp_path):
-    manifest = build_manifest(workspace, "openimage_o", "1.0.0")
-    (workspace.root / workspace.relative_image_path("b")).unlink()
-    with pytest.raises(InputError, match=r"b\.jpg is not there"):
-        export_manifest(manifest, "openood", tmp_path, pictures_of=workspace)
-    with pytest.raises(InputError, match="--format: expected openood, found 'coco'"):
-        export_manifest(manifest, "coco", tmp_path)
-
-
 def test_of_several_manifests_one_must_be_named(workspace):
     with pytest.raises(InputError, match="holds no manifest"):
         find_manifest(workspace.manifests_dir, None)
@@ -293,7 +249,7 @@ def test_the_official_list_becomes_its_17632_images_with_openoods_split(shared, 
     split = build_manifest(workspace, "openimage_o", "1.0.0", lists=splits)
     assert split.header["counts"] | {"split_val": 1_763, "split_test": 15_869} == split.header["counts"]
     assert split.records.column("image_id").to_pylist() == ids
-    paths = export_manifest(split, "openood", tmp_path / "data")
-    for (name, official), path in zip(sorted(splits), paths, strict=False):
-        assert path.name == f"{name}_openimage_o.txt"
+    folder = export_manifest(exported_set(workspace, split), "openood", tmp_path / "data")
+    for name, official in splits:
+        path = folder / "benchmark_imglist" / "imagenet" / f"{name}_openimage_o.txt"
         assert sorted(path.read_bytes().splitlines()) == sorted(official.read_bytes().splitlines())

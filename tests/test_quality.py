@@ -9,7 +9,8 @@ from curation.screening.checks import CHECKS, picture_facts
 from curation.screening.quality import measure_quality
 from manifests import schema
 from manifests.errors import InputError
-from manifests.images import read_image
+from manifests.images import decode_image, read_image
+from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.picture_workspace import add_pictures
 from tests.screen_world import noise_jpeg
@@ -90,11 +91,13 @@ def test_a_rotation_learnt_later_is_measured_again(tmp_path, monkeypatch):
     workspace.write(schema.CANDIDATES, [row | {"rotation_deg": 90 * (row["image_id"] == "0001")} for row in rows])
     opened = []
 
-    def read(path, rotation_deg):
-        opened.append((path.stem, rotation_deg))
-        return read_image(path, rotation_deg)
+    contents = {picture.path.read_bytes(): k for k, picture in stored_pictures(workspace).items()}
 
-    monkeypatch.setattr("curation.screening.quality.read_image", read)
+    def decode(content, rotation_deg):
+        opened.append((contents[content], rotation_deg))
+        return decode_image(content, rotation_deg)
+
+    monkeypatch.setattr("curation.screening.quality.decode_image", decode)
     measure_quality(workspace)
     assert opened == [("0001", 90)]
 
@@ -121,7 +124,7 @@ def test_the_table_holds_scores_and_flags_and_a_rerun_measures_nothing(tmp_path,
     assert not rows["0003"]["is_near_empty"]
     first = workspace.path_of(schema.QUALITY).read_bytes()
     opened = []
-    monkeypatch.setattr("curation.screening.quality.read_image", lambda *a: opened.append(a))
+    monkeypatch.setattr("curation.screening.quality.decode_image", lambda *a: opened.append(a))
     measure_quality(workspace, n_workers=1)
     assert opened == []
     assert workspace.path_of(schema.QUALITY).read_bytes() == first

@@ -1,10 +1,15 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from curation.clip import load_encoder
+from curation.duplicates.leaks import OtherSets, find_leaks
+from curation.duplicates.rules import DuplicateRules
 from curation.embed import embed_pictures
 from curation.embedding_store import EmbeddingStore
+from curation.label_map.read import read_label_map
 from curation.prototypes import class_prototypes
 from curation.screening.evidence import highest_classes
 from curation.screening.screen import ScreenRules, screen_pictures
@@ -13,8 +18,9 @@ from manifests import schema
 from manifests.errors import InputError, StageMissingError
 from manifests.label_space import ClassName, read_label_space
 from manifests.parquet import write_parquet
+from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
-from tests.picture_workspace import add_pictures
+from tests.picture_workspace import add_pictures, jpeg, scene
 from tests.screen_world import add_store, classes_csv, noise_jpeg, screened, sources_of
 from tests.tiny_clip import make_tiny_clip
 
@@ -124,6 +130,35 @@ def test_a_verified_class_is_always_shown_first_and_an_absent_one_is_known(tmp_p
     assert rows["0001"]["absent_classes"] == []
 
 
+def test_a_verified_class_carries_the_view_of_its_highest_cosine(tmp_path):
+    workspace = world(tmp_path, 1)
+    whole, tile = np.eye(1000)[[0, 999]]
+    add_store(workspace, {"0000": [whole, tile]})
+    write_labels(workspace, [("0000", "/m/09gtd", "human", 1.0, "n15075141")])
+    sources = open_sources(workspace, prototypes_of=lambda store: (imagenet(), np.eye(1000, dtype=np.float32)))
+    screen_pictures(workspace, *sources, ScreenRules())
+    row = screened(workspace)["0000"]
+    shown = zip(
+        row["shown_classes"], row["shown_sources"], row["shown_similarities"], row["shown_views"], strict=True
+    )
+    assert list(shown)[:2] == [(999, "human", 1.0, "tile_2_0_0"), (0, "clip", 1.0, "full")]
+
+
+def test_more_verified_classes_than_are_shown_are_cut_and_that_is_said(tmp_path):
+    workspace = world(tmp_path, 1)
+    add_store(workspace, {"0000": [np.eye(1000)[500]]})
+    mid_of = {mapped.class_index: (mid, mapped.wnid) for mid, mapped in read_label_map().items()}
+    present = sorted(mid_of)[:11]
+    write_labels(workspace, [("0000", mid_of[index][0], "human", 1.0, mid_of[index][1]) for index in present])
+    sources = open_sources(workspace, prototypes_of=lambda store: (imagenet(), np.eye(1000, dtype=np.float32)))
+    said = []
+    screen_pictures(workspace, *sources, ScreenRules(), announce=said.append)
+    assert screened(workspace)["0000"]["shown_classes"] == present[:10]
+    assert said == [
+        "labels.parquet: in 1 images people verified more than 10 classes; those of the lowest indices are shown"
+    ]
+
+
 def imagenet():
     from curation.imagenet_classes import imagenet_classes
 
@@ -192,13 +227,7 @@ def test_equal_bytes_go_with_their_representative(tmp_path):
 def test_quality_flags_drop_only_what_is_asked_for(tmp_path):
     workspace = world(tmp_path, 2)
     add_store(workspace, {"0000": [[1, 0]], "0001": [[0, 1]]})
-    rows = [
-        {"image_id": image_id, "sha256": "x"}
-        | {f"{check}_score": 1.0 for check in schema.QUALITY_CHECKS}
-        | {f"is_{check}": check == "blur" and image_id == "0001" for check in schema.QUALITY_CHECKS}
-        for image_id in ("0000", "0001")
-    ]
-    workspace.write(schema.QUALITY, rows)
+    write_quality(workspace, blurred=["0001"])
     assert screen(workspace, np.eye(2)).counts == {"review": 2}
     assert screen(workspace, np.eye(2), ScreenRules(drop_quality=("dark",))).counts == {"review": 2}
     assert screen(workspace, np.eye(2), ScreenRules(drop_quality=("blur",))).counts == {
@@ -207,6 +236,103 @@ def test_quality_flags_drop_only_what_is_asked_for(tmp_path):
     }
     with pytest.raises(InputError, match="--drop-quality: expected some of blur, dark"):
         screen(workspace, np.eye(2), ScreenRules(drop_quality=("ugly",)))
+
+
+def write_quality(workspace, blurred, but=()):
+    rows = [
+        {"image_id": image_id, "sha256": picture.sha256}
+        | {f"{check}_score": 1.0 for check in schema.QUALITY_CHECKS}
+        | {f"is_{check}": check == "blur" and image_id in blurred for check in schema.QUALITY_CHECKS}
+        for image_id, picture in stored_pictures(workspace).items()
+        if image_id not in but
+    ]
+    workspace.write(schema.QUALITY, rows)
+
+
+@pytest.mark.parametrize("change", ["changed", "new"])
+def test_quality_of_other_pictures_than_those_that_are_here_is_refused(tmp_path, change):
+    contents = {f"{number:04x}": noise_jpeg(number) for number in range(3)}
+    workspace = add_pictures(
+        Workspace(tmp_path), {k: contents[k] for k in list(contents)[: 3 if change == "changed" else 2]}
+    )
+    write_quality(workspace, blurred=[])
+    add_pictures(workspace, contents | ({"0002": noise_jpeg(99)} if change == "changed" else {}))
+    add_store(workspace, {image_id: [[1, 0]] for image_id in contents})
+    with pytest.raises(
+        StageMissingError, match="does not have 0002 as it is stored now: run the stage 'quality' again"
+    ):
+        screen(workspace, np.eye(2), ScreenRules(drop_quality=("blur",)))
+    assert screen(workspace, np.eye(2)).counts == {"review": 3}
+
+
+def test_a_picture_that_no_stage_could_read_needs_no_quality(tmp_path):
+    workspace = world(tmp_path, 2)
+    add_store(workspace, {"0000": [[1, 0]]}, unreadable=["0001"])
+    write_quality(workspace, blurred=[], but=["0001"])
+    assert screen(workspace, np.eye(2), ScreenRules(drop_quality=("blur",))).counts == {
+        "review": 1,
+        "unreadable": 1,
+    }
+
+
+def test_a_picture_fetched_anew_is_not_called_unreadable_for_its_earlier_bytes(tmp_path):
+    workspace = world(tmp_path, 2)
+    add_store(workspace, {"0000": [[1, 0]]}, unreadable=["0001"])
+    add_pictures(workspace, {"0000": noise_jpeg(0), "0001": noise_jpeg(7)})
+    with pytest.raises(InputError, match="0001 and maybe others have no embedding there: run 'embed' again"):
+        screen(workspace, np.eye(2))
+
+
+def test_leaks_of_other_pictures_than_those_that_are_here_are_refused(tmp_path):
+    workspace = world(tmp_path / "work", 2)
+    add_store(workspace, {"0000": [[1, 0]], "0001": [[0, 1]]})
+    (tmp_path / "imagenet").mkdir()
+    (tmp_path / "imagenet" / "a.jpg").write_bytes(noise_jpeg(1))
+    find_leaks(workspace, OtherSets([tmp_path / "imagenet"]), DuplicateRules())
+    assert screen(workspace, np.eye(2)).counts == {"review": 1, "leak": 1}
+    add_pictures(workspace, {f"{number:04x}": noise_jpeg(number) for number in range(3)})
+    add_store(workspace, {f"{number:04x}": [[0, 1]] for number in range(3)})
+    with pytest.raises(StageMissingError, match="made before the pictures changed: run the stage 'leaks' again"):
+        screen(workspace, np.eye(2))
+
+
+def world_of_copies(folder, **more):
+    """A photograph, a smaller copy of it, and another photograph."""
+    contents = {"big": jpeg(scene(1).resize((640, 480))), "small": jpeg(scene(1)), "zzzz": jpeg(scene(7))}
+    workspace = add_pictures(Workspace(folder), contents)
+    unreadable = more.get("unreadable", ())
+    add_store(workspace, {k: [[1, 0]] for k in contents if k not in unreadable}, unreadable=unreadable)
+    return workspace
+
+
+def reasons_of(workspace):
+    return {k: (row["reason"], row["duplicate_of"]) for k, row in screened(workspace).items()}
+
+
+def test_a_copy_stays_where_its_larger_one_has_no_embedding(tmp_path):
+    workspace = world_of_copies(tmp_path, unreadable=["big"])
+    screen(workspace, np.eye(2))
+    assert reasons_of(workspace) == {"big": ("unreadable", None), "small": (None, None), "zzzz": (None, None)}
+
+
+def test_a_copy_stays_where_its_larger_one_is_flagged(tmp_path):
+    workspace = world_of_copies(tmp_path)
+    screen(workspace, np.eye(2))
+    assert reasons_of(workspace)["small"] == ("duplicate", "big")
+    write_quality(workspace, blurred=["big"])
+    screen(workspace, np.eye(2), ScreenRules(drop_quality=("blur",)))
+    assert reasons_of(workspace) == {"big": ("low_quality", None), "small": (None, None), "zzzz": (None, None)}
+
+
+def test_a_photograph_that_leaks_leaks_with_all_its_copies(tmp_path):
+    workspace = world_of_copies(tmp_path)
+    workspace.write(
+        schema.LEAKS, [{"image_id": "small", "against": "imagenet", "other": "x.jpg", "kind": "pixels"}]
+    )
+    screen(workspace, np.eye(2))
+    assert reasons_of(workspace) == {"big": ("leak", None), "small": ("leak", None), "zzzz": (None, None)}
+    record = json.loads((tmp_path / "provenance" / "screen.json").read_text())
+    assert "leaks.parquet" in record["inputs"]
 
 
 def test_a_quality_check_without_the_stage_names_it(tmp_path):

@@ -7,14 +7,14 @@ checked, so that nothing rides along.
 import hmac
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
-from annotation.app.graphql_rules import checked_graphql
+from annotation.app.graphql_rules import ANNOTATOR_RULES, GraphqlRules, checked_graphql
 
 MAX_BODY_BYTES = 1 << 20
 """An answer takes less than 4 kB, the App's longest query about 20 kB."""
@@ -26,8 +26,7 @@ OPERATORS = ("show_candidate", "show_catalogue", "store_answer", "undo_answer")
 # The App runs these when it opens a page and shows an error where they are refused; both only read.
 _READING_OPERATORS = ("@voxel51/operators/get_label_schemas", "@voxel51/operators/list_workspaces")
 
-_BUNDLE_PATH = "/plugins/judge/dist/index.umd.js"
-_GET_PATHS = ("/", "/index.html", "/favicon.ico", "/fiftyone", "/features", "/plugins", _BUNDLE_PATH)
+_GET_PATHS = ("/", "/index.html", "/favicon.ico", "/fiftyone", "/features", "/plugins")
 
 
 class Refusal(Exception):  # noqa: N818 - an answer that is sent, not a fault of the program
@@ -53,6 +52,10 @@ class CheckedBody:
 
     forwarded: Any = None
     answer: Any = None
+
+
+PostRule = Callable[[Any, dict[str, Any], str], CheckedBody]
+"""Takes policy, body and who asks."""
 
 
 def new_token() -> str:
@@ -131,17 +134,17 @@ class Policy:
     def checked_target(self, method: str, path: str, query: bytes) -> dict[str, Any]:
         """Return the changes to the request's target, or refuse it."""
         if method not in ("GET", "HEAD", "POST"):
-            raise Refusal(405, f"annotators may not {method}")
+            raise Refusal(405, f"{self.graphql_rules.who} may not {method}")
         if method == "POST":
-            if path not in _POST_RULES:
-                raise Refusal(403, f"annotators may not POST to {path}")
+            if path not in self.post_rules:
+                raise Refusal(403, f"{self.graphql_rules.who} may not POST to {path}")
             return {"query_string": b""}
         if path == "/media":
             return {"query_string": urlencode({"filepath": str(self._media_path(query))}).encode()}
         is_page = path in (f"/datasets/{self.dataset_name}", "/datasets/favicon.ico")
         is_asset = path.startswith(("/assets/", "/datasets/assets/")) and ".." not in path
-        if not (is_page or is_asset or path in _GET_PATHS):
-            raise Refusal(404, "no such page for annotators")
+        if not (is_page or is_asset or path in (*_GET_PATHS, self.bundle_path)):
+            raise Refusal(404, f"no such page for {self.graphql_rules.who}")
         return {}
 
     def check_post(self, path: str, origin: str | None, content_type: str | None) -> None:
@@ -163,7 +166,7 @@ class Policy:
             raise Refusal(400, "the body is nested too deeply") from None
         if not isinstance(body, dict):
             raise Refusal(400, "expected a JSON object")
-        return _POST_RULES[path](self, body, annotator_id)
+        return self.post_rules[path](self, body, annotator_id)
 
     def _media_path(self, query: bytes) -> Path:
         values = _query_values(query)
@@ -180,7 +183,7 @@ class Policy:
         return path
 
     def _graphql(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
-        forwarded, objection = checked_graphql(body, self.dataset_name)
+        forwarded, objection = checked_graphql(body, self.dataset_name, self.graphql_rules)
         if objection:
             raise Refusal(403, objection)
         return CheckedBody(forwarded)
@@ -212,14 +215,15 @@ class Policy:
         forwarded = {"initializer": initializer, "events": events, "subscription": subscription}
         return CheckedBody(forwarded | {"polling": body.get("polling") is True})
 
-
-_POST_RULES = {
-    "/graphql": Policy._graphql,
-    "/operators": Policy._list_operators,
-    "/operators/execute": Policy._execute,
-    "/operators/resolve-placements": Policy._no_placements,
-    "/events": Policy._events,
-}
+    bundle_path: ClassVar[str] = "/plugins/judge/dist/index.umd.js"
+    graphql_rules: ClassVar[GraphqlRules] = ANNOTATOR_RULES
+    post_rules: ClassVar[Mapping[str, PostRule]] = {
+        "/graphql": _graphql,
+        "/operators": _list_operators,
+        "/operators/execute": _execute,
+        "/operators/resolve-placements": _no_placements,
+        "/events": _events,
+    }
 
 
 def _owner(secret_owners: Mapping[str, str], given: str) -> str | None:

@@ -2,9 +2,10 @@
 
 Hash and embedding only propose pairs; this decides. From the best placements (`placement`) an affine map is
 refined by Gauss-Newton steps on the squared difference of details (Lucas & Kanade 1981; Baker & Matthews, IJCV
-2004, forwards additive). Three figures tell how well the pictures then fit.
+2004, forwards additive). A few figures tell how well the pictures then fit.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from curation.duplicates.placement import (
     shrunk,
     ways_round,
 )  # fmt: skip
+from curation.duplicates.threads import one_thread
 from curation.duplicates.thumbnails import SIDE, Thumbnails
 
 _N_STARTS = 2
@@ -38,6 +40,9 @@ _LEAST_COARSE = 0.58
 
 _GREY = 3.0
 """A picture whose chroma differs from grey by less on average is black and white, and has no colour to compare."""
+
+_COLOURED = 2 * _GREY
+"""Beside a black and white picture, one with less chroma counts as such too: a copy made darker loses some."""
 
 _PAIRS_A_BATCH = 512
 
@@ -56,16 +61,23 @@ class Fits:
         Correlation of brightness as it is; -1 for the pairs that were looked at coarsely only.
     colour_difference : (n,) float32
         Mean difference of chroma in levels of 256; 0 where one picture is black and white.
+    light_difference : (n,) float32
+        Mean difference of brightness, in the same levels.
+    n_grey : (n,) float32
+        How many of the two are black and white.
     """
 
     agreement: npt.NDArray[np.float32]
     tone: npt.NDArray[np.float32]
     colour_difference: npt.NDArray[np.float32]
+    light_difference: npt.NDArray[np.float32]
+    n_grey: npt.NDArray[np.float32]
 
 
+@one_thread()
 def fits(firsts: Thumbnails, seconds: Thumbnails) -> Fits:
     """Return how well each first picture fits its second, to four decimals."""
-    found = np.empty((3, len(firsts)), np.float32)
+    found = np.empty((len(dataclasses.fields(Fits)), len(firsts)), np.float32)
     for start in range(0, len(firsts), _PAIRS_A_BATCH):
         part = slice(start, start + _PAIRS_A_BATCH)
         found[:, part] = _fits(_pixels(firsts[part]), _pixels(seconds[part])).numpy()
@@ -73,6 +85,7 @@ def fits(firsts: Thumbnails, seconds: Thumbnails) -> Fits:
     return Fits(*np.round(found, 4))
 
 
+@one_thread()
 def plain_agreements(firsts: Thumbnails, seconds: Thumbnails) -> npt.NDArray[np.float32]:
     """Return the agreement of pictures as they lie, or the second mirrored, neither moved nor scaled."""
     first, second = (evened(torch.from_numpy(one.brightness).float()) for one in (firsts, seconds))
@@ -89,13 +102,14 @@ def _pixels(thumbnails: Thumbnails) -> Pictures:
 
 
 def _fits(first: Pictures, second: Pictures) -> torch.Tensor:
-    """Return agreement, tone and colour difference (3, n) of pictures (n, 3, side, side)."""
+    """Return the fields of `Fits` as rows (n_fields, n), of pictures (n, 3, side, side)."""
     small = [
         evened(shrunk(pictures[:, 0], _COARSE_SIDE, _COARSE_SIDE), _COARSE_LIGHT_SHARE)
         for pictures in (first, second)
     ]
     coarse = placements(ways_round(*small), 1)[0].correlation
-    found = torch.stack([coarse.clamp_max(_LEAST_COARSE), torch.full_like(coarse, -1), torch.zeros_like(coarse)])
+    zero = torch.zeros_like(coarse)
+    found = torch.stack([coarse.clamp_max(_LEAST_COARSE), torch.full_like(coarse, -1), zero, zero, zero])
     is_near = coarse > _LEAST_COARSE
     if bool(is_near.any()):
         found[:, is_near] = _close_fits(first[is_near], second[is_near])
@@ -115,10 +129,18 @@ def _close_fits(first: Pictures, second: Pictures) -> torch.Tensor:
     around, inside = laid_out(ways_round(first, second), way)
     laid, is_over = _laid_over(around, affine)
     tone = _correlation(laid[:, 0], inside[:, 0], is_over)[0]
-    difference = ((laid[:, 1:] - inside[:, 1:]).abs().mean(dim=1) * is_over).sum((1, 2))
-    difference = difference / is_over.sum((1, 2)).clamp_min(1)
-    strength = torch.minimum(*((pictures[:, 1:] - 128).abs().mean((1, 2, 3)) for pictures in (first, second)))
-    return torch.stack([agreement, tone, torch.where(strength < _GREY, 0.0, difference)])
+    differences = ((laid - inside).abs() * is_over[:, None]).sum((2, 3)) / is_over.sum((1, 2)).clamp_min(1)[
+        :, None
+    ]
+    light, colour = differences[:, 0], differences[:, 1:].mean(dim=1)
+    n_grey = _n_grey(*((pictures[:, 1:] - 128).abs().mean((1, 2, 3)) for pictures in (first, second)))
+    return torch.stack([agreement, tone, torch.where(n_grey > 0, 0.0, colour), light, n_grey])
+
+
+def _n_grey(strength: torch.Tensor, other_strength: torch.Tensor) -> torch.Tensor:
+    """Return how many of two pictures are black and white, from their chroma."""
+    low, high = torch.minimum(strength, other_strength), torch.maximum(strength, other_strength)
+    return torch.where(low < _GREY, torch.where(high < _COLOURED, 2.0, 1.0), 0.0)
 
 
 def _refined(around: Pictures, inside: Pictures, placement: Placement) -> tuple[torch.Tensor, torch.Tensor]:

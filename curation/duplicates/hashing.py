@@ -84,7 +84,11 @@ def _mirror_bits() -> int:
 
 
 MIRROR_BITS = _mirror_bits()
-"""The bits in which the hash of a picture and of its mirror image differ."""
+"""The bits in which the hash of a picture and of its mirror image differ.
+
+But for those whose sums are exactly 0: these are no bits in both. A picture that is its own mirror image has them
+all, and so the hash of its mirror image as it is; `near_pairs` compares both ways. Of 766 pictures 4 had any.
+"""
 
 
 def hamming_distance(first: int, second: int) -> int:

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from curation.duplicates.rules import told_agreements
 from curation.duplicates.thumbnails import Thumbnails, thumbnail_of_bytes
 from manifests.errors import InputError, UnreadableImageError
+from manifests.proportions import counted_share
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
@@ -52,16 +53,22 @@ def figures_of_bounds(agreement: npt.NDArray[np.float32], is_same: npt.NDArray[n
 def choose_bound(figures: Sequence[BoundFigures], least_precision: float) -> BoundFigures:
     """Return the lowest bound from which on every higher one keeps the precision asked for: the highest recall.
 
+    It lies in the middle between the lowest pair that it links and the next lower one, so that further pairs are
+    told apart as well as these; where there is none, at the former.
+
     Raises
     ------
     InputError
-        No bound reaches that precision.
+        `least_precision` is not in (0, 1], or no bound reaches that precision.
     """
+    if not 0 < least_precision <= 1:
+        raise InputError(f"--least-precision: expected more than 0 to 1, found {least_precision}")
     chosen = None
-    for one in reversed(figures):
+    for place, one in reversed(list(enumerate(figures))):
         if one.precision < least_precision:
             break
-        chosen = one
+        below = figures[place - 1].least_agreement if place else one.least_agreement
+        chosen = replace(one, least_agreement=(below + one.least_agreement) / 2)
     if chosen is None:
         raise InputError(
             f"--least-precision {least_precision}: no bound on the agreement reaches it on these pairs"
@@ -116,10 +123,11 @@ def bounds_table(figures: Sequence[BoundFigures], chosen: BoundFigures) -> str:
         at = next((one for one in figures if one.least_agreement >= bound), None)
         if at is not None:
             lines.append(f"{bound:9.2f} {at.precision:10.4f} {at.recall:7.4f} {at.n_linked:7,}")
-    lines.append(
-        f"chosen: {chosen.least_agreement:.4f}, precision {chosen.precision:.4f}, recall {chosen.recall:.4f}, "
-        f"on {chosen.n_same:,} pairs that are the same"
-    )
+    lines += [
+        f"chosen: {chosen.least_agreement:.4f}; on the pairs that it was chosen on",
+        f"  precision: {counted_share(chosen.n_right, chosen.n_linked)}",
+        f"  recall: {counted_share(chosen.n_right, chosen.n_same)}",
+    ]
     return "\n".join(lines)
 
 

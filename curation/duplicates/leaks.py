@@ -20,7 +20,7 @@ from curation.duplicates.hashing import window_hashes
 from curation.duplicates.rules import DuplicateRules
 from curation.embedding_store import EmbeddingStore
 from manifests import schema
-from manifests.errors import InputError
+from manifests.errors import InputError, StageMissingError
 from manifests.image_ids import read_image_ids
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
@@ -56,6 +56,8 @@ def find_leaks(
 ) -> dict[str, int]:
     """Write ``leaks.parquet``, a row for every pair of a candidate and another set's picture, and return counts.
 
+    What an earlier run found in sets that are not named now is kept, and counted.
+
     Parameters
     ----------
     workspace : Workspace
@@ -76,24 +78,26 @@ def find_leaks(
     Raises
     ------
     InputError
-        A folder holds no picture, or a list cannot be read.
+        A folder holds no picture, or is the workspace's own; a list cannot be read; or a set that is not named now
+        was compared with other pictures than those that are here.
     """
     if not others.folders and not others.lists:
         raise InputError("leaks: expected --against FOLDER or --against-list FILE")
     for folder in others.folders:
-        if not folder.is_dir():
-            raise InputError(f"--against {folder}: expected a folder of pictures, or a workspace")
+        _check_folder(folder, workspace.root)
     arguments = {
         "against": [str(folder) for folder in others.folders], "lists": [str(path) for path in others.lists],
         "rules": dataclasses.asdict(rules),
     }  # fmt: skip
     inputs = [workspace.path_of(schema.DOWNLOADS), *others.lists]
     with workspace.stage("leaks", arguments, inputs) as record:
+        earlier_sets, rows = _earlier(workspace, others)
         search = _Search.among(workspace, rules, embeddings, device, n_workers)
-        rows = [row for path in others.lists for row in search.listed(path)]
+        rows += [row for path in others.lists for row in search.listed(path)]
         for folder in others.folders:
             rows += search.found_in(folder, announce)
         workspace.write(schema.LEAKS, rows)
+        record.details = {"sets": sorted({*earlier_sets, *map(str, (*others.folders, *others.lists))})}
         record.counts = {
             **dict.fromkeys(schema.LEAKS.words["kind"], 0),
             **Counter(str(row["kind"]) for row in rows),
@@ -103,10 +107,55 @@ def find_leaks(
 
 
 def leaked_images(workspace: Workspace) -> set[str]:
-    """Return the candidates that ``leaks.parquet`` names; none where `leaks` has not been run."""
+    """Return the candidates that ``leaks.parquet`` names; none where `leaks` has not been run.
+
+    Raises
+    ------
+    StageMissingError
+        `leaks` was run on other pictures than those that are here now.
+    """
     if not workspace.has(schema.LEAKS):
         return set()
+    if _is_outdated(workspace):
+        raise StageMissingError(
+            f"{workspace.path_of(schema.LEAKS)} was made before the pictures changed: run the stage 'leaks' again"
+        )
     return set(workspace.read(schema.LEAKS).column("image_id").to_pylist())
+
+
+def _is_outdated(workspace: Workspace) -> bool:
+    """Return whether the pictures have changed since `leaks` was run; a table without a record is not."""
+    now = workspace.input_digests([workspace.path_of(schema.DOWNLOADS)])
+    return not now.items() <= (workspace.read_record("leaks", "inputs") or now).items()
+
+
+def _earlier(workspace: Workspace, others: OtherSets) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the sets that an earlier run compared and that are not named now, and what it found in them."""
+    if not workspace.has(schema.LEAKS):
+        return [], []
+    named = {path.resolve() for path in (*others.folders, *others.lists)}
+    rows = [row for row in workspace.read(schema.LEAKS).to_pylist() if Path(row["against"]).resolve() not in named]
+    sets = [*workspace.read_record("leaks", "details").get("sets", ()), *(row["against"] for row in rows)]
+    left = sorted({one for one in sets if Path(one).resolve() not in named})
+    if left and _is_outdated(workspace):
+        raise InputError(
+            f"leaks: {left[0]} was compared before the pictures changed: name it again too, or delete "
+            f"{workspace.path_of(schema.LEAKS)}"
+        )
+    return left, rows
+
+
+def _check_folder(folder: Path, own_root: Path) -> None:
+    """Refuse what is no folder, and one in which candidates would be found to be themselves."""
+    if not folder.is_dir():
+        raise InputError(f"--against {folder}: expected a folder of pictures, or a workspace")
+    place, own = folder.resolve(), own_root.resolve()
+    if place == own:
+        raise InputError(f"--against {folder}: is the workspace itself; 'duplicates' compares its pictures")
+    if place.is_relative_to(own):
+        raise InputError(f"--against {folder}: lies in the workspace, whose own pictures would be found")
+    if own.is_relative_to(place) and not Workspace(folder).has(schema.DOWNLOADS):
+        raise InputError(f"--against {folder}: holds the workspace, whose own pictures would be found")
 
 
 @dataclass(frozen=True)
@@ -143,7 +192,7 @@ class _Search:
 
     def found_in(self, folder: Path, announce: Callable[[str], None]) -> Iterator[dict[str, Any]]:
         """Yield a row for every pair with a picture of a folder, of which one shard at a time is held."""
-        pictures, files = _files_of(folder, own_root=self.workspace.root)
+        pictures, files = _files_of(folder)
         store = _same_model(Workspace(folder), self.store) if pictures else None
         kept = FingerprintStore(self.workspace.fingerprints_dir / "against" / _digest_of(folder))
         counts = kept.update(files, n_workers=self.n_workers)
@@ -199,12 +248,10 @@ class _Search:
                 yield np.stack([self.vectors.places[pairs[:, 0]], vectors.places[pairs[:, 1]]], axis=1)
 
 
-def _files_of(folder: Path, own_root: Path) -> tuple[dict[str, StoredPicture], Iterator[FileToRead]]:
+def _files_of(folder: Path) -> tuple[dict[str, StoredPicture], Iterator[FileToRead]]:
     """Return a workspace's pictures by id, none of a plain folder, and the files to compare with."""
     other = Workspace(folder)
     if other.has(schema.DOWNLOADS):
-        if folder.resolve() == own_root.resolve():
-            raise InputError(f"--against {folder}: is the workspace itself; 'duplicates' compares its pictures")
         pictures = stored_pictures(other)
         return pictures, map(FileToRead.of_picture, pictures.values())
     return {}, _pictures_below(folder)

@@ -5,6 +5,7 @@ import numpy.typing as npt
 import torch
 
 from curation.duplicates.placement import Searched, evened
+from curation.duplicates.threads import one_thread
 from curation.duplicates.thumbnails import Thumbnails
 
 _PART_SHARE = 0.5
@@ -15,6 +16,7 @@ _PARTS = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
 """Places from the top and the left, 0 to 1 of the room that there is, of the parts that are looked for."""
 
 
+@one_thread()
 def repetitions(thumbnails: Thumbnails) -> npt.NDArray[np.float32]:
     """Return how well a part of each picture fits at another place of it, up to 1.
 

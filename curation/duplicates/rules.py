@@ -1,5 +1,6 @@
 """When two pictures are the same photograph: which pairs are looked at, and which of these are linked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,13 @@ MOST_COLOUR_DIFFERENCE = {0.7: 4.5, 1.0: 12.0}
 """How far colours may differ at an agreement; between the two on a line. The less details agree, the closer must
 colours be: crops agree least and keep their colours, darker copies the other way round. Drawings of one thing and
 scenes with no more than a horizon agree at 0.70 to 0.77 by chance, and differ by 7 to 12 levels.
+"""
+
+MOST_LIGHT_DIFFERENCE = {1: {0.7: 27.0, 1.0: 27.0}, 2: {0.7: 20.0, 1.0: 80.0}}
+"""The same for brightness, where one picture or both are black and white and have no colour to compare.
+
+A photograph made grey keeps its brightness: 221 such copies differed by 1 level at most, cropped as well by 15,
+made grey by the mean of red, green and blue by 26. A red and a black chessboard agree fully and differ by 44.
 """
 
 LEAST_PLAIN_AGREEMENT = 0.9
@@ -115,10 +123,16 @@ def told_agreements(firsts: Thumbnails, seconds: Thumbnails, least_agreement: fl
     Pairs below `least_agreement` are not looked at for that.
     """
     fit = fits(firsts, seconds)
-    most_difference = np.interp(fit.agreement, [*MOST_COLOUR_DIFFERENCE], [*MOST_COLOUR_DIFFERENCE.values()])
-    is_other = (fit.tone < LEAST_TONE) | (fit.colour_difference > most_difference)
+    is_other = (fit.tone < LEAST_TONE) | (fit.colour_difference > _on_line(MOST_COLOUR_DIFFERENCE, fit.agreement))
+    for n_grey, most in MOST_LIGHT_DIFFERENCE.items():
+        is_other |= (fit.n_grey == n_grey) & (fit.light_difference > _on_line(most, fit.agreement))
     places = np.flatnonzero((fit.agreement >= least_agreement) & ~is_other)
     firsts, seconds = firsts[places], seconds[places]
     is_repeated = np.maximum(repetitions(firsts), repetitions(seconds)) >= REPEATED
     is_other[places] = is_repeated & (plain_agreements(firsts, seconds) < LEAST_PLAIN_AGREEMENT)
     return np.where(is_other, np.float32(-1), fit.agreement)
+
+
+def _on_line(values: Mapping[float, float], at: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return what lies between `values`, given by place, on lines from one to the next."""
+    return np.interp(at, [*values], [*values.values()])

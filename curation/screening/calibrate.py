@@ -30,7 +30,6 @@ from manifests.label_space import ClassName
 from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 
-
 N_FOLDS = 10
 """Parts of the half that is fitted on: the risks that a bound is chosen on are of nine tenths of it."""
 

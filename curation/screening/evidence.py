@@ -69,7 +69,7 @@ class Evidence:
     top : TopClasses
         What to show: the classes of the highest cosines.
     asked : TopClasses
-        The classes that were asked for, `NO_CLASS` where a picture has fewer than others; the view is the whole.
+        The classes that were asked for, `NO_CLASS` where a picture has fewer than others.
     """
 
     image_ids: list[str]
@@ -122,7 +122,7 @@ def _evidence(
     highest, views = cosines.max(dim=1) if cosines.shape[1] > 1 else (cosines[:, 0], None)  # (n, c)
     return Evidence(
         image_ids, images[0].views, _numbers(source, vectors[:, 0], norms[:, 0], cosines, logits),
-        _top(highest, views), _asked(highest, [asked.get(image_id, ()) for image_id in image_ids]),
+        _top(highest, views), _asked(highest, views, [asked.get(image_id, ()) for image_id in image_ids]),
     )  # fmt: skip
 
 
@@ -164,22 +164,24 @@ def _logsumexp_(values: torch.Tensor) -> torch.Tensor:
 
 
 def _top(highest: torch.Tensor, views: torch.Tensor | None) -> TopClasses:
-    classes = highest_classes(highest)
-    raised_by = torch.zeros_like(classes) if views is None else views.gather(1, classes)
-    return TopClasses(
-        classes.to(torch.int16).numpy(),
-        highest.gather(1, classes).numpy(),
-        raised_by.to(torch.int16).numpy(),
-    )
+    return _of_classes(highest_classes(highest), highest, views)
 
 
-def _asked(highest: torch.Tensor, asked: Sequence[Sequence[int]]) -> TopClasses:
+def _asked(highest: torch.Tensor, views: torch.Tensor | None, asked: Sequence[Sequence[int]]) -> TopClasses:
     classes = torch.full((len(asked), max(map(len, asked))), NO_CLASS)
     for row, wanted in enumerate(asked):
         if wanted:
             classes[row, : len(wanted)] = torch.tensor(wanted)
-    cosines = highest.gather(1, classes.clamp(min=0))
-    return TopClasses(classes.to(torch.int16).numpy(), cosines.numpy(), np.zeros(classes.shape, np.int16))
+    return _of_classes(classes, highest, views)
+
+
+def _of_classes(classes: torch.Tensor, highest: torch.Tensor, views: torch.Tensor | None) -> TopClasses:
+    """Return classes, `NO_CLASS` among them, with their highest cosine and the view that has it."""
+    columns = classes.clamp(min=0)
+    raised_by = torch.zeros_like(classes) if views is None else views.gather(1, columns)
+    return TopClasses(
+        classes.to(torch.int16).numpy(), highest.gather(1, columns).numpy(), raised_by.to(torch.int16).numpy()
+    )
 
 
 def highest_classes(scores: torch.Tensor) -> torch.Tensor:

@@ -51,7 +51,7 @@ class OperatingPoint:
                 f"{self.n_fit_out:,}"
             )
         return (
-            f"  goal: {self.max_lost:.2%} of out expected to be dropped; what is above risk {self.drop_above:.4f} is\n"
+            f"  goal: {self.max_lost:.2%} of out lost, as expected; risk above {self.drop_above:.4f} is dropped\n"
             f"  of held-out out: {self.lost} dropped\n"
             f"  of held-out in: {self.flagged} dropped"
         )

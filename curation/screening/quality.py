@@ -83,7 +83,7 @@ def flagged_images(workspace: Workspace, checks: Sequence[str], but: Collection[
         if image_id not in but and measured.get(image_id) != picture.sha256:
             raise StageMissingError(
                 f"{workspace.path_of(schema.QUALITY)} does not have {image_id} as it is stored now: run the stage "
-                "'quality' again"
+                "'quality' again, or 'download --verify' where that cannot read it"
             )
     found: set[str] = set()
     for check in checks:

@@ -115,6 +115,7 @@ def screen_pictures(
     ) as record:
         pictures = stored_pictures(workspace)
         verified = verified_of(workspace, classes, announce)
+        _announce_cut(verified, announce)
         names = number_names(sources, verified)
         if calibration is not None:
             calibration.check_holds_for(sources, names)
@@ -129,6 +130,15 @@ def screen_pictures(
         record.counts = _counts(table)
         point = None if calibration is None else calibration.operating_point(rules.max_lost)
         return ScreenSummary(record.counts, point)
+
+
+def _announce_cut(verified: Mapping[str, VerifiedClasses] | None, announce: Callable[[str], None]) -> None:
+    n_cut = sum(len(classes.present) > schema.N_SHOWN_CLASSES for classes in (verified or {}).values())
+    if n_cut:
+        announce(
+            f"labels.parquet: in {n_cut:,} images people verified more than {schema.N_SHOWN_CLASSES} classes; "
+            "those of the lowest indices are shown"
+        )
 
 
 def verified_of(

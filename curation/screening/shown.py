@@ -33,9 +33,10 @@ class Proposals:
 def shown_columns(proposals: Sequence[Proposals]) -> dict[str, pa.ListArray]:
     """Return the ``shown_*`` columns of `schema.SCREEN` for n pictures.
 
-    Classes that people verified come first, all of them. Then the sources take turns, each with its best class
-    that is not there yet: similarities of two models are not comparable, ranks are, and a class that only one of
-    them sees is shown. Each class carries the first source that raised it, and the view and cosine there.
+    Classes that people verified come first, as many of them as are shown. Then the sources take turns, each with
+    its best class that is not there yet: similarities of two models are not comparable, ranks are, and a class
+    that only one of them sees is shown. Each class carries the first source that raised it, and the view and
+    cosine there.
 
     Parameters
     ----------

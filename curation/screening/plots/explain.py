@@ -22,6 +22,10 @@ from manifests.workspace import Workspace
 
 _TITLE_CHARS = 60
 
+_NEAR_SHARE = 0.03
+_BADGE_POINTS = 15
+"""Height of a badge with the places of the classes that a tile raised; several tiles may begin nearly together."""
+
 
 def explain(workspace: Workspace, image_id: str, path: Path) -> None:
     """Write a PNG of one screened picture: whole with its tiles, and each shown class with its source and view.
@@ -56,22 +60,24 @@ def _draw_whole(figure: SubFigure, image: Image.Image, row: Mapping[str, Any]) -
     axes = figure.subplots()
     axes.imshow(image)
     axes.set_axis_off()
-    for number, view in enumerate(dict.fromkeys(row["shown_views"])):
+    corners: list[tuple[int, int]] = []
+    for view in dict.fromkeys(row["shown_views"]):
         if view != FULL:
             left, top, right, bottom = view_box(view, image.width, image.height)
+            size = right - left, bottom - top
             axes.add_patch(
-                Rectangle(
-                    (left, top),
-                    right - left,
-                    bottom - top,
-                    fill=False,
-                    edgecolor=VERMILLION,
-                    linewidth=1.2,
-                    clip_on=False,
-                )
+                Rectangle((left, top), *size, fill=False, edgecolor=VERMILLION, linewidth=1.2, clip_on=False)
             )
-            # A step aside for each, as tiles of several grids begin at one corner.
-            axes.text(left + 4 + 6 * number, top + 4, view, color=VERMILLION, fontsize=6, va="top")
+            near = sum(abs(left - x) + abs(top - y) < _NEAR_SHARE * image.width for x, y in corners)
+            corners.append((left, top))
+            places = [
+                str(place) for place, raised_by in enumerate(row["shown_views"], start=1) if raised_by == view
+            ]
+            box = {"boxstyle": "round,pad=0.25", "facecolor": VERMILLION, "edgecolor": "white", "linewidth": 0.8}
+            axes.annotate(
+                ", ".join(places), (left, top), (5, -5 - _BADGE_POINTS * near), textcoords="offset points",
+                fontsize=7, weight="bold", color="white", va="top", bbox=box,
+            )  # fmt: skip
     reason = f" as {row['reason']}" if row["reason"] else ""
     duplicate = f" of {row['duplicate_of']}" if row["duplicate_of"] else ""
     control = ", a control image" if row["is_control"] else ""
@@ -87,13 +93,15 @@ def _draw_classes(figure: SubFigure, image: Image.Image, row: Mapping[str, Any],
     grid = figure.subplots(len(shown), 2, width_ratios=(1, 7), squeeze=False)
     highest = max(similarity for _, similarity, _, _ in shown)
     absent = set(row["absent_classes"] or ())
-    for (thumb, line), (class_index, similarity, source, view) in zip(grid, shown, strict=True):
+    for place, ((thumb, line), (class_index, similarity, source, view)) in enumerate(
+        zip(grid, shown, strict=True), start=1
+    ):
         thumb.imshow(_view(image, view))
         thumb.set_axis_off()
         _draw_line(line, similarity / highest if highest > 0 else 0.0)
         name = names.get(class_index, "?")[:_TITLE_CHARS]
         known = ", people say absent" if class_index in absent else ""
-        line.text(0.0, 0.62, f"{name} ({class_index}{known})", fontsize=8, va="bottom")
+        line.text(0.0, 0.62, f"{place}. {name} ({class_index}{known})", fontsize=8, va="bottom")
         line.text(0.0, 0.02, f"{source}, {view}, cosine {similarity:.3f}", fontsize=6.5, color=GREY, va="bottom")
 
 

@@ -1,0 +1,1 @@
+"""`bench annotate`: what an annotator waits for, from the opening of a queue to an answer on disk."""

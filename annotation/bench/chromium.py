@@ -1,0 +1,162 @@
+"""The App in a real Chromium, with real key presses, timed by the page's own clock."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from annotation.bench.figures import BrowserFigures, Times
+from manifests.errors import ToolMissingError
+from manifests.workspace import Workspace
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+_SERVE = "annotation.bench.serve"
+_VIEWPORT: Any = {"width": 1280, "height": 800}
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+_TIMEOUT_MS = 60_000
+# The panel takes no key before the picture has been looked at for 150 ms.
+_LOOK_MS = 170
+_N_FLOOR = 50
+_BUILT = re.compile(r"dataset of [\d,]+ pictures: ([\d.]+) s")
+_LINK = re.compile(r"\S+: open (\S+)")
+
+# Registered before the panel's own listener, which lets nobody hear of the key after it. `data-ready` is set two
+# frames after the picture is decoded; both attributes change with the same rendering as the picture.
+_PROBE = """
+(() => {
+  const probe = window.oioProbe = { shown: [], durable: [], start: null };
+  let before = null, isShown = true, isDurable = true;
+  window.addEventListener("keydown", (event) => {
+    before = document.getElementById("oio-judge").dataset.imageId;
+    probe.start = event.timeStamp;
+    isShown = isDurable = false;
+  }, true);
+  new MutationObserver(() => {
+    const panel = document.getElementById("oio-judge");
+    if (probe.start === null || !panel || panel.dataset.imageId === before) return;
+    if (!isShown && panel.dataset.ready === "true") {
+      isShown = true;
+      probe.shown.push(performance.now() - probe.start);
+    }
+    if (!isDurable && document.getElementById("oio-saving").dataset.unsaved === "0") {
+      isDurable = true;
+      probe.durable.push(performance.now() - probe.start);
+    }
+  }).observe(document, { subtree: true, childList: true, attributes: true });
+})()
+"""
+
+_ASK_FOR_NOTHING = """
+async ([dataset, n]) => {
+  const durations = [];
+  for (let number = 0; number < n; number++) {
+    const start = performance.now();
+    const body = { operator_uri: "@openimage-o/judge/show_candidate", dataset_name: dataset, params: {} };
+    const reply = await fetch("/operators/execute", {
+      method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    await reply.json();
+    durations.push(performance.now() - start);
+  }
+  return durations;
+}
+"""
+
+
+def measure_in_chromium(workspace: Workspace, n_answers: int) -> BrowserFigures:
+    """Return what a user waits for, in a session of `n_answers` answers and in a curator's grid.
+
+    Raises
+    ------
+    ToolMissingError
+        Playwright or Chromium is not installed, or the App does not start.
+    """
+    with _chromium() as browser:
+        with _served("annotator", workspace) as (link, dataset_s):
+            page = _page(browser)
+            page.add_init_script(_PROBE)
+            panel_s = _open(page, link, "#oio-judge[data-ready=true]")
+            floor_ms = page.evaluate(_ASK_FOR_NOTHING, ["", _N_FLOOR])
+            _answer(page, n_answers)
+            probe = page.evaluate("window.oioProbe")
+        with _served("curator", workspace) as (link, curator_dataset_s):
+            first_grid_s = _open(_page(browser), link, "[data-cy=looker] canvas, [data-cy=looker] img")
+    return BrowserFigures(
+        dataset_s=dataset_s,
+        panel_s=panel_s,
+        key_to_picture=_times(probe["shown"]),
+        key_to_durable=_times(probe["durable"]),
+        floor=_times(floor_ms),
+        curator_dataset_s=curator_dataset_s,
+        first_grid_s=first_grid_s,
+    )
+
+
+@contextlib.contextmanager
+def _chromium() -> Iterator["Browser"]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ToolMissingError("bench annotate drives a browser: pip install '.[test]'") from error
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    if binary is None:
+        raise ToolMissingError("bench annotate needs Chromium on PATH: make browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=binary, args=_FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def _served(role: str, workspace: Workspace) -> Iterator[tuple[str, float]]:
+    """Yield the link that a role gets, and how long its dataset took to build, while the App is served."""
+    command = [sys.executable, "-m", _SERVE, role, str(workspace.root)]
+    repository = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=repository)
+    try:
+        said = link = ""
+        built_s = 0.0
+        for line in process.stderr or ():
+            said += line
+            built_s = float(match[1]) if (match := _BUILT.match(line)) else built_s
+            link = match[1] if (match := _LINK.match(line)) else link
+            if "Ctrl-C ends" in line:
+                break
+        else:
+            raise ToolMissingError(f"the App did not start: {said[-2000:]}")
+        yield link, built_s
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _page(browser: "Browser") -> "Page":
+    page = browser.new_context(viewport=_VIEWPORT).new_page()
+    page.set_default_timeout(_TIMEOUT_MS)
+    return page
+
+
+def _open(page: "Page", link: str, selector: str) -> float:
+    started = time.perf_counter()
+    page.goto(link)
+    page.wait_for_selector(selector)
+    return time.perf_counter() - started
+
+
+def _answer(page: "Page", n_answers: int) -> None:
+    for number in range(1, n_answers + 1):
+        page.wait_for_timeout(_LOOK_MS)
+        page.keyboard.press("o")
+        page.wait_for_function(
+            "n => window.oioProbe.shown.length === n && window.oioProbe.durable.length === n", arg=number
+        )
+
+
+def _times(durations_ms: list[float]) -> Times:
+    return Times.of([duration / 1000 for duration in durations_ms])

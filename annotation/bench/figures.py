@@ -1,0 +1,107 @@
+"""The figures of `bench annotate`: what was measured at one size, and its goal."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long something took, again and again: median and 95th percentile, in seconds."""
+
+    median_s: float
+    p95_s: float
+
+    @classmethod
+    def of(cls, durations_s: Sequence[float]) -> "Times":
+        """Return the figures of at least two durations."""
+        return cls(statistics.median(durations_s), statistics.quantiles(durations_s, n=20, method="inclusive")[-1])
+
+
+@dataclass(frozen=True)
+class BrowserFigures:
+    """What a user in Chromium waits for.
+
+    Attributes
+    ----------
+    dataset_s : float
+        The annotators' dataset, built from nothing.
+    panel_s : float
+        From the link to the first picture in the panel.
+    key_to_picture, key_to_durable : Times
+        From a key press to the next picture decoded and two frames on; to the answer acknowledged.
+    floor : Times
+        An operator of ours that stores nothing, asked by the page.
+    curator_dataset_s : float
+        The curator's, with all fields, similarity and map.
+    first_grid_s : float
+        From the link to the first picture of the curator's grid.
+    """
+
+    dataset_s: float
+    panel_s: float
+    key_to_picture: Times
+    key_to_durable: Times
+    floor: Times
+    curator_dataset_s: float
+    first_grid_s: float
+
+
+@dataclass(frozen=True)
+class SizeFigures:
+    """All that was measured with one number of candidates.
+
+    Attributes
+    ----------
+    n_rows : int
+        Candidates under review.
+    queue_s : float
+        To open a queue, with another annotator's log for half of them.
+    next_item : Times
+        To take an answer off the queue and find the next pictures, without the disk.
+    fsync : Times
+        One line of a log written and on disk: the floor of any durable answer.
+    browser : BrowserFigures
+        In Chromium.
+    """
+
+    n_rows: int
+    queue_s: float
+    next_item: Times
+    fsync: Times
+    browser: BrowserFigures
+
+
+def annotate_table(results: Sequence[SizeFigures]) -> str:
+    """Return the figures as text, one column a size, each row with its goal."""
+    head = ["", *(f"{one.n_rows:,}" for one in results), "goal"]
+    rows = [
+        [name, *(figure(one) for one in results), goal]
+        for name, figure, goal in (
+            ("queue opened, s", lambda one: f"{one.queue_s:.2f}", ""),
+            ("next item, ms", lambda one: _ms(one.next_item), "under 5"),
+            ("annotators' dataset, s", lambda one: f"{one.browser.dataset_s:.1f}", "120"),
+            ("link to first picture, s", lambda one: f"{one.browser.panel_s:.1f}", "5"),
+            ("key to next picture, ms", lambda one: _ms(one.browser.key_to_picture), "p95 under 50"),
+            ("key to durable, ms", lambda one: _ms(one.browser.key_to_durable), "p95 under 150"),
+            ("floor: fsync of a line, ms", lambda one: _ms(one.fsync), ""),
+            ("floor: operator that stores nothing, ms", lambda one: _ms(one.browser.floor), ""),
+            ("curator's dataset, s", lambda one: f"{one.browser.curator_dataset_s:.1f}", "120"),
+            ("link to first grid, s", lambda one: f"{one.browser.first_grid_s:.1f}", "5"),
+        )
+    ]
+    widths = [max(len(row[place]) for row in [head, *rows]) for place in range(len(head))]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
+        )
+        for row in [head, *rows]
+    ]
+    return "\n".join(["candidates under review; median / p95 where two figures stand", "", *lines])
+
+
+def _ms(times: Times) -> str:
+    return f"{1000 * times.median_s:.2f} / {1000 * times.p95_s:.2f}"
