@@ -907,6 +907,54 @@ def plan(
     print(format_plan(errors, rows, target))
 
 
+@app.command()
+def audit(
+    context: typer.Context,
+    action: Annotated[
+        str, typer.Argument(metavar="plan|report", help="Draw a blind sample, or read its answers.")
+    ],
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    manifest: Annotated[
+        str | None, typer.Option(help="With plan: <name>-<X.Y.Z>, where there are several.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the audit; default: the manifest's; report: the only one.")
+    ] = None,
+    bound: Annotated[float, typer.Option(help="With plan: largest share of defects to certify.")] = 0.01,
+    confidence: Annotated[float, typer.Option(help="With plan: one-sided.")] = 0.95,
+    max_defects: Annotated[
+        int | None, typer.Option(help="With plan: defects that still certify; default: 0, or --looks less 1.")
+    ] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="With plan: stop early where few defects, or too many, are found.")
+    ] = False,
+    looks: Annotated[int, typer.Option(help="With --sequential: how often to look.", min=2, max=20)] = 3,
+    seed: Annotated[int, typer.Option(help="With plan: of the draw.")] = 0,
+) -> None:
+    """Plan a blind audit of a frozen set, or report what it found and write the certificate.
+
+    \b
+    Example: python cli.py audit plan --manifest openimage_o-1.0.0 --bound 0.01 --workspace workspace
+    """
+    from annotation.audit.lines import plan_lines, report_lines
+    from annotation.audit.plan import Goal, plan_audit
+    from annotation.audit.report import report_audit
+    from manifests.workspace import Workspace
+
+    if action == "report":
+        options = ("manifest", "bound", "confidence", "max_defects", "sequential", "looks", "seed")
+        _refuse_without_effect(context, "with report", options)
+        print("\n".join(report_lines(report_audit(Workspace(workspace), name))))
+        return
+    if action != "plan":
+        raise InputError("audit: expected either 'plan' or 'report'")
+    if not sequential:
+        _refuse_without_effect(context, "without --sequential", ["looks"])
+    n_looks = looks if sequential else 1
+    goal = Goal(bound, confidence, n_looks - 1 if max_defects is None else max_defects, n_looks)
+    print("\n".join(plan_lines(plan_audit(Workspace(workspace), manifest, goal, seed=seed, audit=name))))
+
+
 @app.command("build-manifest")
 def build_manifest_command(
     context: typer.Context,
@@ -1326,7 +1374,10 @@ def score(
         str | None, typer.Option(help="Method to compare the others with, image by image.")
     ] = None,
     contamination: Annotated[
-        list[str] | None, typer.Option(help="[SET=]RATE[,LOW,HIGH] or K/N of an OOD set that is really ID.")
+        list[str] | None,
+        typer.Option(
+            help="[SET=]RATE[,LOW,HIGH] or K/N of an OOD set that is really ID, or its certificate.json."
+        ),
     ] = None,
     known_in: Annotated[
         Path | None, typer.Option(help="List of image ids known to be ID: figures with and without them.")
@@ -1475,7 +1526,8 @@ _BENCH_FLAGS: Mapping[str, frozenset[str]] = {
 def bench(
     context: typer.Context,
     what: Annotated[
-        str, typer.Argument(help="scoring, download, metadata, screen, views, risk, duplicates, manifests or annotate.")
+        str,
+        typer.Argument(help="scoring, download, metadata, screen, views, risk, duplicates, manifests, annotate."),
     ],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",

@@ -5,15 +5,16 @@ import hashlib
 import sys
 import time
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotation.catalogue import Catalogue
-from annotation.decision_log import log_path, open_log
+from annotation.decision_log import DecisionLog, log_path, open_log
 from annotation.decisions import checked_annotator_id
 from annotation.examples import find_examples
 from annotation.judging import JudgingSession
+from annotation.links import kept_token
 from annotation.mongod import running_mongod
 from annotation.queues import GOLD_SHARE, open_queue
 from annotation.review import read_class_names
@@ -129,7 +130,7 @@ def annotate(
     class_names = read_class_names(workspace)
     with contextlib.ExitStack() as stack:
         # All logs before the first queue, which looks at what the others answered: none may be held elsewhere.
-        logs = {name: stack.enter_context(open_log(workspace, name)) for name in names}
+        logs = {name: stack.enter_context(_log_of(workspace, name)) for name in names}
         queues = _open_queues(workspace, names, queue or QueueChoice())
         items = {image_id: item for opened in queues.values() for image_id, item in opened.plan.items.items()}
         # Also those without a name in a workspace whose screen wrote no label space.
@@ -146,7 +147,8 @@ def annotate(
         from annotation.app import dataset, operators, policy, server
 
         stack.enter_context(server.connection(database_uri, PLUGINS_DIR))
-        tokens = {policy.new_token(): annotator_id for annotator_id in names}
+        # What is sent in clear to another machine can be read on the way: it must not open a later run as well.
+        tokens = {kept_token(workspace, name) if place.is_loopback else policy.new_token(): name for name in names}
         folders = (workspace.root / "images", *([examples_dir] if examples_dir else []))
         started = time.monotonic()
         dataset_name = dataset.build_dataset(workspace.root, items.values())
@@ -188,6 +190,19 @@ def read_guideline(path: Path) -> tuple[str, str]:
     return f"{path.stem[:60]}-{hashlib.sha256(content).hexdigest()[:12]}", text
 
 
+@contextlib.contextmanager
+def _log_of(workspace: Workspace, annotator_id: str) -> Iterator[DecisionLog]:
+    """Hold a log; one that was made here goes again where nothing comes of the session."""
+    is_new = not log_path(workspace, annotator_id).exists()
+    with open_log(workspace, annotator_id) as log:
+        try:
+            yield log
+        except BaseException:
+            if is_new and not log.decisions:
+                log_path(workspace, annotator_id).unlink(missing_ok=True)
+            raise
+
+
 def _open_queues(workspace: Workspace, names: Sequence[str], choice: QueueChoice) -> dict[str, WorkQueue]:
     return {
         name: open_queue(
@@ -217,7 +232,8 @@ def _announce(
     for name, session in sessions.items():
         _say(f"{name}: {session.n_left} pictures left; answers go to {log_path(workspace, name)}")
         _say(f"{name}: open {links[name]}")
-    _say("The links are secrets: whoever opens one answers in that name. Ctrl-C ends.")
+    lasting = "Links stay the same from run to run" if place.is_loopback else "The next run has other links"
+    _say(f"The links are secrets: whoever opens one answers in that name. {lasting}. Ctrl-C ends.")
 
 
 def _say(line: str) -> None:

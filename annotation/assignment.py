@@ -1,7 +1,7 @@
 """Who sees which picture, and in which order: pure functions of a seed, so that every machine draws alike."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from annotation.review import ReviewItem
 from manifests.errors import InputError
@@ -43,28 +43,74 @@ def ordered(items: Iterable[ReviewItem], order: str, seed: int, annotator_id: st
     raise InputError(f"order: expected one of {ORDERS}, found {order!r}")
 
 
-def with_gold(
-    image_ids: Sequence[str], gold_ids: Iterable[str], share: float, *, seed: int, annotator_id: str
-) -> Iterator[str]:
-    """Yield `image_ids` in order with gold images among them, about `share` of all, as long as there are some.
+def gold_order(gold_ids: Iterable[str], seed: int) -> list[str]:
+    """Return gold images in an order drawn for all annotators alike: how often two miss one image needs pairs."""
+    return sorted(gold_ids, key=lambda image_id: draw(seed, "gold", image_id))
 
-    Where a gold image goes depends on the image after it, so that a session that is opened again goes on with
-    the same sequence.
+
+def checked_gold_share(share: float) -> float:
+    """Return `share` if it is one of gold among all images.
 
     Raises
     ------
     InputError
-        `share` is not in [0, 1).
+        It is not in [0, 1).
     """
     if not 0 <= share < 1:
         raise InputError(f"gold share: expected a share in [0, 1), found {share}")
-    gold = iter(sorted(gold_ids, key=lambda image_id: draw(seed, "gold", annotator_id, image_id)))
-    # n gold images in each gap with the mean share / (1 - share): at a share of one half, one a gap.
+    return share
+
+
+def n_gold_after(image_id: str, share: float, *, seed: int, annotator_id: str) -> int:
+    """Return how many gold images follow `image_id` in one annotator's queue, so that about `share` of all is gold.
+
+    It hangs on the image before, which this annotator has yet to answer: a session that is opened again begins with
+    no more gold than any other part of it.
+    """
+    # The mean is share / (1 - share): at a share of one half, one gold image follows each.
     odds = share / (1 - share)
-    for image_id in image_ids:
-        n_gold = int(odds) + (draw(seed, "gap", annotator_id, image_id) < (odds % 1) * 2 ** (8 * _DRAW_BYTES))
-        for _ in range(n_gold):
-            following = next(gold, None)
-            if following is not None:
-                yield following
-        yield image_id
+    is_one_more = draw(seed, "gap", annotator_id, image_id) < (odds % 1) * 2 ** (8 * _DRAW_BYTES)
+    return int(odds) + is_one_more
+
+
+class Turns:
+    """Whose turn each image is.
+
+    Parameters
+    ----------
+    annotator_id : str
+        Who asks.
+    names : iterable of str
+        Those who share the images out.
+    seed : int
+        Of the draw.
+    is_fixed : bool
+        Whether the others' images are never shown to `annotator_id`; otherwise they come after their own.
+    """
+
+    def __init__(self, annotator_id: str, names: Iterable[str], seed: int, *, is_fixed: bool = False) -> None:
+        self.is_fixed = is_fixed
+        self._annotator_id = annotator_id
+        self._names = set(names)
+        self._seed = seed
+
+    def add(self, names: Collection[str]) -> None:
+        """Share out among `names` too, from now on."""
+        self._names.update(names)
+
+    def is_mine(self, image_id: str, n_votes: int, can_vote: Callable[[str], bool]) -> bool:
+        """Return whether an image that needs `n_votes` is this annotator's turn.
+
+        Parameters
+        ----------
+        image_id : str
+            The image.
+        n_votes : int
+            Votes that it needs in all.
+        can_vote : callable
+            Tells of a name whether they have voted on it or still may; the turn of others is passed on.
+        """
+        if len(self._names) <= n_votes:
+            return self._annotator_id in self._names
+        able = [name for name in self._names if can_vote(name)]
+        return self._annotator_id in assigned(image_id, able, n_votes, self._seed)

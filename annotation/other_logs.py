@@ -24,7 +24,7 @@ class OtherLogs:
     Attributes
     ----------
     standing : dict of str to Standing
-        By annotator, all that `news` has given.
+        By annotator, all that `news` has given; empty for who has opened a log and not answered yet.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class OtherLogs:
     def _read_on(self, name: str, n_bytes: int) -> list[tuple[str, Decision, int]]:
         annotator_id = name.removesuffix(".jsonl")
         reader = self._readers.setdefault(name, LogReader(self._workspace.decisions_dir / name))
+        standing = self.standing.setdefault(annotator_id, Standing())
         if name in self._damaged or n_bytes == reader.n_bytes:
             return []
-        standing = self.standing.setdefault(annotator_id, Standing())
         return [(annotator_id, decision, standing.take(decision)) for decision in reader.read_on()]

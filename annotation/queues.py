@@ -166,8 +166,12 @@ def _ensure_round(workspace: Workspace, n_sample: int, seed: int) -> None:
 
 
 def _first(request: _Request) -> QueuePlan:
-    gold_items = _items(request.workspace, read_gold(request.workspace))
-    items = {item.image_id: item for item in read_review(request.workspace) if item.image_id not in gold_items}
+    gold = read_gold(request.workspace)
+    review = {item.image_id: item for item in read_review(request.workspace)}
+    # Of gold that is under review, all is known by now.
+    others = _items(request.workspace, gold.keys() - review.keys())
+    gold_items = {image_id: review.get(image_id) or others[image_id] for image_id in gold}
+    items = {image_id: item for image_id, item in review.items() if image_id not in gold}
     more = needed_by_rounds(request.workspace, request.ballots, request.rule, items)
     needed = {image_id: max(request.rule.n_votes, more.get(image_id, 0)) for image_id in items}
     return QueuePlan(

@@ -46,6 +46,10 @@ class Standing:
         latest = {image_id: stack[-1] for image_id, stack in self._stacks.get(queue, {}).items()}
         return {image_id: answer for image_id, answer in latest.items() if answer.answer != "skip"}
 
-    def has_seen(self, image_id: str) -> bool:
-        """Return whether any answer for this image stands, in whatever queue."""
-        return any(image_id in stacks for stacks in self._stacks.values())
+    def has_seen(self, image_id: str, *, but_in: str = "") -> bool:
+        """Return whether any answer for this image stands, in whatever queue or in any but one."""
+        return any(image_id in stacks for queue, stacks in self._stacks.items() if queue != but_in)
+
+    def queues(self) -> set[str]:
+        """Return the queues in which an answer stands."""
+        return {queue for queue, stacks in self._stacks.items() if stacks}

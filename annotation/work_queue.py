@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from annotation.assignment import Turns
 from annotation.decisions import Decision
 from annotation.other_logs import OtherLogs
 from annotation.review import ReviewItem
@@ -22,11 +23,16 @@ class QueuePlan:
     items : mapping of str to ReviewItem
         All images that this annotator may answer here.
     order : sequence of str
-        Those that are to be shown, gold among them, in the order to show.
-    team : mapping of str to int
+        Those that are to be shown, without gold, in the order to show.
+    needed : mapping of str to int
         The images of this queue, whoever answers them, with the votes that each needs.
-    gold_ids : collection of str
-        Images whose answers are logged as ``gold``.
+    gold : mapping of str to int
+        Images whose answers are logged as ``gold``, in the order to show, with the votes that are taken for needed
+        in the team's figures. Who sees the figures must not tell gold from the rest by them.
+    n_gold_after : callable
+        Tells how many gold images follow an image of `order`, as long as there are some.
+    turns : Turns, optional
+        Whose turn an image is; without, everybody's.
     is_capped : bool
         Whether an image is no longer shown when it has the votes that it needs.
     may_answer : callable
@@ -38,15 +44,21 @@ class QueuePlan:
     name: str
     items: Mapping[str, ReviewItem]
     order: Sequence[str]
-    team: Mapping[str, int]
-    gold_ids: Collection[str] = ()
+    needed: Mapping[str, int]
+    gold: Mapping[str, int] = field(default_factory=dict)
+    n_gold_after: Callable[[str], int] = field(default=lambda image_id: 0)
+    turns: Turns | None = None
     is_capped: bool = True
     may_answer: Callable[[Standing, str], bool] = field(default=lambda own, image_id: not own.has_seen(image_id))
     set_aside: Collection[str] = ()
 
     def counts_as(self, image_id: str) -> str:
         """Return the queue under which an answer for `image_id` is logged."""
-        return "gold" if image_id in self.gold_ids else self.name
+        return "gold" if image_id in self.gold else self.name
+
+    def n_counted(self, image_id: str) -> int | None:
+        """Return the votes after which the team is done with an image, None of one that is not counted."""
+        return self.gold.get(image_id) if image_id in self.gold else self.needed.get(image_id)
 
 
 class WorkQueue:
@@ -76,13 +88,18 @@ class WorkQueue:
         self._history: dict[tuple[str, str], None] = {}
         self._window: deque[str] = deque()
         self._due: set[str] = set()
+        # Ranks of what is due: what may be this annotator's turn, and what is the turn of others.
         self._heap: list[int] = []
+        self._later: list[int] = []
+        self._n_gold_due = 0
+        self._n_total = len(plan.needed) + sum(n > 0 for n in plan.gold.values())
         for name, standing in others.standing.items():
             self._count_all(name, standing)
         for decision in own:
             self._take_own(decision)
-        self._due = {image_id for image_id in plan.order if self._is_due(image_id)}
-        self._heap = [rank for rank, image_id in enumerate(plan.order) if image_id in self._due]
+        self._gold = deque(image_id for image_id in plan.gold if plan.may_answer(self._own, image_id))
+        for image_id in plan.order:
+            self._reconsider(image_id)
 
     @property
     def n_own(self) -> int:
@@ -108,14 +125,14 @@ class WorkQueue:
     @property
     def n_left(self) -> int:
         """Images that this annotator is still to answer."""
-        return len(self._due) + len(self._window)
+        return len(self._due) + len(self._window) + min(self._n_gold_due, len(self._gold))
 
     @property
     def team(self) -> dict[str, int]:
         """How far all annotators are: n_done, n_total images, n_annotators. Counts only, as they work blind."""
         return {
             "n_done": self._n_done,
-            "n_total": len(self.plan.team),
+            "n_total": self._n_total,
             "n_annotators": sum(n > 0 for n in self._voters.values()),
         }
 
@@ -126,11 +143,15 @@ class WorkQueue:
 
     def upcoming(self, n: int) -> list[ReviewItem]:
         """Return the next `n` images. Once returned, an image stays until it is answered, whatever others do."""
-        while len(self._window) < n and self._heap:
-            image_id = self.plan.order[heapq.heappop(self._heap)]
-            if image_id in self._due:
-                self._due.remove(image_id)
-                self._window.append(image_id)
+        while len(self._window) < n and (image_id := self._next()) is not None:
+            n_gold = self.plan.n_gold_after(image_id)
+            self._drop(image_id)
+            self._window.append(image_id)
+            while n_gold and self._gold:
+                gold_id = self._gold.popleft()
+                if self.is_open(gold_id) and gold_id not in self._window:
+                    self._window.append(gold_id)
+                    n_gold -= 1
         return [self.plan.items[image_id] for _, image_id in zip(range(n), self._window, strict=False)]
 
     def is_open(self, image_id: str) -> bool:
@@ -142,21 +163,24 @@ class WorkQueue:
         image_id = decision.image_id
         if decision.answer == "undo":
             self._take_own(decision)
-            self._due.discard(image_id)
+            self._drop(image_id)
             if self.is_open(image_id):
                 self._window.appendleft(image_id)
             return
         if image_id in self._window:
             self._window.remove(image_id)
-        self._due.discard(image_id)
+        self._drop(image_id)
         self._take_own(decision)
 
     def refresh(self) -> None:
         """Take what others have answered meanwhile."""
         for name, decision, change in self._others.news():
-            if change and decision.queue == self.plan.name and name not in self.plan.set_aside:
-                self._count(name, decision.image_id, change)
-                self._reconsider(decision.image_id)
+            image_id = decision.image_id
+            if change and decision.queue == self.plan.counts_as(image_id) and name not in self.plan.set_aside:
+                self._count(name, image_id, change)
+            # Also after a skip, which is no vote: whose turn the image was may have to be passed on.
+            self._reconsider(image_id)
+        self._meet_newcomers()
 
     def answers_of_others(self, image_id: str) -> list[tuple[str, Decision]]:
         """Return the standing votes, inspections and rulings of all others for an image, by annotator."""
@@ -175,16 +199,19 @@ class WorkQueue:
             self._history.pop(key, None)
             if self._own.answer(*key) is not None:
                 self._history[key] = None
-        if change and decision.queue == self.plan.name and self.annotator_id not in self.plan.set_aside:
+        counts = self.annotator_id not in self.plan.set_aside
+        if change and counts and decision.queue == self.plan.counts_as(decision.image_id):
             self._count(self.annotator_id, decision.image_id, change)
 
     def _count_all(self, name: str, standing: Standing) -> None:
         if name not in self.plan.set_aside:
-            for image_id in standing.votes(self.plan.name):
-                self._count(name, image_id, 1)
+            for queue in {self.plan.name, "gold"}:
+                for image_id in standing.votes(queue):
+                    if self.plan.counts_as(image_id) == queue:
+                        self._count(name, image_id, 1)
 
     def _count(self, name: str, image_id: str, change: int) -> None:
-        needed = self.plan.team.get(image_id)
+        needed = self.plan.n_counted(image_id)
         if needed is None:
             return
         was_done = self._votes[image_id] >= needed
@@ -195,16 +222,60 @@ class WorkQueue:
     def _is_due(self, image_id: str) -> bool:
         if not self.plan.may_answer(self._own, image_id):
             return False
-        # A gold image is in nobody's way: each annotator gets it.
-        needed = self.plan.team.get(image_id)
-        return not self.plan.is_capped or needed is None or self._votes[image_id] < needed
+        if self.plan.is_capped and self._votes[image_id] >= self.plan.needed[image_id]:
+            return False
+        return self.plan.turns is None or not self.plan.turns.is_fixed or self._is_mine(image_id)
+
+    def _is_mine(self, image_id: str) -> bool:
+        turns = self.plan.turns
+        return turns is None or turns.is_mine(
+            image_id, self.plan.needed[image_id], lambda name: self._can_vote(name, image_id)
+        )
+
+    def _can_vote(self, name: str, image_id: str) -> bool:
+        standing = self._own if name == self.annotator_id else self._others.standing.get(name)
+        if standing is None:
+            return True
+        return standing.vote(self.plan.name, image_id) is not None or self.plan.may_answer(standing, image_id)
+
+    def _meet_newcomers(self) -> None:
+        """Share out what is left among those who have come since, unless the team is fixed."""
+        if self.plan.turns is not None and not self.plan.turns.is_fixed:
+            standing = self._others.standing
+            self.plan.turns.add(sharers(standing, self.plan.name) - set(self.plan.set_aside))
+
+    def _next(self) -> str | None:
+        """Return what is due next: the first whose turn is this annotator's, then the first of others' turns."""
+        while self._heap:
+            image_id = self.plan.order[self._heap[0]]
+            if image_id in self._due and self._is_mine(image_id):
+                return image_id
+            rank = heapq.heappop(self._heap)
+            if image_id in self._due:
+                heapq.heappush(self._later, rank)
+        while self._later and self.plan.order[self._later[0]] not in self._due:
+            heapq.heappop(self._later)
+        return self.plan.order[self._later[0]] if self._later else None
 
     def _reconsider(self, image_id: str) -> None:
         """Take an image off what is due, or put it back, after the votes of others have changed."""
         if image_id not in self._rank or image_id in self._window:
             return
         if not self._is_due(image_id):
-            self._due.discard(image_id)
+            self._drop(image_id)
         elif image_id not in self._due:
             self._due.add(image_id)
+            self._n_gold_due += self.plan.n_gold_after(image_id)
             heapq.heappush(self._heap, self._rank[image_id])
+
+    def _drop(self, image_id: str) -> None:
+        if image_id in self._due:
+            self._due.remove(image_id)
+            self._n_gold_due -= self.plan.n_gold_after(image_id)
+
+
+def sharers(standing: Mapping[str, Standing], queue: str) -> set[str]:
+    """Return who shares out the images of a queue: who has answered in it, or in gold, or not answered at all yet."""
+    return {
+        name for name, given in standing.items() if not (found := given.queues()) or found & {queue, "gold"}
+    }

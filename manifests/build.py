@@ -22,16 +22,16 @@ from manifests.build_inputs import (
     decision_logs,
     log_heads,
 )
+from manifests.certified import certificate_for
 from manifests.draws import split_of
 from manifests.durable import sha256_of_file
-from manifests.errors import InputError
-from manifests.frozen import Manifest, freeze, manifest_folder, record_table
+from manifests.errors import InputError, StageMissingError
+from manifests.frozen import Manifest, counts_of, freeze, ids_of_splits, manifest_folder, record_table
 from manifests.image_ids import read_image_ids
 from manifests.lineage import AUTO, versioned
 from manifests.mirror import MIRROR_URL, picture_url
 from manifests.official import official_lists, official_statement
 from manifests.selection import BuildRules, Evidence, reason_counts, select
-from manifests.stored_pictures import stored_pictures
 from manifests.tombstones import Tombstone, read_tombstones
 from manifests.versions import parse_version
 from manifests.workspace import Workspace, checked_name, tool_version
@@ -130,9 +130,10 @@ def build_manifest(
         left_out = _left_out_table(chosen.left_out | reasons, chosen.votes)
         header = _header(workspace, name, source, rules, chosen)
         header |= {"counts": counts_of(records), "left_out": reason_counts(left_out.column("reason").to_pylist())}
+        header["certificate"] = certificate_for(workspace, records)
         header["tombstones"] = [vars(tombstones[one]) for one in sorted(tombstones)]
         if official is not None:
-            header["official"] = official_statement(official, _ids_of_splits(records))
+            header["official"] = official_statement(official, ids_of_splits(records))
         header = versioned(workspace.manifests_dir, header, shown, records)
         folder = manifest_folder(workspace.manifests_dir, name, header["version"])
         manifest = freeze(folder, header, records, left_out)
@@ -154,18 +155,14 @@ def _from_verdicts(workspace: Workspace, rules: BuildRules, tombstones: Mapping[
     inputs = BuildInputs(workspace, {})
     verdicts = inputs.rows(schema.VERDICTS, is_needed=True)
     check_verdicts_follow(workspace)
-    arrived = stored_pictures(workspace)
+    candidates = inputs.rows(schema.CANDIDATES, is_needed=True)
+    downloads = inputs.rows(schema.DOWNLOADS, is_needed=True)
     agreed = {one: row for one, row in verdicts.items() if row["verdict"] == "out"}
-    lost = agreed.keys() - arrived.keys()
-    if lost:
-        raise InputError(
-            f"{len(lost)} images with the verdict out have no picture ({min(lost)}): run 'download' again"
-        )
+    _check_arrived(agreed, candidates, downloads)
     if not agreed:
         words = Counter(row["verdict"] for row in verdicts.values())
         raise InputError(f"no image has the verdict out; of {len(verdicts)}: {dict(words)}")
     screen = inputs.rows(schema.SCREEN)
-    candidates, downloads = inputs.rows(schema.CANDIDATES), inputs.rows(schema.DOWNLOADS)
     said = {one: {"verdict_source": row["source"], "n_out": row["n_out"]} for one, row in agreed.items()}
     evidence = Evidence(
         retired=tombstones,
@@ -175,6 +172,20 @@ def _from_verdicts(workspace: Workspace, rules: BuildRules, tombstones: Mapping[
     )
     left_out = {one: _reason_before(one, verdicts, screen, downloads) for one in candidates.keys() - agreed.keys()}
     return _Chosen(_joined(said, candidates, downloads), left_out, evidence, verdicts, inputs.digests)
+
+
+def _check_arrived(agreed: Rows, candidates: Rows, downloads: Rows) -> None:
+    unknown = agreed.keys() - candidates.keys()
+    if unknown:
+        raise StageMissingError(
+            f"verdicts are there for images that are no longer candidates ({min(unknown)}): "
+            "run the stage 'download' again"
+        )
+    lost = [one for one in agreed if one not in downloads or downloads[one]["status"] != "ok"]
+    if lost:
+        raise InputError(
+            f"{len(lost)} images with the verdict out have no picture ({min(lost)}): run 'download' again"
+        )
 
 
 def _from_lists(workspace: Workspace, source: ListSource, tombstones: Mapping[str, Tombstone]) -> _Chosen:
@@ -252,28 +263,9 @@ def _header(
         "inputs": chosen.digests,
         "rules": rules.as_json(),
         "logs": log_heads(workspace, logs),
-        "certificate": None,
         "tool_version": tool_version(),
         "rebuild": _rebuild_command(name, source, rules),
     }
-
-
-def counts_of(records: pa.Table) -> dict[str, int]:
-    """Return how many images a manifest has, how many with licence and digest, and how many in each split."""
-    counts = {
-        "images": records.num_rows,
-        "with_licence": records.num_rows - records.column("license_url").null_count,
-        "with_sha256": records.num_rows - records.column("sha256").null_count,
-    }
-    splits = Counter(records.column("split").to_pylist())
-    return counts | {f"split_{split}": n for split, n in sorted(splits.items())}
-
-
-def _ids_of_splits(records: pa.Table) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for split, image_id in zip(*(records.column(word).to_pylist() for word in ("split", "image_id")), strict=True):
-        found.setdefault(split, []).append(image_id)
-    return found
 
 
 def _rebuild_command(name: str, source: ListSource, rules: BuildRules) -> str:

@@ -1,8 +1,8 @@
 """Statistics of an audit: how large a blind sample has to be, and what share of defects it leaves possible.
 
 All of it is exact. A design is a walk: images are audited one by one, each is a defect with probability p, and at
-each look the walk stops if few enough defects are found. Every probability is a sum over the paths of that walk, so
-a design that may stop early keeps its confidence by construction and not by an approximation.
+each look the walk stops if few enough defects are found. Every probability is a sum over the paths of that walk,
+so a design that may stop early keeps its confidence by construction and not by an approximation.
 
 The walk draws with replacement. A sample drawn without it, from a set of N images, varies less: bounds by the walk
 stay valid there and are a little too high (Hoeffding 1963, JASA 58, section 6). `finite_bound` is the exact one.
@@ -28,16 +28,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Design:
-    """When an audit stops, and what it then says: a set with a share of defects above `bound` is certified with at
-    most the probability 1 - `confidence`.
+    """When an audit stops, and what it may then say.
+
+    A set with a share of defects above `bound` is certified with at most the probability 1 - `confidence`.
 
     Attributes
     ----------
     bound, confidence : float
         In (0, 1).
     looks : tuple of Look
-        By size, each with more images and more defects than the one before. An audit of one look has a fixed size.
-    """  # fmt: skip
+        By size, each with more images and more defects than the one before. With one look, the size is fixed.
+    """
 
     bound: float
     confidence: float
@@ -57,8 +58,10 @@ class Design:
 
         It is the share p at which an end as good as this or a better one has the probability 1 - `confidence`.
         An end is better the sooner it certifies, then the later it fails, then the fewer defects it has (stagewise
-        ordering; Jennison & Turnbull 2000, Group Sequential Methods, section 12.4). With one look this is the bound
-        of Clopper & Pearson (1934, Biometrika 26). A certified end has a bound of `bound` or less, no other has.
+        ordering; Jennison & Turnbull 2000, Group Sequential Methods, section 12.4). With one look this is the
+        bound of Clopper & Pearson (1934, Biometrika 26). With several it is never below theirs: for an end that
+        hardly any share makes likely, the ordering alone would claim less than what was found. So the coverage is
+        at least the confidence, and an end is certified exactly where its bound is `bound` or less.
 
         Raises
         ------
@@ -69,7 +72,21 @@ class Design:
             raise ValueError(f"a walk does not end at look {place + 1} with {n_defects} defects: {self.looks}")
         if n_defects == self.looks[place].n_images:
             return 1.0
-        return _share_at(lambda p: self._as_good(place, n_defects, p), 1 - self.confidence)
+        error = 1 - self.confidence
+        of_fixed_size = Design(self.bound, self.confidence, (self.looks[place],))
+        return max(
+            _share_at(lambda p: self._as_good(place, n_defects, p), error),
+            _share_at(lambda p: of_fixed_size._as_good(0, n_defects, p), error),
+        )
+
+    def any_time_bound(self, n_hits: int, n_images: int) -> float:
+        """Return an upper bound for whatever else was counted along the way, on the sample or a part of it.
+
+        Each look may err by its equal part of 1 - `confidence` (Bonferroni), so the bound holds whatever made the
+        walk stop at one of them. With one look it is that of Clopper & Pearson.
+        """
+        error = (1 - self.confidence) / len(self.looks)
+        return Design(self.bound, 1 - error, (Look(n_images, 0),)).upper_bound(0, n_hits)
 
     def outlook(self, p: float) -> tuple[float, float]:
         """Return the expected number of images audited and the probability to certify, at a true share `p`."""
@@ -139,9 +156,9 @@ def sequential_design(bound: float, confidence: float, max_defects: int, n_looks
 
     From look to look the defects allowed rise evenly from 0 to `max_defects`. Of the error 1 - `confidence` the
     first look may spend one half, the next a quarter, and so on, the last what is left; each is as small as its
-    spending lets it be. Halves beat equal parts where few images are defects, which is when a certificate is wanted:
-    for 2 defects in 3 looks at 1 % and 95 %, a set without any stops after 368 images instead of 408 (628 at a fixed
-    size), and the most is 701 instead of 672.
+    spending lets it be. Halves beat equal parts where few images are defects, which is when a certificate is
+    wanted: for 2 defects in 3 looks at 1 % and 95 %, a set without any stops after 368 images instead of 408 (628
+    at a fixed size), and the most is 701 instead of 672.
 
     Parameters
     ----------
@@ -167,8 +184,8 @@ def sequential_design(bound: float, confidence: float, max_defects: int, n_looks
         )
     if n_looks < 1 or max_defects < n_looks - 1:
         raise InputError(
-            f"audit: {n_looks} looks need at least {max(n_looks - 1, 0)} defects allowed at the last, as each allows "
-            f"more than the one before; found --max-defects {max_defects}"
+            f"audit: {n_looks} looks need at least {max(n_looks - 1, 0)} defects allowed at the last, as each "
+            f"allows more than the one before; found --max-defects {max_defects}"
         )
     looks: list[Look] = []
     walk, spent = _Walk(bound), 0.0
@@ -187,9 +204,9 @@ def sequential_design(bound: float, confidence: float, max_defects: int, n_looks
 def finite_bound(n_defects: int, n_sample: int, n_population: int, confidence: float) -> int:
     """Return the most defects that a set of `n_population` images can have, at one-sided `confidence`.
 
-    It is the largest number M for which a simple random sample of `n_sample` without replacement has `n_defects` or
-    fewer with a probability above 1 - `confidence` (hypergeometric distribution). Of a set that was audited whole,
-    it is what was found.
+    It is the largest number M for which a simple random sample of `n_sample` without replacement has `n_defects`
+    or fewer with a probability above 1 - `confidence` (hypergeometric distribution). Of a set that was audited
+    whole, it is what was found.
     """
     low, high = n_defects, n_population - n_sample + n_defects
     while low < high:
@@ -224,7 +241,7 @@ def _smallest_look(walk: _Walk, allowed: int, limit: float) -> int:
 
 
 def _share_at(probability: Callable[[float], float], wanted: float) -> float:
-    """Return the share at which a probability that falls with it is `wanted`; the upper end of the last interval."""
+    """Return the share at which a probability that falls with it is `wanted`, rounded up."""
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

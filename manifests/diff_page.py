@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from manifests import schema
 from manifests.diff import Difference, change_counts
 from manifests.errors import UnreadableImageError
 from manifests.frozen import Manifest
@@ -36,6 +37,7 @@ def diff_page(
     pictures_of : Workspace, optional
         Where the pictures lie.
     """
+    rotations = _rotations(pictures_of)
     records = {row["image_id"]: row for manifest in (before, after) for row in manifest.records.to_pylist()}
     body = [_summary(before, after, differences)]
     for change, heading in _HEADINGS.items():
@@ -43,7 +45,10 @@ def diff_page(
         if those:
             body.append(f"<h2>{heading}: {len(those):,}</h2>")
             body.append('<div class="cards">')
-            body += [_card(one, records[one.image_id], pictures_of) for one in those[:_MOST_CARDS]]
+            body += [
+                _card(one, records[one.image_id], _thumbnail(one.image_id, pictures_of, rotations))
+                for one in those[:_MOST_CARDS]
+            ]
             body.append("</div>")
         if len(those) > _MOST_CARDS:
             body.append(f'<p class="quiet">and {len(those) - _MOST_CARDS:,} more; the table has all</p>')
@@ -60,24 +65,31 @@ def _summary(before: Manifest, after: Manifest, differences: Sequence[Difference
     return f"<table>{''.join(rows)}</table>\n<p>{counts}</p>"
 
 
-def _card(one: Difference, record: Mapping[str, Any], pictures_of: Workspace | None) -> str:
+def _rotations(pictures_of: Workspace | None) -> dict[str, int | None]:
+    if pictures_of is None or not pictures_of.has(schema.CANDIDATES):
+        return {}
+    columns = pictures_of.read(schema.CANDIDATES).select(["image_id", "rotation_deg"]).to_pydict()
+    return dict(zip(columns["image_id"], columns["rotation_deg"], strict=True))
+
+
+def _card(one: Difference, record: Mapping[str, Any], thumbnail: str) -> str:
     splits = " &rarr; ".join(escaped(split) for split in (one.split_before, one.split_after) if split is not None)
     credit = " by ".join(escaped(record[word]) for word in ("title", "author") if record[word])
     return (
-        f'<div class="card">{_thumbnail(one.image_id, pictures_of)}'
+        f'<div class="card">{thumbnail}'
         f'<code>{escaped(one.image_id)}</code> <span class="quiet">{splits}</span><br>'
         f'{escaped(one.why)}<br><span class="quiet">{credit}</span></div>'
     )
 
 
-def _thumbnail(image_id: str, pictures_of: Workspace | None) -> str:
+def _thumbnail(image_id: str, pictures_of: Workspace | None, rotations: Mapping[str, int | None]) -> str:
     path: Path | None = None
     if pictures_of is not None:
         path = pictures_of.root / pictures_of.relative_image_path(image_id)
     if path is None or not path.is_file():
         return '<span class="blank">no picture here</span>'
     try:
-        picture = read_image(path, least_side_px=_THUMBNAIL_PX)
+        picture = read_image(path, rotations.get(image_id), least_side_px=_THUMBNAIL_PX)
     except UnreadableImageError as error:
         return f'<span class="blank">{escaped(error.status)}</span>'
     picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.LANCZOS)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,25 @@ def record_table(records: list[dict[str, Any]], where: str) -> pa.Table:
     return schema.MANIFEST.check(table, where)
 
 
+def counts_of(records: pa.Table) -> dict[str, int]:
+    """Return how many images a manifest has, how many with licence and digest, and how many in each split."""
+    counts = {
+        "images": records.num_rows,
+        "with_licence": records.num_rows - records.column("license_url").null_count,
+        "with_sha256": records.num_rows - records.column("sha256").null_count,
+    }
+    splits = Counter(records.column("split").to_pylist())
+    return counts | {f"split_{split}": n for split, n in sorted(splits.items())}
+
+
+def ids_of_splits(records: pa.Table) -> dict[str, list[str]]:
+    """Return the image ids of each split."""
+    found: dict[str, list[str]] = {}
+    for split, image_id in zip(*(records.column(word).to_pylist() for word in ("split", "image_id")), strict=True):
+        found.setdefault(split, []).append(image_id)
+    return found
+
+
 def freeze(folder: Path, header: dict[str, Any], records: pa.Table, left_out: pa.Table) -> Manifest:
     """Write a manifest, or find that the same one is there already.
 
@@ -112,8 +132,9 @@ def freeze(folder: Path, header: dict[str, Any], records: pa.Table, left_out: pa
         "schema_version": SCHEMA_VERSION,
     }
     # The header comes last: a folder without one is a build that was killed.
-    write_json(folder / HEADER_FILE, whole | {"header_sha256": header_digest(whole)})
-    return read_manifest(folder)
+    whole["header_sha256"] = header_digest(whole)
+    write_json(folder / HEADER_FILE, whole)
+    return Manifest(folder, whole, records)
 
 
 def _unchanged(frozen: Manifest, header: Mapping[str, Any], digest: str, n_records: int) -> Manifest:

@@ -7,6 +7,8 @@ from manifests import schema
 from manifests.errors import StageMissingError, TableError
 from manifests.workspace import Workspace
 
+_COLUMNS = ["image_id", "status", "path", "sha256", "width_px", "height_px"]
+
 
 @dataclass(frozen=True)
 class StoredPicture:
@@ -46,7 +48,7 @@ def stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
     rotations = dict(zip(candidates["image_id"], candidates["rotation_deg"], strict=True))
     where = workspace.path_of(schema.DOWNLOADS)
     pictures = {}
-    for row in workspace.read(schema.DOWNLOADS).to_pylist():
+    for row in workspace.read(schema.DOWNLOADS).select(_COLUMNS).to_pylist():
         if row["status"] != "ok":
             continue
         image_id = row["image_id"]

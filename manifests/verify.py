@@ -1,7 +1,6 @@
 """`verify-manifest`: all that a frozen manifest states, compared with what is there; all problems at once."""
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
-from manifests.build import counts_of
 from manifests.build_inputs import head_of
 from manifests.chained_log import chain_of
 from manifests.errors import InputError, OpenImageOError, StageMissingError, one_line
@@ -19,7 +17,9 @@ from manifests.frozen import (
     SCHEMA_VERSION,
     Manifest,
     content_digest,
+    counts_of,
     header_digest,
+    ids_of_splits,
     read_header,
     read_part,
     record_lines,
@@ -147,11 +147,8 @@ def _official(header: Mapping[str, Any], records: pa.Table, report: Report) -> N
     if stated is None:
         return
     publication = stated.get("publication") if isinstance(stated, dict) else stated
-    ids_of_split: defaultdict[str, list[str]] = defaultdict(list)
-    for row in records.select(["image_id", "split"]).to_pylist():
-        ids_of_split[row["split"]].append(row["image_id"])
     try:
-        found = {"official": official_statement(str(publication), ids_of_split)}
+        found = {"official": official_statement(str(publication), ids_of_splits(records))}
         _compare(found, header, "records", report)
     except InputError as error:
         report.add("records", one_line(error))

@@ -117,11 +117,11 @@ def _read_all(present: Sequence[tuple[Mapping[str, Any], Path]], folder: Path, d
     reader = _Reader()
 
     def findings_of(part: Sequence[tuple[Mapping[str, Any], Path]]) -> list[Finding]:
-        found = []
-        for record, path in part:
-            where = path.relative_to(folder).as_posix()
-            found += [(kind, f"{where}: {why}") for kind, why in _picture_findings(record, path, reader, depth)]
-        return found
+        return [
+            (kind, f"{path.relative_to(folder).as_posix()}: {why}")
+            for record, path in part
+            for kind, why in _picture_findings(record, path, reader, depth)
+        ]
 
     parts = [present[begin : begin + _FILES_AT_A_TIME] for begin in range(0, len(present), _FILES_AT_A_TIME)]
     # hashlib lets other threads run while it works, so each core hashes.

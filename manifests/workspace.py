@@ -136,6 +136,11 @@ class Workspace:
         return self.root / "audits"
 
     @property
+    def certificates_dir(self) -> Path:
+        """Folder with one file an audit that has ended."""
+        return self.root / "certificates"
+
+    @property
     def features_dir(self) -> Path:
         """Folder with one folder a model, each with sets and a head."""
         return self.root / "features"
@@ -302,6 +307,7 @@ class Workspace:
             "decisions",
             "inspections",
             "audits",
+            "certificates",
             "quarantine",
             "embeddings",
             "fingerprints",

@@ -17,6 +17,7 @@ A detector that goes past these limits tells apart where the two sets come from,
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from manifests.certified import read_certificate
 from manifests.errors import InputError
 
 # Two-sided 95 %: 1.96.
@@ -105,8 +107,9 @@ def parse_contamination(text: str) -> Contamination:
     Parameters
     ----------
     text : str
-        A rate (``0.0475``), a rate with its interval (``0.0475,0.031,0.073``), or counts (``19/400``: 19 ID images
-        found among 400 inspected), which get the 95 % interval of `wilson_interval`.
+        A rate (``0.0475``), a rate with its interval (``0.0475,0.031,0.073``), counts (``19/400``: 19 ID images
+        found among 400 inspected), which get the 95 % interval of `wilson_interval`, or the path of a certificate
+        or of a set's ``manifest.json`` that holds one, see `certified_contamination`.
 
     Raises
     ------
@@ -115,6 +118,8 @@ def parse_contamination(text: str) -> Contamination:
         found than inspected.
     """
     typed = text.strip()
+    if typed.endswith(".json"):
+        return certified_contamination(Path(typed))
     if counts := _COUNTS.fullmatch(typed):
         n_found, n_inspected = int(counts[1]), int(counts[2])
         return Contamination(n_found / max(n_inspected, 1), *wilson_interval(n_found, n_inspected))
@@ -122,9 +127,27 @@ def parse_contamination(text: str) -> Contamination:
     if shares is None:
         raise InputError(
             f"contamination: expected a rate such as 0.0475, a rate and its interval such as 0.0475,0.031,0.073, "
-            f"or counts such as 19/400, found {text[:80]!r}"
+            f"counts such as 19/400, or a certificate's .json, found {text[:80]!r}"
         )
     return Contamination(*(float(share) for share in shares.groups() if share is not None))
+
+
+def certified_contamination(path: Path) -> Contamination:
+    """Return what an audit found, as its certificate states it, or a set's header with its certificate.
+
+    The rate is the share of defects in the sample, without those removed since; the upper end the certificate's
+    one-sided bound, for the set whose header it was read from. It bounds nothing from below, so the lower end is 0.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, is no certificate, or is a set without one.
+    """
+    stated = read_certificate(path)
+    n_removed = stated.get("n_defects_removed_since", 0)
+    n_left = stated["n_sample"] - n_removed
+    rate = (stated["n_defects"] - n_removed) / n_left if n_left else 0.0
+    return Contamination(rate, 0.0, stated.get("upper_bound_here", stated["upper_bound"]))
 
 
 def wilson_interval(n_found: int, n_inspected: int) -> tuple[float, float]:

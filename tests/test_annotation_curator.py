@@ -408,9 +408,10 @@ class TestApp:
             by_id = {sample["image_id"]: sample for sample in served.samples()}
             assert by_id[ID[1]]["answers"] == ["ann: in (rooster)", "ben: out", "ben (dispute): difficult"]
             assert by_id[ID[2]]["duplicate_group"] == ID[2]
-            # Vectors are (n, 1): nearest in angle to that of 6 are those of 6, 5 and 4.
+            # Vectors are (n, 1): nearest in angle to that of 6 are those of 6, 5 and 4; of few samples FiftyOne finds
+            # the nearest without ordering them.
             nearest = stage("SortBySimilarity", query=by_id[ID[6]]["_id"], k=3, brain_key="similar")
-            assert [sample["image_id"] for sample in served.samples([nearest])] == [ID[6], ID[5], ID[4]]
+            assert {sample["image_id"] for sample in served.samples([nearest])} == {ID[6], ID[5], ID[4]}
             save = (
                 'mutation m($name: String!, $view: BSONArray!) { createSavedView(subscription: "s", session: null,'
                 ' datasetName: $name, viewName: "mine", viewStages: $view, form: {}) { name } }'

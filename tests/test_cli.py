@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 STAGES = {
     "candidates", "labels", "download", "embed", "quality", "calibrate", "duplicates", "leaks", "screen",
-    "annotate", "consensus", "gold", "inspect", "decisions", "simulate-annotators", "annotators", "plan",
+    "annotate", "browse", "consensus", "gold", "inspect", "decisions", "simulate-annotators", "annotators", "plan",
     "build-manifest", "export", "extract-features", "score", "plot", "bench", "status",
     "demo",
 }  # fmt: skip

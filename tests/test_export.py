@@ -1,8 +1,6 @@
-"""Every export: whole or not at all, nobody's files lost, the same bytes again, attribution that does no harm."""
+"""Every export: whole or not at all, nobody's files lost, the same bytes again."""
 
-import csv
 import dataclasses
-import hashlib
 import json
 import os
 import signal
@@ -13,18 +11,14 @@ from pathlib import Path
 import pytest
 
 import cli
-from manifests import schema
+from manifests.bench import made_up_workspace
 from manifests.build import build_manifest
-from manifests.chained_log import LogHead, chained_line
-from manifests.errors import InputError, TableError
-from manifests.exporters.attribution import inert, license_name
+from manifests.errors import InputError
+from manifests.exporters.bench import EXPORT_STEPS
 from manifests.exporters.export import FORMATS, export_manifest, exported_set
-from manifests.exporters.exported_set import AnnotationFacts, Publication
 from manifests.tombstones import retire
 from tests.conftest import REPOSITORY
 from tests.export_world import (
-    HOSTILE_TITLE,
-    LICENSE,
     TEST,
     VAL,
     freeze_lists,
@@ -160,6 +154,13 @@ def test_an_empty_folder_is_filled_and_a_link_refused(frozen, tmp_path):
         export_manifest(frozen, "csv", tmp_path / "other")
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(frozen, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match=r"--out .*out: cannot be made or written \(File exists\)"):
+        export_manifest(frozen, "csv", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_an_unknown_format_is_refused_with_those_that_there_are(frozen, tmp_path):
     with pytest.raises(InputError, match=r"--format: expected openood, pytorch-ood, .*, csv, found 'coco'"):
         export_manifest(frozen, "coco", tmp_path)
@@ -175,7 +176,14 @@ from manifests.workspace import Workspace
 root, out, point = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
-if point.isdigit():
+if point == "link":
+    # In the midst of the pictures.
+    link, linked = os.link, []
+    def counted(source, target):
+        linked.append(target)
+        return die() if len(linked) == 4 else link(source, target)
+    os.link = counted
+elif point.isdigit():
     # The n-th rename: the old export aside, the new one to its place.
     rename, seen = pathlib.Path.rename, []
     def counted(self, target):
@@ -190,7 +198,7 @@ export.export_manifest(chosen, "torchvision", out)
 """
 
 
-@pytest.mark.parametrize("point", ["write_attribution", "seal", "1", "2"])
+@pytest.mark.parametrize("point", ["link", "write_attribution", "seal", "1", "2"])
 def test_a_kill_leaves_a_whole_export_or_none_and_a_rerun_the_same_bytes(tmp_path, point):
     frozen = frozen_set(tmp_path / "ws")
     folder = export_manifest(frozen, "torchvision", tmp_path / "out")
@@ -236,144 +244,6 @@ def test_what_another_living_process_is_writing_is_left_alone(frozen, tmp_path):
     assert of_parent.is_dir()
 
 
-def test_attribution_names_title_author_source_and_licence_of_every_image(frozen, tmp_path):
-    folder = export_manifest(frozen, "openood", tmp_path / "out")
-    with (folder / "ATTRIBUTION.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["image_id"] for row in rows] == [f"000{number}" for number in range(7)]
-    assert rows[1] == {
-        "image_id": "0001", "title": "title 1", "author": "author 1", "source": "https://flickr.invalid/1",
-        "license": "CC BY 2.0", "license_url": LICENSE, "picture_url": "https://mirror.invalid/0001.jpg",
-    }  # fmt: skip
-    assert (rows[6]["title"], rows[6]["license"]) == ("", "")
-    page = (folder / "ATTRIBUTION.html").read_text()
-    assert "7 images · CC BY 2.0: 6 · licence not known: 1" in page
-    assert '<a href="https://flickr.invalid/1" rel="nofollow noopener noreferrer">title 1</a>' in page
-
-
-def test_formulas_and_markup_of_strangers_are_harmless(frozen, tmp_path):
-    for name in ("openood", "csv"):
-        folder = export_manifest(frozen, name, tmp_path / "out")
-        for path in folder.glob("*.csv"):
-            with path.open(newline="", encoding="utf-8") as stream:
-                row = next(csv.DictReader(stream))
-            assert row["title"] == "'" + HOSTILE_TITLE
-            assert row["image_id"] == "0000"
-        page = (folder / "ATTRIBUTION.html").read_text()
-        assert "<script" not in page
-        assert "<img" not in page
-        assert "javascript:" not in page
-        assert "\u202e" not in page
-        assert "&lt;img src=x onerror=" in page
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1"])
-def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(cell):
-    assert inert(cell) == "'" + cell
-
-
-def test_other_cells_stay_as_they_are():
-    assert [inert(cell) for cell in ("", "a=b", "1-2", "'=1", "日本")] == ["", "a=b", "1-2", "'=1", "日本"]
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://creativecommons.org/licenses/by/2.0/", "CC BY 2.0"),
-        ("http://www.creativecommons.org/licenses/by-nc-sa/3.0/de/", "CC BY-NC-SA 3.0 DE"),
-        ("https://creativecommons.org/licenses/by/4.0/legalcode", "CC BY 4.0"),
-        ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0 1.0"),
-        ("https://creativecommons.org/publicdomain/mark/1.0/", "Public Domain Mark 1.0"),
-        ("https://example.invalid/licenses/by/2.0/", "https://example.invalid/licenses/by/2.0/"),
-        (None, ""),
-    ],
-)
-def test_a_licence_is_named(url, name):
-    assert license_name(url) == name
-
-
-def answered(image_id, answer, day, queue="first"):
-    return {
-        "image_id": image_id, "answer": answer, "queue": queue, "guideline": "guideline 1",
-        "tool_version": "0.1.0", "at": f"2026-03-{day:02}T10:00:00+00:00",
-    }  # fmt: skip
-
-
-def append(path, rows, head=None):
-    path.parent.mkdir(exist_ok=True)
-    head = head or LogHead(0, "0" * 64)
-    with path.open("ab") as stream:
-        for row in rows:
-            line = chained_line(row, head)
-            stream.write(line)
-            head = LogHead(head.n_lines + 1, hashlib.sha256(line[:-1]).hexdigest())
-    return head
-
-
-@pytest.fixture
-def annotated(tmp_path):
-    """Two agreed images, by the logs of two annotators; one answer was taken back, one is of an audit."""
-    workspace = make_workspace(tmp_path / "ws")
-    rows = [
-        {"image_id": one, "verdict": "out", "source": "consensus", "n_out": 2, "n_in": 0, "n_difficult": 0}
-        for one in ("0001", "0002")
-    ]
-    workspace.write(schema.VERDICTS, rows)
-    append(
-        workspace.decisions_dir / "ana.jsonl",
-        [answered("0001", "in", 1), answered("0001", "undo", 2), answered("0001", "out", 3),
-         answered("0002", "out", 4), answered("0005", "in", 9)],
-    )  # fmt: skip
-    head = append(
-        workspace.decisions_dir / "ben.jsonl",
-        [answered("0001", "out", 5), answered("0002", "out", 6), answered("0002", "out", 8, "audit")],
-    )
-    return workspace, build_manifest(workspace, "openimage_o", "1.0.0"), head
-
-
-def test_the_logs_tell_who_answered_what_and_when_up_to_the_freezing(annotated):
-    workspace, manifest, head = annotated
-    expected = AnnotationFacts(2, 4, "2026-03-03", "2026-03-06", ("guideline 1",), ("0.1.0",))
-    assert exported_set(workspace, manifest).facts == expected
-    append(workspace.decisions_dir / "ben.jsonl", [answered("0001", "in", 20)], head)
-    assert exported_set(workspace, manifest).facts == expected
-
-
-def test_a_log_that_is_not_the_one_of_the_freezing_is_refused(annotated):
-    workspace, manifest, _ = annotated
-    path = workspace.decisions_dir / "ana.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"2026-03-04", b"2026-03-05"))
-    with pytest.raises(TableError, match=r"ana\.jsonl: not the log that the manifest was frozen with"):
-        exported_set(workspace, manifest)
-
-
-def test_croissant_fields_of_responsible_ai_come_from_the_logs(annotated, tmp_path):
-    workspace, manifest, _ = annotated
-    said = Publication(("A lab",), "https://example.invalid/set", "2026-04-01")
-    folder = export_manifest(exported_set(workspace, manifest, publication=said), "croissant", tmp_path / "out")
-    metadata = json.loads((folder / "croissant.json").read_text())
-    assert metadata["rai:annotationsPerItem"] == "2.00 standing answers on average (4 in all)"
-    assert metadata["rai:dataCollectionTimeFrame"] == ["2026-03-03T00:00:00Z", "2026-03-06T00:00:00Z"]
-    assert metadata["rai:dataAnnotationPlatform"] == ["openimage-o-toolkit 0.1.0 (FiftyOne App)"]
-    assert metadata["rai:dataAnnotationAnalysis"] == ["Answers 'out' an image: 2 votes: 2 images."]
-    assert "2 annotators" in metadata["rai:dataAnnotationProtocol"][0]
-    assert metadata["creator"] == [{"@type": "sc:Organization", "name": "A lab"}]
-    assert (metadata["url"], metadata["datePublished"]) == ("https://example.invalid/set", "2026-04-01")
-
-
-def test_what_nobody_said_is_left_out_of_the_description(frozen, tmp_path):
-    metadata = json.loads((export_manifest(frozen, "croissant", tmp_path) / "croissant.json").read_text())
-    left_out = {"creator", "url", "datePublished", "rai:annotationsPerItem", "rai:dataCollectionTimeFrame"}
-    assert not left_out & metadata.keys()
-
-
-def test_a_day_or_address_that_is_none_is_refused():
-    with pytest.raises(InputError, match="--published: expected a day"):
-        Publication(published="1.4.2026")
-    with pytest.raises(InputError, match="--url: expected an address"):
-        Publication(url="example.invalid")
-
-
 def test_a_split_that_datasets_cannot_name_is_refused(frozen, tmp_path):
     records = [{**record, "split": "far-ood"} for record in frozen.records]
     with pytest.raises(InputError, match=r"a split is named by letters, digits, '_' and '\.', found 'far-ood'"):
@@ -405,10 +275,12 @@ def test_the_command_writes_a_folder_a_format_and_a_record_each(tmp_path, capsys
     assert "--url: it has no effect without --format croissant" in capsys.readouterr().err
 
 
-def test_the_card_states_licence_splits_and_how_the_images_were_chosen(annotated, tmp_path):
-    workspace, manifest, _ = annotated
-    card = (export_manifest(exported_set(workspace, manifest), "huggingface", tmp_path) / "README.md").read_text()
-    front, body = card.split("---\n", 2)[1:]
-    assert 'license: "cc-by-2.0"\n' in front
-    assert '  - split: "test"\n    path: "data/test-*.parquet"\n' in front
-    assert "2 annotators, each blind to the others" in body
+def test_the_steps_of_the_benchmark_export_what_they_are_called(tmp_path):
+    workspace = made_up_workspace(tmp_path / "ws", 20)
+    manifest = build_manifest(workspace, "bench", "1.0.0")
+    for _, _, step in EXPORT_STEPS:
+        step(workspace, manifest, tmp_path / "out")
+    lists = (tmp_path / "out" / "openood" / "benchmark_imglist" / "imagenet").iterdir()
+    assert sum(len(path.read_text().splitlines()) for path in lists) == 20
+    assert all(path.stat().st_nlink == 2 for path in (tmp_path / "out" / "torchvision").rglob("*.jpg"))
+    assert len(list((tmp_path / "out" / "torchvision").rglob("*.jpg"))) == 20

@@ -4,7 +4,7 @@ A curator sees everything that is known of a picture and changes nothing but vie
 FiftyOne's own. No operator that writes a sample or reads the disk passes, and decisions are not written from here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -106,12 +106,11 @@ class CuratorPolicy(Policy):
 
     dataset_id: str
 
-    @property
-    def page(self) -> str:
-        """Path of the page that a login leads to."""
+    def page(self, annotator_id: str) -> str:
+        """Return the path of the page that a login leads to."""
         return f"/datasets/{self.dataset_name}"
 
-    def _view(self, body: dict[str, Any], curator_id: str) -> CheckedBody:
+    def _view(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         objection = curator_objection(body)
         if objection:
             raise Refusal(403, f"curators may not ask for {objection}")
@@ -119,14 +118,14 @@ class CuratorPolicy(Policy):
         own = {"dataset": self.dataset_name, "datasetName": self.dataset_name, "datasetId": self.dataset_id}
         return CheckedBody(body | {word: name for word, name in own.items() if word in body})
 
-    def _execute_reading(self, body: dict[str, Any], curator_id: str) -> CheckedBody:
+    def _execute_reading(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         uri = body.get("operator_uri")
         if uri not in _READING_OPERATORS:
             raise Refusal(403, f"curators may not run {uri!r}")
         return CheckedBody({"operator_uri": uri, "dataset_name": self.dataset_name, "params": {}})
 
-    def _stream(self, body: dict[str, Any], curator_id: str) -> CheckedBody:
-        checked = self._events(body, curator_id)
+    def _stream(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
+        checked = self._events(body, logged_in)
         given = body.get("initializer")
         view = given.get("view") if isinstance(given, dict) else None
         # The name of a saved view, which stands in the page's address.

@@ -7,7 +7,7 @@ here. `annotation.app.policy` says what may pass; this file only speaks HTTP.
 
 import http
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from annotation.app.policy import MAX_BODY_BYTES, Policy, Refusal
@@ -66,20 +66,20 @@ class Guard:
             if scope["path"] == "/login":
                 await self._log_in(scope, send)
                 return
-            annotator_id = self._policy.annotator_of(headers.get("cookie"))
+            logged_in = self._policy.logged_in(headers.get("cookie"))
             scope = dict(scope) | self._policy.checked_target(
                 scope["method"], scope["path"], scope["query_string"]
             )
             if scope["method"] == "POST":
                 self._policy.check_post(scope["path"], headers.get("origin"), headers.get("content-type"))
-                await self._post(scope, receive, send, annotator_id)
+                await self._post(scope, receive, send, logged_in)
             else:
                 await self._app(scope, receive, send)
         except Refusal as refusal:
             await _reply(send, refusal.status, {"error": refusal.reason})
 
-    async def _post(self, scope: Scope, receive: Receive, send: Send, annotator_id: str) -> None:
-        body = self._policy.checked_body(scope["path"], await _read_body(receive), annotator_id)
+    async def _post(self, scope: Scope, receive: Receive, send: Send, logged_in: Sequence[str]) -> None:
+        body = self._policy.checked_body(scope["path"], await _read_body(receive), logged_in)
         if body.answer is not None:
             await _reply(send, 200, body.answer)
             return

@@ -54,12 +54,12 @@ class CheckedBody:
     answer: Any = None
 
 
-PostRule = Callable[[Any, dict[str, Any], str], CheckedBody]
-"""Takes policy, body and who asks."""
+PostRule = Callable[[Any, dict[str, Any], Sequence[str]], CheckedBody]
+"""Takes policy, body and who is logged in with the browser that asks."""
 
 
 def new_token() -> str:
-    """Return a secret that cannot be guessed, for one annotator and one run."""
+    """Return a secret that cannot be guessed."""
     return secrets.token_urlsafe(32)
 
 
@@ -78,7 +78,8 @@ class Policy:
     media_roots : tuple of Path
         Folders, resolved, whose files are served.
     tokens : mapping of str to str
-        Login token to annotator.
+        Login token to annotator. What a browser keeps in its place follows from it, so that a page that is open
+        goes on where a later run has the same tokens.
     """
 
     hosts: tuple[str, ...]
@@ -89,18 +90,18 @@ class Policy:
     _cookies: dict[str, str] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        # A secret of its own, so that what is in the browser's history opens nothing by itself.
-        self._cookies.update({annotator_id: new_token() for annotator_id in self.tokens.values()})
+        # Not the token itself: whoever sees a cookie cannot make the link of it.
+        self._cookies.update(
+            {owner: hmac.digest(token.encode(), b"cookie", "sha256").hex() for token, owner in self.tokens.items()}
+        )
 
-    @property
-    def cookie_name(self) -> str:
-        """Name of the cookie; cookies know no ports, so it holds ours."""
-        return f"openimage_o_{self.hosts[0].rpartition(':')[2]}"
+    def cookie_name(self, annotator_id: str) -> str:
+        """Return the name of an annotator's cookie: one browser may hold several, and cookies know no ports."""
+        return f"openimage_o_{self.hosts[0].rpartition(':')[2]}_{annotator_id}"
 
-    @property
-    def page(self) -> str:
-        """Path and query of the page that a login leads to."""
-        return f"/datasets/{self.dataset_name}?workspace={self.workspace_name}"
+    def page(self, annotator_id: str) -> str:
+        """Return path and query of the page that a login leads to; the panel reads from it whose page it is."""
+        return f"/datasets/{self.dataset_name}?workspace={self.workspace_name}&annotator={annotator_id}"
 
     def check_host(self, host: str | None) -> None:
         """Refuse a request that was made for a host of another name: DNS rebinding."""
@@ -116,20 +117,23 @@ class Policy:
             raise Refusal(
                 401, "open the link that `annotate` printed: this one is of no use, or of an earlier run"
             )
-        cookie = f"{self.cookie_name}={self._cookies[owner]}; HttpOnly; SameSite=Strict; Path=/"
-        return Login(self.page, cookie)
+        cookie = f"{self.cookie_name(owner)}={self._cookies[owner]}; HttpOnly; SameSite=Strict; Path=/"
+        return Login(self.page(owner), cookie)
 
-    def annotator_of(self, cookie_header: str | None) -> str:
-        """Return who is logged in."""
+    def logged_in(self, cookie_header: str | None) -> list[str]:
+        """Return who is logged in with this browser, at least one."""
         try:
-            morsel = SimpleCookie(cookie_header or "").get(self.cookie_name)
+            cookies = SimpleCookie(cookie_header or "")
         except CookieError:
-            morsel = None
-        owners = {secret: annotator_id for annotator_id, secret in self._cookies.items()}
-        owner = _owner(owners, morsel.value if morsel else "")
-        if owner is None:
+            cookies = SimpleCookie()
+        found = []
+        for annotator_id, secret in self._cookies.items():
+            morsel = cookies.get(self.cookie_name(annotator_id))
+            if morsel and _owner({secret: annotator_id}, morsel.value):
+                found.append(annotator_id)
+        if not found:
             raise Refusal(401, "not logged in: open the link that `annotate` printed")
-        return owner
+        return found
 
     def checked_target(self, method: str, path: str, query: bytes) -> dict[str, Any]:
         """Return the changes to the request's target, or refuse it."""
@@ -156,7 +160,7 @@ class Policy:
         if not is_json and path != "/events":
             raise Refusal(415, "expected application/json")
 
-    def checked_body(self, path: str, content: bytes, annotator_id: str) -> CheckedBody:
+    def checked_body(self, path: str, content: bytes, logged_in: Sequence[str]) -> CheckedBody:
         """Return what becomes of the body of a POST to `path`, or refuse it."""
         try:
             body = json.loads(content)
@@ -166,7 +170,7 @@ class Policy:
             raise Refusal(400, "the body is nested too deeply") from None
         if not isinstance(body, dict):
             raise Refusal(400, "expected a JSON object")
-        return self.post_rules[path](self, body, annotator_id)
+        return self.post_rules[path](self, body, logged_in)
 
     def _media_path(self, query: bytes) -> Path:
         values = _query_values(query)
@@ -182,31 +186,31 @@ class Policy:
             raise Refusal(404, "no such picture")
         return path
 
-    def _graphql(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
+    def _graphql(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         forwarded, objection = checked_graphql(body, self.dataset_name, self.graphql_rules)
         if objection:
             raise Refusal(403, objection)
         return CheckedBody(forwarded)
 
-    def _execute(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
+    def _execute(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         params = body.get("params")
         uri = body.get("operator_uri")
         if uri in _READING_OPERATORS:
             return CheckedBody({"operator_uri": uri, "dataset_name": self.dataset_name, "params": {}})
         if uri not in [f"{PLUGIN}/{name}" for name in OPERATORS] or not isinstance(params, dict):
             raise Refusal(403, f"annotators may not run {uri!r}")
-        # Whatever name the browser claims. View and filters, of which FiftyOne makes objects, stay behind.
-        own = params | {"annotator_id": annotator_id}
+        # View and filters, of which FiftyOne makes objects, stay behind.
+        own = params | {"annotator_id": _speaker(params, logged_in)}
         return CheckedBody({"operator_uri": uri, "dataset_name": self.dataset_name, "params": own})
 
-    def _list_operators(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
+    def _list_operators(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         return CheckedBody({"dataset_name": self.dataset_name})
 
-    def _no_placements(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
+    def _no_placements(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         # Buttons of other operators, which annotators may not run.
         return CheckedBody(answer={"placements": []})
 
-    def _events(self, body: dict[str, Any], annotator_id: str) -> CheckedBody:
+    def _events(self, body: dict[str, Any], logged_in: Sequence[str]) -> CheckedBody:
         events, subscription = body.get("events"), body.get("subscription")
         if not isinstance(subscription, str) or not _are_strings(events):
             raise Refusal(400, "expected events and subscription")
@@ -233,6 +237,19 @@ def _owner(secret_owners: Mapping[str, str], given: str) -> str | None:
         if hmac.compare_digest(secret.encode(), given.encode("utf-8", "surrogatepass")):
             found = owner
     return found
+
+
+def _speaker(params: Mapping[str, Any], logged_in: Sequence[str]) -> str:
+    """Return in whose name a page asks: whom it names, provided that this browser opened that link."""
+    named = params.get("annotator_id")
+    if named is None and len(logged_in) == 1:
+        return logged_in[0]
+    names = ", ".join(logged_in)
+    if named is None:
+        raise Refusal(409, f"the links of {names} are open in this browser: open yours once more")
+    if named not in logged_in:
+        raise Refusal(409, f"this page is of {named!r}, but this browser opened only the link of {names}")
+    return str(named)
 
 
 def _query_values(query: bytes) -> Sequence[tuple[str, str]]:

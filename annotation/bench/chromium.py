@@ -25,10 +25,11 @@ _TIMEOUT_MS = 60_000
 _LOOK_MS = 170
 _N_FLOOR = 50
 _BUILT = re.compile(r"dataset of [\d,]+ pictures: ([\d.]+) s")
+_READY = "#oio-judge[data-ready=true]"
 _LINK = re.compile(r"\S+: open (\S+)")
 
-# Registered before the panel's own listener, which lets nobody hear of the key after it. `data-ready` is set two
-# frames after the picture is decoded; both attributes change with the same rendering as the picture.
+# Registered before the panel's own listener, which lets nobody hear of the key after it. The frame that is asked for
+# when the picture is decoded is the one that shows it.
 _PROBE = """
 (() => {
   const probe = window.oioProbe = { shown: [], durable: [], start: null };
@@ -41,9 +42,11 @@ _PROBE = """
   new MutationObserver(() => {
     const panel = document.getElementById("oio-judge");
     if (probe.start === null || !panel || panel.dataset.imageId === before) return;
-    if (!isShown && panel.dataset.ready === "true") {
+    const picture = document.getElementById("oio-picture");
+    if (!isShown && picture && picture.dataset.imageId === panel.dataset.imageId) {
       isShown = true;
-      probe.shown.push(performance.now() - probe.start);
+      const { start } = probe;
+      picture.decode().then(() => requestAnimationFrame(() => probe.shown.push(performance.now() - start)));
     }
     if (!isDurable && document.getElementById("oio-saving").dataset.unsaved === "0") {
       isDurable = true;
@@ -81,7 +84,7 @@ def measure_in_chromium(workspace: Workspace, n_answers: int) -> BrowserFigures:
         with _served("annotator", workspace) as (link, dataset_s):
             page = _page(browser)
             page.add_init_script(_PROBE)
-            panel_s = _open(page, link, "#oio-judge[data-ready=true]")
+            panel_s = _open(page, link, _READY)
             floor_ms = page.evaluate(_ASK_FOR_NOTHING, ["", _N_FLOOR])
             _answer(page, n_answers)
             probe = page.evaluate("window.oioProbe")
@@ -151,6 +154,7 @@ def _open(page: "Page", link: str, selector: str) -> float:
 
 def _answer(page: "Page", n_answers: int) -> None:
     for number in range(1, n_answers + 1):
+        page.wait_for_selector(_READY)
         page.wait_for_timeout(_LOOK_MS)
         page.keyboard.press("o")
         page.wait_for_function(

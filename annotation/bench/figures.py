@@ -29,7 +29,7 @@ class BrowserFigures:
     panel_s : float
         From the link to the first picture in the panel.
     key_to_picture, key_to_durable : Times
-        From a key press to the next picture decoded and two frames on; to the answer acknowledged.
+        From a key press to the frame that shows the next picture, decoded; to the answer acknowledged.
     floor : Times
         An operator of ours that stores nothing, asked by the page.
     curator_dataset_s : float

@@ -7,6 +7,11 @@
   const { registerComponent, PluginComponentType } = window.__fop__;
   const PLUGIN = "@openimage-o/judge";
   const RETRY_MS = 1500;
+  // An answer takes a tenth of a second to be stored: after this the annotator is told what is being waited for.
+  const LATE_MS = 2000;
+  // A request that hangs for ever would hold up all that follow; it is sent again, and stored once.
+  const GIVE_UP_MS = 20000;
+  const RELOAD_PAUSE_MS = 10000;
   // Nobody sees a picture and answers in less (simple visual reactions take about 200 ms): it is the second half of a
   // double click, or a bouncing key, meant for the picture before.
   const MIN_LOOK_MS = 150;
@@ -23,33 +28,53 @@
     human: "a person labelled the picture so in Open Images",
   };
 
-  // Else an advertisement lies over the cards and takes their clicks until it is dismissed.
-  localStorage.setItem("fiftyone-enterprise-tooltip-seen", "true");
+  // Whose page this is stands in the address that the link leads to. The App may rewrite that, so the tab remembers: in
+  // one browser several annotators may have theirs, and each tab answers in the name that it shows.
+  const NAME_KEY = "openimage-o/annotator";
+  let ownName = new URLSearchParams(location.search).get("annotator") ?? sessionStorage.getItem(NAME_KEY);
 
   // ---- state
 
   const view = {
     state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
-    shownAt: 0, lit: null, overlay: null, notes: {}, typed: "", chosen: 0,
+    shownAt: 0, lit: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false,
   };
   const listeners = new Set();
   let datasetName = null;
 
   const show = (changes) => {
     Object.assign(view, changes);
+    leaveOverlayOfAnother();
     listeners.forEach((listener) => listener());
-    tellOutside();
+    cover();
   };
-  // While the server is away the App shows its own welcome in the panel's place, which tells nobody what happened.
-  const outside = document.body.appendChild(Object.assign(document.createElement("div"), { id: "oio-outside" }));
-  outside.setAttribute("role", "alert");
-  outside.style.cssText = "position: fixed; inset: auto 0 0 0; z-index: 10000; background: #7a1f1f; color: #fff; font: 16px system-ui, sans-serif;";
-  const tellOutside = () => {
+  // What is typed or searched belongs to the picture at which it was begun. A note is kept for it.
+  const leaveOverlayOfAnother = () => {
+    if (!view.overlayId || candidate()?.image_id === view.overlayId) return;
+    const notes = view.overlay === "note" ? { ...view.notes, [view.overlayId]: view.typed } : view.notes;
+    Object.assign(view, { overlay: null, overlayId: null, notes });
+  };
+
+  // While the server is away the App takes the panel off and shows a welcome of its own, which tells nobody what
+  // happened: this covers it.
+  const sheet = document.body.appendChild(Object.assign(document.createElement("div"), { id: "oio-cover", hidden: true }));
+  sheet.setAttribute("role", "alert");
+  const cover = () => {
     const isMounted = listeners.size > 0;
-    const waiting = view.unsaved.length ? ` Waiting to be saved: ${view.unsaved.length}.` : "";
-    outside.textContent = isMounted ? "" : view.trouble && view.trouble + waiting;
-    outside.style.padding = outside.textContent ? "14px 20px" : "0";
+    sheet.hidden = isMounted || !view.trouble;
+    sheet.style.cssText = sheet.hidden ? "" : COVER_STYLE;
+    const lines = [
+      view.unsaved.length ? `Keep this page open: ${waiting()} in it to be saved.` : "All your answers are saved.",
+      view.isAnswered ? "" : "Start `annotate` again, and this page goes on by itself. If it does not, open the link that `annotate` prints.",
+    ];
+    const title = Object.assign(document.createElement("h1"), { textContent: view.trouble });
+    title.style.cssText = "margin: 0; font: 600 22px/1.4 system-ui, sans-serif";
+    sheet.replaceChildren(title, ...lines.filter(Boolean).map((line) => Object.assign(document.createElement("div"), { textContent: line })));
   };
+  const COVER_STYLE = `position: fixed; inset: 0; z-index: 10001; display: flex; flex-direction: column; gap: 14px; justify-content: center;
+    padding: 0 max(24px, calc(50vw - 340px)); background: #16181c; color: #f2f3f5; font: 17px/1.5 system-ui, sans-serif;`;
+  const waiting = () => (view.unsaved.length === 1 ? "1 answer waits" : `${view.unsaved.length} answers wait`);
+
   const wait = (duration) => new Promise((resolve) => setTimeout(resolve, duration));
   const mediaUrl = (path) => `/media?filepath=${encodeURIComponent(path)}`;
   const isUndoing = () => view.unsaved.some((entry) => entry.operator === "undo_answer");
@@ -63,16 +88,25 @@
 
   // ---- server
 
+  // An error with which the server itself refuses what this page asks.
+  class Answered extends Error {}
+
   const call = async (operator, params) => {
-    const reply = await fetch("/operators/execute", {
-      method: "POST", headers: { "content-type": "application/json" },
-      body: JSON.stringify({ operator_uri: `${PLUGIN}/${operator}`, dataset_name: datasetName, params }),
-    });
-    if (reply.status === 401) throw new Error("you are no longer logged in: open the link that `annotate` printed last");
-    const content = await reply.json();
-    const error = content.error_message || content.error;
-    if (!reply.ok || error) throw new Error(String(error || reply.status).trim().split("\n").pop());
-    return content.result;
+    const late = setTimeout(() => show({ isLate: true }), LATE_MS);
+    try {
+      const reply = await fetch("/operators/execute", {
+        method: "POST", headers: { "content-type": "application/json" }, signal: AbortSignal.timeout(GIVE_UP_MS),
+        body: JSON.stringify({ operator_uri: `${PLUGIN}/${operator}`, dataset_name: datasetName, params: { annotator_id: ownName ?? undefined, ...params } }),
+      });
+      if (reply.status === 401) throw new Answered("you are no longer logged in: open the link that `annotate` printed last");
+      const content = await reply.json();
+      const error = content.error_message || content.error;
+      if (!reply.ok || error) throw new Answered(String(error || reply.status).trim().split("\n").pop());
+      return content.result;
+    } finally {
+      clearTimeout(late);
+      if (view.isLate) show({ isLate: false });
+    }
   };
 
   const callUntilAnswered = async (operator, params) => {
@@ -82,7 +116,8 @@
         if (view.trouble) show({ trouble: "" });
         return result;
       } catch (error) {
-        show({ trouble: `The server does not answer (${error.message}). Trying again; unsaved answers wait in this browser.` });
+        const isAnswered = error instanceof Answered;
+        show({ isAnswered, trouble: isAnswered ? `Nothing is being saved: ${error.message}` : "The server does not answer; trying again." });
         await wait(RETRY_MS);
       }
     }
@@ -99,6 +134,8 @@
     isLoading = true;
     const state = await callUntilAnswered("show_candidate", {});
     isLoading = false;
+    ownName = state.annotator_id;
+    sessionStorage.setItem(NAME_KEY, ownName);
     const stored = outbox.read(state.annotator_id);
     view.unsaved = stored;
     accept(state);
@@ -106,7 +143,18 @@
     if (!view.catalogue) show({ catalogue: await callUntilAnswered("show_catalogue", {}) });
   };
 
-  // ---- outbox: answers that the server has not confirmed; in localStorage, so that a reload or a crash keeps them
+  // The App's page does not always find back when its server does: a fresh one does, and sends what waits. Not again
+  // and again, where the panel goes away for another reason.
+  const comeBack = async () => {
+    await callUntilAnswered("show_candidate", {});
+    const last = Number(sessionStorage.getItem("openimage-o/reloaded") ?? 0);
+    if (listeners.size > 0 || Date.now() - last < RELOAD_PAUSE_MS) return;
+    sessionStorage.setItem("openimage-o/reloaded", Date.now());
+    location.reload();
+  };
+
+  // ---- outbox: answers that the server has not confirmed; in localStorage, so that they outlive a reload, and mostly a
+  // crash (browsers write it to disk when they find the time: saved is what the server has)
 
   const outbox = {
     // What identifies annotator and workspace, as one browser may serve several.
@@ -217,19 +265,19 @@
   };
 
   const openOverlay = (name) => () => {
-    if (name === "guideline" || candidate()) show({ overlay: name, typed: name === "note" ? noteOf(candidate()) : "", chosen: 0 });
+    const overlayId = name === "guideline" ? null : candidate()?.image_id;
+    if (overlayId !== undefined) show({ overlay: name, overlayId, typed: name === "note" ? noteOf(candidate()) : "", chosen: 0 });
   };
   const closeOverlay = () => {
-    show({ overlay: null });
+    show({ overlay: null, overlayId: null });
     document.querySelector("#oio-judge")?.focus();
   };
   const saveNote = () => {
-    show({ notes: { ...view.notes, [candidate().image_id]: view.typed } });
+    show({ notes: { ...view.notes, [view.overlayId]: view.typed } });
     closeOverlay();
   };
-  const chooseFound = (found) => {
-    if (found && answer(candidate()?.image_id, "in", found.class_index)) closeOverlay();
-  };
+  // The answer brings the next picture, which closes the search.
+  const chooseFound = (found) => found && answer(view.overlayId, "in", found.class_index);
 
   const found = () => {
     const words = view.typed.trim().toLowerCase();
@@ -248,22 +296,37 @@
 
   // ---- keys
 
+  let heldIn = null;
   const onKey = (event, panel) => {
-    if (!panel?.offsetParent) return;
-    if (view.overlay) {
-      // The App has keys of its own, on the same letters.
-      event.stopImmediatePropagation();
-      onOverlayKey(event);
-      return;
-    }
-    const isTyping = event.target.closest?.("input, textarea, select, [contenteditable=true]");
-    const isCovered = document.querySelector("#modal")?.childElementCount || document.querySelector("[role=dialog]");
-    if (isTyping || isCovered || event.ctrlKey || event.metaKey || event.altKey) return;
-    const act = actionOf(event.key.toLowerCase());
-    if (!act) return;
-    event.preventDefault();
+    if (!panel?.isConnected) return;
+    // The App has keys of its own, on the same letters.
     event.stopImmediatePropagation();
-    if (!event.repeat || event.key.startsWith("Arrow")) act();
+    const isTyping = Boolean(event.target.closest?.("input, textarea, select, [contenteditable=true]"));
+    if (isHeld(event, isTyping)) event.preventDefault();
+    else if (view.overlay) onOverlayKey(event);
+    else if (!isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      const act = actionOf(keyOf(event));
+      if (!act) return;
+      event.preventDefault();
+      act();
+    }
+  };
+  // A held key answers once: it neither goes on at the next picture, nor presses the button that has the focus again, nor
+  // types into what it has just opened.
+  const isHeld = (event, isTyping) => {
+    if (!event.repeat) heldIn = view.overlay;
+    const isMoving = event.key === "Tab" || event.key.startsWith("Arrow");
+    return event.repeat && (heldIn !== view.overlay || event.key === "Enter" || !(isTyping || isMoving));
+  };
+
+  // What the key says where it says something here; else the place of the key, for keyboards that have other signs there:
+  // digits need Shift on a French one, and a Cyrillic or Greek one has no Latin letters.
+  const keyOf = (event) => {
+    const [, letter, digit] = event.code.match(/^(?:Key([A-Z])|Digit([0-9]))$/) ?? [];
+    const key = event.key.toLowerCase();
+    if (digit && !event.shiftKey) return digit;
+    if (key in ALWAYS || /^[a-z0-9]$/.test(key)) return key;
+    return letter?.toLowerCase() ?? { Slash: "/" }[event.code] ?? key;
   };
 
   const actionOf = (key) => {
@@ -415,10 +478,22 @@
       button("G", "guideline", "Guideline", openOverlay("guideline"), true));
   };
 
+  const messageOf = (item) => {
+    if (view.refused) return `Not saved: ${view.refused}`;
+    const isFull = isUndoing() || view.unsaved.length >= MOST_UNSAVED;
+    const blocked = isFull ? " Keys answer nothing until it has stored them." : "";
+    const kept = view.unsaved.length ? ` Keep this page open: ${waiting()} in it to be saved.${blocked}` : "";
+    if (view.trouble) return view.trouble + kept;
+    if (view.isLate) return `Waiting for the server.${kept}`;
+    return item && view.failedId === item.image_id ? "This picture cannot be shown: skip it, or wait." : "";
+  };
+  // Over the picture, so that nothing moves under the pointer; in an open dialog, which lies above all else, once more.
+  const Message = ({ item }) => messageOf(item) && h("div", { className: "oio-message", role: "alert" }, messageOf(item));
+
   const Overlay = ({ title, hint, children }) =>
     h("dialog", { className: "oio-overlay", "aria-label": title, ref: (dialog) => dialog && !dialog.open && dialog.showModal(),
       onClick: (event) => event.target === event.currentTarget && closeOverlay() },
-      h("div", { className: "oio-sheet-of-paper" }, h("h2", null, title), children, h("p", { className: "oio-hint" }, hint)));
+      h("div", { className: "oio-sheet-of-paper" }, h(Message, { item: candidate() }), h("h2", null, title), children, h("p", { className: "oio-hint" }, hint)));
 
   const Search = () =>
     h(Overlay, { title: "Which class is it?", hint: "↑ ↓ choose · Enter answers \"in\" with it · Escape closes" },
@@ -426,7 +501,7 @@
         onChange: (event) => show({ typed: event.target.value, chosen: 0 }) }),
       h("div", { role: "listbox", className: "oio-found" }, found().map((known, position) =>
         h("button", { key: known.class_index, role: "option", "aria-selected": position === view.chosen, className: "oio-hit",
-          "data-class-index": known.class_index, onClick: () => chooseFound(known) },
+          "data-class-index": known.class_index, onClick: () => chooseFound(known), onFocus: () => show({ chosen: position }) },
           known.example_path ? h("img", { src: mediaUrl(known.example_path), alt: "" }) : h("span", null),
           h("span", null, known.name), h("small", null, known.wnid ?? ""))),
         view.typed.trim() && !found().length && h("p", null, "No class is named so.")));
@@ -453,47 +528,49 @@
   const Judge = () => {
     const [, redraw] = React.useReducer((count) => count + 1, 0);
     const panel = React.useRef(null);
-    const setSidebarVisible = recoil.useSetRecoilState(window.__fos__.sidebarVisible(false));
     datasetName = recoil.useRecoilValue(window.__fos__.datasetName);
     React.useEffect(() => {
       const listenToKeys = (event) => onKey(event, panel.current);
-      // The room is for the picture; the App's own button brings the sidebar back.
-      setSidebarVisible(false);
+      const app = document.querySelector("#root");
+      // What is covered must not be reached by the Tab key either.
+      app.inert = true;
       listeners.add(redraw);
       window.addEventListener("keydown", listenToKeys, true);
       panel.current.focus();
       load();
       return () => {
+        app.inert = false;
         listeners.delete(redraw);
-        // Most likely the server is gone: this says so, and when it is back.
-        load();
         window.removeEventListener("keydown", listenToKeys, true);
+        // Most likely the server is gone: this says so, and when it is back.
+        comeBack();
       };
     }, []);
     const { state } = view;
     const item = state && candidate();
-    const message = (view.refused && `Not saved: ${view.refused}`) || view.trouble || (item && view.failedId === item.image_id && "This picture cannot be shown: skip it, or wait.");
-    return h("div", { className: "oio-panel", ref: panel, id: "oio-judge", tabIndex: -1, "data-image-id": item?.image_id ?? "", "data-ready": Boolean(item) && view.readyId === item.image_id },
-      h("style", null, STYLE),
-      state && h(Progress, { state }),
-      message && h("div", { className: "oio-message", role: "alert" }, message),
-      item && h("div", { className: "oio-middle" },
-        h(Stage, { item }),
-        h("div", { className: "oio-side" },
-          item.answers.length > 0 && h(Opinions, { item }),
-          // The key holds the candidate: cards of the picture before must never stay on screen.
-          h("div", { className: "oio-cards" }, item.classes.map((shown, position) =>
-            h(ClassCard, { key: `${item.image_id}/${position}`, imageId: item.image_id, shown, number: position + 1 }))))),
-      state && !item && h("div", { className: "oio-done", "data-is-all": state.n_left === 0 && !view.unsaved.length },
-        view.unsaved.length || state.n_left ? "Waiting for the server …" : `All ${state.n_total} pictures are done. Thank you, ${state.annotator_id}.`),
-      state && h(Answers, { item }),
-      view.overlay && h(OVERLAYS[view.overlay]));
+    // Over the App's header and tabs, which lead to nothing that an annotator may use: the room is for the picture.
+    return ReactDOM.createPortal(
+      h("div", { className: "oio-panel", ref: panel, id: "oio-judge", tabIndex: -1, "data-image-id": item?.image_id ?? "", "data-ready": Boolean(item) && view.readyId === item.image_id },
+        h("style", null, STYLE),
+        state && h(Progress, { state }),
+        h("div", { className: "oio-middle" },
+          item && h(Stage, { item }),
+          item && h("div", { className: "oio-side" },
+            item.answers.length > 0 && h(Opinions, { item }),
+            // The key holds the candidate: cards of the picture before must never stay on screen.
+            h("div", { className: "oio-cards" }, item.classes.map((shown, position) =>
+              h(ClassCard, { key: `${item.image_id}/${position}`, imageId: item.image_id, shown, number: position + 1 })))),
+          state && !item && h("div", { className: "oio-done", "data-is-all": state.n_left === 0 && !view.unsaved.length },
+            view.unsaved.length || state.n_left ? "Waiting for the server …" : `All ${state.n_total} pictures are done. Thank you, ${state.annotator_id}.`),
+          h(Message, { item })),
+        state && h(Answers, { item }),
+        view.overlay && h(OVERLAYS[view.overlay])), document.body);
   };
 
   // ---- style
 
   const STYLE = `
-    .oio-panel { display: flex; flex-direction: column; gap: 8px; height: 100%; box-sizing: border-box; padding: 10px 12px;
+    .oio-panel { position: fixed; inset: 0; z-index: 10000; display: flex; flex-direction: column; gap: 8px; box-sizing: border-box; padding: 10px 12px;
       background: #16181c; color: #f2f3f5; font: 14px/1.35 system-ui, sans-serif; outline: none; }
     .oio-panel button { font: inherit; color: inherit; background: #2a2e35; border: 1px solid #6a717d; border-radius: 6px; cursor: pointer; }
     .oio-panel button:hover:enabled { border-color: #ff9f5a; }
@@ -511,8 +588,9 @@
     #oio-saving:not([data-unsaved="0"]) { color: #ffc79c; }
     .oio-next { display: flex; align-items: center; gap: 6px; }
     .oio-next img { width: 44px; height: 33px; object-fit: contain; border-radius: 3px; }
-    .oio-message { padding: 8px 12px; border-radius: 6px; background: #7a1f1f; color: #fff; }
-    .oio-middle { flex: 1; min-height: 0; display: flex; gap: 10px; }
+    .oio-message { padding: 8px 12px; border-radius: 6px; background: #7a1f1f; color: #fff; overflow-wrap: anywhere; }
+    .oio-middle { position: relative; flex: 1; min-height: 0; display: flex; gap: 10px; }
+    .oio-middle .oio-message { position: absolute; left: 8px; bottom: 8px; max-width: 55%; box-shadow: 0 0 0 1px #fff; pointer-events: none; }
     .oio-stage { flex: 3; min-width: 0; display: grid; place-items: center; container-type: size; background: #000; border-radius: 6px;
       overflow: hidden; touch-action: none; }
     #oio-sheet { position: relative; width: min(100cqw, calc(100cqh * var(--ratio))); aspect-ratio: var(--ratio); }

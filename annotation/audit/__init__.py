@@ -1,0 +1,1 @@
+"""Audits: blind samples of frozen sets, answered afresh, and the certificates that follow."""

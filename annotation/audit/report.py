@@ -1,0 +1,177 @@
+"""Reading an audit: the defects found, what share of them remains possible, and the certificate.
+
+The certificate follows from the plan, the frozen set and the answers alone: a second report writes the same bytes.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from annotation.audit.answers import AuditAnswers, audit_answers
+from annotation.audit.plan import AuditPlan, audit_names, audited_sample, draw_look, read_plan
+from annotation.ballots import read_ballots
+from annotation.consensus import recorded_rule
+from annotation.gold import read_gold
+from annotation.statistics.agreement import Estimate
+from manifests.certificate import Design, finite_bound
+from manifests.certified import rounded_up
+from manifests.durable import write_json
+from manifests.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What an audit has come to.
+
+    Attributes
+    ----------
+    plan : AuditPlan
+        As planned.
+    place : int
+        Of the look up to which images are drawn, from 0.
+    words : dict of str to str
+        The worst answer to each image that counts.
+    waiting : tuple of str
+        Images drawn without an answer.
+    answers : AuditAnswers
+        What counts.
+    agreement : dict of str to Estimate
+        Between auditors.
+    certificate : dict or None
+        None before the audit has ended.
+    n_drawn_on : int
+        Images of the next look that this report has drawn, as the look before left the question open.
+    """
+
+    plan: AuditPlan
+    place: int
+    words: dict[str, str]
+    waiting: tuple[str, ...]
+    answers: AuditAnswers
+    agreement: dict[str, Estimate]
+    certificate: dict[str, Any] | None
+    n_drawn_on: int
+
+
+def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
+    """Read an audit; write its certificate where it has ended, and draw the next look where that is needed.
+
+    A certificate that is there and no longer follows from the answers is removed.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        With the plan, the frozen set and the logs.
+    audit : str, optional
+        Its name; may be left out where there is only one.
+
+    Raises
+    ------
+    InputError
+        There is no such audit, or the audited set has changed since.
+    TableError
+        A log is damaged, or plan or sample are not as they were drawn.
+    """
+    plan = read_plan(workspace, audit)
+    with workspace.stage("audit", {"report": plan.audit}, record_as=f"audit.{plan.audit}.report") as record:
+        frozen, place, stratum_of = audited_sample(workspace, plan)
+        rule = recorded_rule(workspace)
+        answers = audit_answers(read_ballots(workspace), stratum_of, rule, read_gold(workspace))
+        words = answers.words
+        waiting = tuple(one for one in sorted(stratum_of) if one not in words)
+        counted = Counter(words.values())
+        has_ended = not waiting and plan.design.has_ended(place, counted["in"])
+        path = workspace.certificates_dir / f"{plan.audit}.json"
+        certificate, n_drawn_on = None, 0
+        if has_ended:
+            certificate = _certificate(plan, place, words, stratum_of)
+            certificate |= _circumstances(workspace, plan, answers, rule.set_aside)
+            write_json(path, certificate)
+        else:
+            path.unlink(missing_ok=True)
+        if not (waiting or has_ended):
+            draw_look(workspace, plan, frozen, place + 1)
+            n_drawn_on = plan.looks[place + 1].n_images - len(stratum_of)
+        record.counts = {"drawn": len(stratum_of), "answered": len(words), "defects": counted["in"]}
+    return AuditReport(plan, place, words, waiting, answers, answers.agreement(), certificate, n_drawn_on)
+
+
+def stratum_counts(
+    words: dict[str, str], stratum_of: dict[str, str | None], design: Design
+) -> dict[str, dict[str, Any]]:
+    """Return for each stratum its images audited, defects and bound, each bound for itself: they are for exploring.
+
+    That all of them hold at once is less sure than each alone.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for image_id, word in words.items():
+        counts.setdefault(stratum_of[image_id] or "all", Counter())[word] += 1
+    return {
+        stratum: {
+            "n_sample": found.total(),
+            "n_defects": found["in"],
+            "n_difficult": found["difficult"],
+            "upper_bound": rounded_up(design.any_time_bound(found["in"], found.total())),
+        }
+        for stratum, found in sorted(counts.items())
+    }
+
+
+def _certificate(
+    plan: AuditPlan, place: int, words: dict[str, str], stratum_of: dict[str, str | None]
+) -> dict[str, Any]:
+    """Return what was planned, what was found, and what that bounds."""
+    design, n_sample = plan.design, len(words)
+    counted = Counter(words.values())
+    n_defects, n_worst = counted["in"], counted["in"] + counted["difficult"]
+    is_whole = n_sample == plan.n_images
+    # Of a set that was audited whole nothing is left to chance.
+    upper = n_defects / n_sample if is_whole else design.upper_bound(place, n_defects)
+    with_difficult = n_worst / n_sample if is_whole else design.any_time_bound(n_worst, n_sample)
+    error = (1 - design.confidence) / len(design.looks)
+    return {
+        "audit": plan.audit,
+        "manifest": plan.manifest,
+        "content_sha256": plan.content_sha256,
+        "n_images": plan.n_images,
+        "seed": plan.seed,
+        "bound": design.bound,
+        "confidence": design.confidence,
+        "looks": [asdict(look) for look in design.looks],
+        "n_looks_taken": place + 1,
+        "n_sample": n_sample,
+        "n_defects": n_defects,
+        "n_difficult": counted["difficult"],
+        "defects": sorted(one for one, word in words.items() if word == "in"),
+        "difficult": sorted(one for one, word in words.items() if word == "difficult"),
+        "upper_bound": rounded_up(upper),
+        "upper_bound_with_difficult": rounded_up(with_difficult),
+        "n_defects_possible": finite_bound(n_defects, n_sample, plan.n_images, 1 - error),
+        "is_certified": design.is_certified(place, n_defects),
+        "strata": stratum_counts(words, stratum_of, design),
+    }
+
+
+def _circumstances(
+    workspace: Workspace, plan: AuditPlan, answers: AuditAnswers, set_aside: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return who audited, how well they did on gold, and what else a reader of the certificate has to know."""
+    others = [read_plan(workspace, name) for name in audit_names(workspace) if name != plan.audit]
+    said = [
+        [name, one, decision.answer, decision.class_index, decision.decision_id]
+        for name, given in answers.by_auditor.items()
+        for one, decision in given.items()
+    ]
+    return {
+        "n_auditors": len(answers.n_answers),
+        "n_answers": sum(answers.n_answers.values()),
+        "n_not_fresh": answers.n_not_fresh,
+        "n_gold_in": answers.gold_in,
+        "n_gold_in_found": answers.gold_in_found,
+        "set_aside": sorted(set_aside),
+        "answers_sha256": hashlib.sha256(json.dumps(sorted(said)).encode()).hexdigest(),
+        # Whoever audits one set until a sample is clean has several.
+        "other_audits": [one.audit for one in others if one.content_sha256 == plan.content_sha256],
+    }
