@@ -606,7 +606,10 @@ def annotate(
         list[str] | None, typer.Option(help="Who answers; names the decisions log; repeatable.")
     ] = None,
     queue: Annotated[str, typer.Option(help="first, dispute, inspection, gold or audit.")] = "first",
-    votes: Annotated[int, typer.Option(help="How many annotators answer each picture.")] = 2,
+    votes: Annotated[
+        int | None,
+        typer.Option(help="How many annotators answer each picture; default: as for the last consensus, or 2."),
+    ] = None,
     order: Annotated[str, typer.Option(help="risk (riskiest first) or random.")] = "risk",
     seed: Annotated[int, typer.Option(help="Of the random order, of shares and of gold.")] = 0,
     team: Annotated[str, typer.Option(help="ann,ben,cem: all who share out the first round.")] = "",
@@ -693,34 +696,56 @@ def browse(
 @app.command()
 def consensus(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    votes: Annotated[int, typer.Option(help="Answers that an image needs.", min=1)] = 2,
-    majority: Annotated[
-        float, typer.Option(help="Share of its answers that must agree, above 0.5; 1: all of them.")
-    ] = 1.0,
-    set_aside: Annotated[
-        list[str] | None, typer.Option(help="Keep this annotator's answers, but do not count them; repeatable.")
+    votes: Annotated[
+        int | None, typer.Option(help="Answers that an image needs; default: as the last time, at first 2.", min=1)
     ] = None,
+    majority: Annotated[
+        float | None,
+        typer.Option(help="Share of them that must agree, above 0.5; default: as the last time, at first 1."),
+    ] = None,
+    set_aside: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep an annotator's answers, count none; repeatable; default: as the last time."),
+    ] = None,
+    reset_rule: Annotated[
+        bool, typer.Option("--reset-rule", help="Forget the last rule: 2 votes, all agreed, nobody set aside.")
+    ] = False,
+    accept_changed_logs: Annotated[
+        bool,
+        typer.Option("--accept-changed-logs", help="Go on although a log lost or changed what was read of it."),
+    ] = False,
 ) -> None:
     """Turn answers, rulings and inspections into verdicts: agreed out, in or difficult; disputed; open.
 
     \b
     Example: python cli.py consensus --votes 2 --workspace workspace
     """
-    from annotation.consensus import run_consensus
+    from annotation.consensus import recorded_rule, run_consensus
     from annotation.verdicts import ConsensusRule
     from manifests.workspace import Workspace
 
-    rule = ConsensusRule(votes, majority, tuple(sorted(set(set_aside or ()))))
-    summary = run_consensus(Workspace(workspace), rule)
+    space = Workspace(workspace)
+    last = ConsensusRule() if reset_rule else recorded_rule(space)
+    rule = ConsensusRule(
+        last.n_votes if votes is None else votes,
+        last.majority if majority is None else majority,
+        last.set_aside if set_aside is None else tuple(sorted(set(set_aside))),
+    )
+    summary = run_consensus(space, rule, accept_changed_logs=accept_changed_logs)
     _counted(f"consensus of {summary.n_annotators} annotators", dict(summary.n_by_verdict))
-    if rule.set_aside:
-        print(f"  not counted, and kept in the logs: the answers of {', '.join(rule.set_aside)}")
+    print(f"  rule: {rule}")
+    for change in summary.accepted_changes:
+        print(f"  accepted, and recorded: {change}")
+    if summary.n_gold:
+        print(f"  {summary.n_gold:,} gold images are under review: they are asked as gold and get no verdict")
     if summary.n_by_source["adjudication"] or summary.n_by_source["inspection"]:
         print("  settled or disputed by " + ", ".join(f"{word} {n:,}" for word, n in summary.n_by_source.items()))
     if summary.n_sent_back:
         print(f"  {summary.n_sent_back:,} of the open images were sent back by an inspection")
     if summary.n_answers_outside:
         print(f"  {summary.n_answers_outside:,} answers are on images no longer under review; the logs keep them")
+    for line in summary.standstill.lines():
+        print(f"  {line}")
 
 
 @app.command()
@@ -733,10 +758,17 @@ def gold(
     \b
     Example: python cli.py gold --add gold.csv --workspace workspace
     """
-    from annotation.gold import add_gold
+    from annotation.gold import add_gold, gold_without_classes
     from manifests.workspace import Workspace
 
     _counted("gold", add_gold(Workspace(workspace), add))
+    bare = gold_without_classes(Workspace(workspace))
+    if bare:
+        print(
+            f"gold: {len(bare):,} images are shown beside no classes, which tells them from the rest: the screen "
+            f"has none for {', '.join(bare[:3])}{', ...' * (len(bare) > 3)}",
+            file=sys.stderr,
+        )
 
 
 @app.command()
@@ -841,7 +873,9 @@ def simulate_annotators(
 @app.command("annotators")
 def annotators_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    min_gold: Annotated[float, typer.Option(help="Share of gold answered right; who is below is named.")] = 0.9,
+    min_gold: Annotated[
+        float, typer.Option(help="Share of gold answered right; who is below is named.", min=0, max=1)
+    ] = 0.9,
     set_aside: Annotated[
         list[str] | None, typer.Option(help="Leave this annotator out of agreement and opinions; repeatable.")
     ] = None,
@@ -864,7 +898,8 @@ def plan(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     target: Annotated[
-        float, typer.Option(help="Largest share of in-distribution images among those agreed to be out.")
+        float,
+        typer.Option(help="Largest share of in-distribution images among those agreed to be out.", min=0, max=1),
     ] = 0.01,
     votes_max: Annotated[int, typer.Option(help="Most votes an image.", min=2, max=50)] = 5,
     prevalence: Annotated[

@@ -19,7 +19,6 @@ from annotation.mongod import running_mongod
 from annotation.queues import GOLD_SHARE, open_queue
 from annotation.review import read_class_names
 from annotation.serving import PLUGINS_DIR, Place, environment, fiftyone_settings, listening
-from annotation.verdicts import MIN_VOTES
 from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
 from manifests.workspace import Workspace
@@ -55,8 +54,8 @@ class QueueChoice:
     ----------
     name : str
         One of `manifests.schema.QUEUES`.
-    votes : int
-        How many annotators answer each picture.
+    votes : int, optional
+        How many annotators answer each picture; by default as many as for the last consensus, or 2.
     order : str
         ``risk`` or ``random``.
     seed : int
@@ -72,7 +71,7 @@ class QueueChoice:
     """
 
     name: str = "first"
-    votes: int = MIN_VOTES
+    votes: int | None = None
     order: str = "risk"
     seed: int = 0
     team: tuple[str, ...] = ()
@@ -213,6 +212,7 @@ def _open_queues(workspace: Workspace, names: Sequence[str], choice: QueueChoice
             order=choice.order,
             seed=choice.seed,
             annotators=choice.team,
+            present=names,
             gold_share=choice.gold_share,
             sample=choice.sample,
             own_disputes=choice.own_disputes,

@@ -62,10 +62,10 @@ def checked_gold_share(share: float) -> float:
 
 
 def n_gold_after(image_id: str, share: float, *, seed: int, annotator_id: str) -> int:
-    """Return how many gold images follow `image_id` in one annotator's queue, so that about `share` of all is gold.
+    """Return how many gold images follow `image_id` in one annotator's queue, so that about `share` is gold.
 
-    It hangs on the image before, which this annotator has yet to answer: a session that is opened again begins with
-    no more gold than any other part of it.
+    It hangs on the image before, which this annotator has yet to answer: a session that is opened again begins
+    with no more gold than any other part of it.
     """
     # The mean is share / (1 - share): at a share of one half, one gold image follows each.
     odds = share / (1 - share)

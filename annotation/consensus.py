@@ -8,8 +8,12 @@ from typing import Any
 from annotation.ballots import Ballots, read_ballots
 from annotation.decision_log import annotator_ids, log_path
 from annotation.decisions import Decision
+from annotation.gold import read_gold
+from annotation.log_heads import change_of, log_heads, recorded_heads
+from annotation.log_reader import LogReader
 from annotation.review import review_image_ids
 from annotation.rounds import read_rounds, round_paths, round_results, votes_needed
+from annotation.standstill import Standstill, standstill
 from annotation.verdicts import ConsensusRule, verdict_rows
 from manifests import schema
 from manifests.errors import InputError, TableError
@@ -25,8 +29,12 @@ class ConsensusSummary:
 
     Attributes
     ----------
+    rule : ConsensusRule
+        By which.
     n_by_verdict : dict of str to int
-        Images by verdict, in the order of `manifests.schema.VERDICT_WORDS`.
+        Images by verdict, in the order of `manifests.schema.VERDICT_WORDS`, without those of `n_gold`.
+    n_gold : int
+        Gold images under review: they are asked as gold, wait for no vote, and are ``open`` in the table.
     n_by_source : dict of str to int
         Images with a verdict, or in dispute, by `manifests.schema.VERDICT_SOURCES`.
     n_annotators : int
@@ -37,33 +45,50 @@ class ConsensusSummary:
         Votes on images that are not under review; kept in the logs, used in no verdict.
     image_ids_outside : tuple of str
         Those images, sorted.
+    standstill : Standstill
+        Images that go no further with the people there are.
+    accepted_changes : tuple of str
+        How logs no longer begin with what the last run has read, in words.
     """
 
+    rule: ConsensusRule
     n_by_verdict: dict[str, int]
+    n_gold: int
     n_by_source: dict[str, int]
     n_annotators: int
     n_sent_back: int
     n_answers_outside: int
     image_ids_outside: tuple[str, ...]
+    standstill: Standstill
+    accepted_changes: tuple[str, ...]
 
 
-def run_consensus(workspace: Workspace, rule: ConsensusRule | None = None) -> ConsensusSummary:
+def run_consensus(
+    workspace: Workspace, rule: ConsensusRule | None = None, *, accept_changed_logs: bool = False
+) -> ConsensusSummary:
     """Write ``verdicts.parquet`` from all decision logs and rounds of inspection of the workspace.
 
-    The rule is kept in the stage's record: queues go by it until the next run.
+    Parameters
+    ----------
+    workspace : Workspace
+        Screened.
+    rule : ConsensusRule, optional
+        By default that of the last run. It is kept in the stage's record: queues go by it until the next run.
+    accept_changed_logs : bool
+        Go on although what the last run has read of a log is no longer there; the record says so.
 
     Raises
     ------
     StageMissingError
         `screen` has not been run.
     InputError
-        An annotator to set aside has no log here.
+        An annotator to set aside has no log here, or a log no longer begins with what the last run has read.
     TableError
         A decision log is damaged; the message names file and line.
     WorkspaceLockedError
         Another process is at work here.
     """
-    rule = rule or ConsensusRule()
+    rule = recorded_rule(workspace) if rule is None else rule
     annotators = annotator_ids(workspace)
     unknown = sorted(set(rule.set_aside) - set(annotators))
     if unknown:
@@ -74,24 +99,37 @@ def run_consensus(workspace: Workspace, rule: ConsensusRule | None = None) -> Co
     with workspace.stage("consensus", arguments, inputs) as record:
         image_ids = review_image_ids(workspace)
         ballots = read_ballots(workspace)
+        changes = _changed_logs(workspace, ballots)
+        if changes and not accept_changed_logs:
+            raise InputError(
+                f"{'; '.join(changes)}. Verdicts from it would hide that: bring the logs back, or go on with "
+                "--accept-changed-logs, which is recorded"
+            )
         needed = needed_by_rounds(workspace, ballots, rule, image_ids)
         rows = current_verdicts(image_ids, ballots, rule, needed)
         workspace.write(schema.VERDICTS, rows)
-        summary = _summary(image_ids, rows, counted_votes(ballots, rule, INDEPENDENT_QUEUE), rule)
+        summary = _summary(workspace, rows, ballots, rule, changes)
         record.counts = {f"verdict_{verdict}": n for verdict, n in summary.n_by_verdict.items()} | {
+            "gold_under_review": summary.n_gold,
             "answers_outside_review": summary.n_answers_outside,
             "decisions_of_other_queues": sum(
                 decision.queue != INDEPENDENT_QUEUE for log in ballots.logs.values() for decision in log.decisions
             ),
         }
-        record.details = {
-            # A log may grow while this runs; with the count it is plain which part of it was read, and with the
-            # hash a change to its last line shows, which the chain alone cannot tell.
-            "decisions_read": {name: len(log.decisions) for name, log in ballots.logs.items()},
-            "last_hashes": {name: log.last_hash for name, log in ballots.logs.items()},
+        record.details = log_heads(ballots.logs) | {
             "images_outside_review": list(summary.image_ids_outside),
+            "accepted_changes": list(changes),
         }
     return summary
+
+
+def _changed_logs(workspace: Workspace, ballots: Ballots) -> tuple[str, ...]:
+    """Return in words how logs no longer begin with what the last run has read, one that is gone among them."""
+    problems = (
+        change_of(ballots.logs.get(name) or LogReader(log_path(workspace, name)), head)
+        for name, head in sorted(recorded_heads(workspace).items())
+    )
+    return tuple(problem for problem in problems if problem is not None)
 
 
 def recorded_rule(workspace: Workspace) -> ConsensusRule:
@@ -147,22 +185,30 @@ def counted_votes(ballots: Ballots, rule: ConsensusRule, queue: str) -> dict[str
 
 
 def _summary(
-    image_ids: list[str],
+    workspace: Workspace,
     rows: list[dict[str, Any]],
-    answers: Mapping[str, Mapping[str, Decision]],
+    ballots: Ballots,
     rule: ConsensusRule,
+    changes: tuple[str, ...],
 ) -> ConsensusSummary:
-    n_by_verdict = Counter(row["verdict"] for row in rows)
+    answers = counted_votes(ballots, rule, INDEPENDENT_QUEUE)
+    gold_ids = read_gold(workspace).keys()
+    waiting = [row for row in rows if row["verdict"] != "open" or row["image_id"] not in gold_ids]
+    n_by_verdict = Counter(row["verdict"] for row in waiting)
     n_by_source = Counter(row["source"] for row in rows if row["verdict"] != "open")
-    under_review = set(image_ids)
+    under_review = {row["image_id"] for row in rows}
     outside = [image_id for given in answers.values() for image_id in given if image_id not in under_review]
     return ConsensusSummary(
+        rule=rule,
         n_by_verdict={verdict: n_by_verdict[verdict] for verdict in schema.VERDICT_WORDS},
+        n_gold=len(rows) - len(waiting),
         n_by_source={source: n_by_source[source] for source in schema.VERDICT_SOURCES},
         n_annotators=sum(bool(given) for given in answers.values()),
-        n_sent_back=sum(row["verdict"] == "open" and _n_votes(row) >= rule.n_votes for row in rows),
+        n_sent_back=sum(row["verdict"] == "open" and _n_votes(row) >= rule.n_votes for row in waiting),
         n_answers_outside=len(outside),
         image_ids_outside=tuple(sorted(set(outside))),
+        standstill=standstill(rows, ballots, rule, gold_ids),
+        accepted_changes=changes,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from annotation.decisions import MAX_NOTE_CHARS
-from annotation.review import read_class_names
+from annotation.review import read_class_names, read_items
 from manifests import schema
 from manifests.errors import InputError
 from manifests.stored_pictures import stored_pictures
@@ -74,6 +74,14 @@ def add_gold(workspace: Workspace, path: Path) -> dict[str, int]:
             answer: answers.count(answer) for answer in schema.GOLD_ANSWERS
         }
     return record.counts
+
+
+def gold_without_classes(workspace: Workspace) -> list[str]:
+    """Return the gold images, sorted, for which the screen has no shown classes, which tells them."""
+    gold = read_gold(workspace)
+    if not gold or not workspace.has(schema.SCREEN):
+        return []
+    return [item.image_id for item in read_items(workspace, gold) if not item.shown_classes]
 
 
 def _read_entries(path: Path) -> list[tuple[str, GoldEntry]]:

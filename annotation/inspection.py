@@ -60,11 +60,13 @@ def draw_round(workspace: Workspace, n_sample: int, *, seed: int = 0, max_defect
             f"inspect: expected a sample of 1 or more and defects in [0, 1], found {n_sample}, {max_defects}"
         )
     rounds = read_rounds(workspace)
-    latest = open_round(workspace, rounds, read_ballots(workspace))
+    ballots = read_ballots(workspace)
+    latest = open_round(workspace, rounds, ballots)
     if latest is not None:
         if (latest.sample_size, latest.seed, latest.max_defects) != (n_sample, seed, max_defects):
             raise InputError(
-                f"{round_path(workspace, latest.number)}: this round is not finished; inspect it first"
+                f"{round_path(workspace, latest.number)}: this round is not finished; inspect it first: "
+                f"{inspection_wait(latest, results_of(workspace, latest, ballots), ballots)}"
             )
         return latest
     number = len(rounds) + 1
@@ -100,6 +102,24 @@ def results_of(workspace: Workspace, drawn: Round, ballots: Ballots) -> list[Str
         set(review_image_ids(workspace)),
         inspections=counted_votes(ballots, rule, "inspection"),
         rulings=counted_votes(ballots, rule, "dispute"),
+    )
+
+
+def inspection_wait(drawn: Round, results: Sequence[StratumResult], ballots: Ballots) -> str:
+    """Return in words how many images of a round wait for an inspector, and who has skipped some of them."""
+    n_left = sum(result.n_sample - result.defects.n_all for result in results)
+    skipped = {
+        name: sum(
+            (answer := own.answer("inspection", image_id)) is not None and answer.answer == "skip"
+            for image_id in drawn.sample
+        )
+        for name, own in ballots.standing.items()
+    }
+    by_whom = ", ".join(f"{name} {n:,}" for name, n in skipped.items() if n)
+    return (
+        f"{n_left:,} images wait for somebody who has not voted on them"
+        + f"; skipped: {by_whom}, who get them again, and others too, with annotate --queue inspection"
+        * bool(by_whom)
     )
 
 

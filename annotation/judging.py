@@ -24,6 +24,9 @@ N_UNDOABLE = 20
 
 _PACE_ANSWERS = 50
 
+TEAM_REFRESH_ANSWERS = 10
+"""After so many answers the team's figures are counted anew: by one answer they would tell gold from the rest."""
+
 Request = Mapping[str, Any]
 
 
@@ -56,6 +59,7 @@ class JudgingSession:
         for decision in log.decisions[queue.n_own :]:
             queue.record(decision)
         self._of_session: dict[str, float] = {}
+        self._team = (-1, queue.team)
         self._pace: deque[float] = deque(maxlen=_PACE_ANSWERS)
         self._notes: dict[str, str] = {}
         # The App runs each request in a thread of its own.
@@ -128,7 +132,7 @@ class JudgingSession:
 
     def _store_undo(self, request: Request) -> None:
         item = self._item_of(request)
-        decision_id = str(request.get("decision_id"))
+        decision_id = _decision_id(request)
         stored = self._log.find(decision_id)
         if stored is not None and (stored.answer, stored.image_id) == ("undo", item.image_id):
             return
@@ -160,7 +164,7 @@ class JudgingSession:
 
     def _decision(self, request: Request, item: ReviewItem, queue: str, answer: str) -> Decision:
         return Decision(
-            decision_id=str(request.get("decision_id")),
+            decision_id=_decision_id(request),
             image_id=item.image_id,
             answer=answer,
             class_index=request.get("class_index"),
@@ -186,9 +190,15 @@ class JudgingSession:
             "n_left": queue.n_left,
             "n_answered": self.n_answered,
             "pace_s": statistics.median(self._pace) if self._pace else None,
-            "team": queue.team,
+            "team": self._team_figures(),
             "refused": "",
         }
+
+    def _team_figures(self) -> dict[str, int]:
+        tens = self._queue.n_own // TEAM_REFRESH_ANSWERS
+        if self._team[0] != tens:
+            self._team = (tens, self._queue.team)
+        return self._team[1]
 
     def _shown(self, item: ReviewItem) -> dict[str, Any]:
         shown = self._catalogue.shown_item(item) | {"note": self._notes.get(item.image_id, "")}
@@ -207,3 +217,10 @@ class JudgingSession:
             "note": decision.note,
             "seconds": decision.seconds,
         }
+
+
+def _decision_id(request: Request) -> str:
+    found = request.get("decision_id")
+    if not isinstance(found, str):
+        raise InputError(f"decision_id: expected the id of this request, found {found!r}")
+    return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotation.decision_log import annotator_ids, log_path, open_log, read_log
+from annotation.log_heads import change_of, recorded_heads
 from annotation.log_reader import LogReader
 from manifests import schema
 from manifests.durable import write_bytes
@@ -89,10 +90,9 @@ def merge_logs(workspace: Workspace, others: Sequence[Path]) -> MergeSummary:
 
 def check_logs(workspace: Workspace) -> list[LogCheck]:
     """Return for each log whether its chain holds, and whether it still begins with what `consensus` has read."""
-    n_read = workspace.read_record("consensus", "details").get("decisions_read", {})
-    last_hashes = workspace.read_record("consensus", "details").get("last_hashes", {})
+    heads = recorded_heads(workspace)
     checks = []
-    for name in sorted({*annotator_ids(workspace), *n_read}):
+    for name in sorted({*annotator_ids(workspace), *heads}):
         path = log_path(workspace, name)
         log = LogReader(path)
         problem = None
@@ -101,14 +101,7 @@ def check_logs(workspace: Workspace) -> list[LogCheck]:
                 log.read_on()
         except TableError as error:
             problem = str(error)
-        n_expected = n_read.get(name, 0)
-        expected, found = last_hashes.get(name), log.hash_of(n_expected)
-        if problem is None and n_expected and expected and found != expected:
-            problem = (
-                f"{path}, line {n_expected}: the last 'consensus' read {n_expected} lines that ended in the hash "
-                f"{expected}, found {found or f'{len(log.decisions)} lines'}"
-            )
-        checks.append(LogCheck(name, len(log.decisions), problem))
+        checks.append(LogCheck(name, len(log.decisions), problem or change_of(log, heads.get(name))))
     return checks
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from annotation.verdicts import Answers
+from annotation.verdicts import Answers, majority_ruling
 from manifests.durable import write_json
 from manifests.errors import TableError
 from manifests.proportions import Share, counted_share
@@ -144,9 +144,12 @@ def round_results(
     results = []
     for stratum in drawn.strata:
         sample = [image_id for image_id in stratum.sample if image_id in under_review]
-        right = {stratum.verdict}
         inspected = [image_id for image_id in sample if image_id in said]
-        n_defects = sum(said[image_id] != right and ruled.get(image_id) != right for image_id in inspected)
+        n_defects = sum(
+            any(answer != stratum.verdict for answer in said[image_id])
+            and majority_ruling(ruled.get(image_id, ())) != stratum.verdict
+            for image_id in inspected
+        )
         results.append(
             StratumResult(
                 stratum,
@@ -168,11 +171,11 @@ def votes_needed(results: Iterable[StratumResult]) -> dict[str, int]:
     return dict(needed)
 
 
-def _answers_by_image(answers: Answers) -> dict[str, set[str]]:
-    by_image: dict[str, set[str]] = {}
+def _answers_by_image(answers: Answers) -> dict[str, list[str]]:
+    by_image: dict[str, list[str]] = {}
     for given in answers.values():
         for image_id, decision in given.items():
-            by_image.setdefault(image_id, set()).add(decision.answer)
+            by_image.setdefault(image_id, []).append(decision.answer)
     return by_image
 
 

@@ -120,7 +120,8 @@ def simulate_team(
     seed : int
         Equal seeds give equal logs.
     with_gold : bool
-        They answer the gold images too, in the queue ``gold``, with the same errors.
+        They answer the gold images too, in the queue ``gold``, with the same errors. Gold under review is answered
+        in no other queue, as `annotation.queues` has it.
 
     Raises
     ------
@@ -148,7 +149,12 @@ def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path:
         raise InputError(
             f"{truth_path}: expected every picture under review, {len(absent)} are missing, first {absent[0]}"
         )
-    return [_Task(item.image_id, "first", item.shown_classes, truths[item.image_id]) for item in items]
+    gold = read_gold(workspace)
+    return [
+        _Task(item.image_id, "first", item.shown_classes, truths[item.image_id])
+        for item in items
+        if item.image_id not in gold
+    ]
 
 
 def _gold_tasks(workspace: Workspace, truths: Mapping[str, Truth]) -> list[_Task]:

@@ -45,6 +45,11 @@ class ConsensusRule:
         if not 0.5 < self.majority <= 1:
             raise InputError(f"majority: expected more than 0.5 and at most 1, found {self.majority}")
 
+    def __str__(self) -> str:
+        share = "all of them" if self.majority == 1 else f"{self.majority:g} of them"
+        aside = f", without {', '.join(self.set_aside)}" if self.set_aside else ""
+        return f"{self.n_votes} answers an image, {share} alike{aside}"
+
     def agreed(self, n_by_answer: Counter[str]) -> str | None:
         """Return the answer that as many as needed agree on, or None."""
         n_all = n_by_answer.total()
@@ -85,7 +90,7 @@ def verdict_rows(
 
     ``skip`` counts as no answer. In this order:
 
-    1. Rulings of adjudicators are final where they agree; where they do not, the image stays ``disputed``.
+    1. What more than half of the adjudicators' rulings say is final; without that, the image stays ``disputed``.
     2. Where the votes agree and an inspector says otherwise, the image is ``disputed``.
     3. With fewer votes than needed it is ``open``.
     4. What as many as the rule asks for agree on is the verdict: for ``in`` with the class, where all name the
@@ -122,6 +127,12 @@ def verdict_rows(
     ]
 
 
+def majority_ruling(rulings: Iterable[str]) -> str | None:
+    """Return the answer that more than half of the rulings on an image give, None where they contradict so."""
+    counts = Counter(rulings)
+    return next((answer for answer, n in counts.items() if 2 * n > counts.total()), None)
+
+
 def _by_image(answers: Answers, set_aside: Sequence[str]) -> dict[str, list[Decision]]:
     by_image: dict[str, list[Decision]] = {}
     for annotator_id, given in answers.items():
@@ -153,9 +164,8 @@ def _verdict_row(image_id: str, cast: _Cast, rule: ConsensusRule) -> dict[str, A
 
 
 def _verdict(cast: _Cast, n_by_answer: Counter[str], rule: ConsensusRule) -> tuple[str, str]:
-    ruled = {decision.answer for decision in cast.rulings}
-    if ruled:
-        return (ruled.pop() if len(ruled) == 1 else "disputed"), "adjudication"
+    if cast.rulings:
+        return majority_ruling(decision.answer for decision in cast.rulings) or "disputed", "adjudication"
     agreed = rule.agreed(n_by_answer) if len(cast.votes) >= rule.n_votes else None
     if agreed and any(decision.answer != agreed for decision in cast.inspections):
         return "disputed", "inspection"

@@ -275,7 +275,5 @@ class WorkQueue:
 
 
 def sharers(standing: Mapping[str, Standing], queue: str) -> set[str]:
-    """Return who shares out the images of a queue: who has answered in it, or in gold, or not answered at all yet."""
-    return {
-        name for name, given in standing.items() if not (found := given.queues()) or found & {queue, "gold"}
-    }
+    """Return who shares out the images of a queue: who has answered in it, or gold, or nothing at all yet."""
+    return {name for name, given in standing.items() if not (found := given.queues()) or found & {queue, "gold"}}

@@ -2,9 +2,9 @@
 
 A certificate bounds the share of defects of the very records that were audited. It says something of every set
 that is a part of them too: let the audited set have N images, M of them defects, with M / N <= U. A part without r
-of the images has at most M defects in N - r images, so a share of at most U * N / (N - r). Where the r that were removed
-are defects, as those that an audit finds, it is at most (M - r) / (N - r) <= M / N <= U. Neither needs any chance:
-both hold whenever the first bound does, so at the same confidence. Of images that were added it says nothing.
+of the images has at most M defects in N - r images, so a share of at most U * N / (N - r). Where the r that were
+removed are defects, as those that an audit finds, it is at most (M - r) / (N - r) <= M / N <= U. Neither needs any
+chance: both hold whenever the first bound does, so at the same confidence. Of images added it says nothing.
 """
 
 import json

@@ -126,7 +126,7 @@ def parse_contamination(text: str) -> Contamination:
     shares = _SHARES.fullmatch(typed)
     if shares is None:
         raise InputError(
-            f"contamination: expected a rate such as 0.0475, a rate and its interval such as 0.0475,0.031,0.073, "
+            "contamination: expected a rate such as 0.0475, a rate and its interval such as 0.0475,0.031,0.073, "
             f"counts such as 19/400, or a certificate's .json, found {text[:80]!r}"
         )
     return Contamination(*(float(share) for share in shares.groups() if share is not None))
@@ -136,7 +136,7 @@ def certified_contamination(path: Path) -> Contamination:
     """Return what an audit found, as its certificate states it, or a set's header with its certificate.
 
     The rate is the share of defects in the sample, without those removed since; the upper end the certificate's
-    one-sided bound, for the set whose header it was read from. It bounds nothing from below, so the lower end is 0.
+    one-sided bound, for the set whose header it was read from. Nothing is bounded from below: the lower end is 0.
 
     Raises
     ------

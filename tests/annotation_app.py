@@ -40,7 +40,7 @@ class RunningApp:
     def __init__(self, workspace: Workspace, *options: str, annotators: tuple[str, ...] = ("ann",)) -> None:
         self.workspace = workspace
         # What the panel must show is the queue's order, whichever that is: it has tests of its own.
-        queue = open_queue(workspace, annotators[0], annotators=annotators if len(annotators) > 1 else ())
+        queue = open_queue(workspace, annotators[0], annotators=annotators if "--team" in options else (), present=annotators)
         self.order = [int(image_id, 16) for image_id in queue.plan.order]
         named = [part for annotator_id in annotators for part in ("--annotator", annotator_id)]
         command = [sys.executable, str(REPOSITORY / "cli.py"), "annotate", "--workspace", str(workspace.root)]

@@ -220,7 +220,7 @@ BAD_STAGES = [
 class TestPolicy:
     def ask(self, policy: CuratorPolicy, query: str, **variables: Any) -> Any:
         body = {"query": query, "variables": {"dataset": DATASET, "view": []} | variables}
-        return policy.checked_body("/graphql", json.dumps(body).encode(), ".curator").forwarded
+        return policy.checked_body("/graphql", json.dumps(body).encode(), (".curator",)).forwarded
 
     @pytest.mark.parametrize(
         "allowed",
@@ -288,7 +288,7 @@ class TestPolicy:
 
     def test_whatever_dataset_a_search_names_it_is_ours(self, policy: CuratorPolicy) -> None:
         body = {"dataset": "theirs", "datasetName": "theirs", "datasetId": "theirs", "view": []}
-        forwarded = policy.checked_body("/embeddings/v2/masks", json.dumps(body).encode(), ".curator").forwarded
+        forwarded = policy.checked_body("/embeddings/v2/masks", json.dumps(body).encode(), (".curator",)).forwarded
         assert forwarded == {"dataset": DATASET, "datasetName": DATASET, "datasetId": DATASET_ID, "view": []}
 
     @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ class TestPolicy:
     ) -> None:
         body = {"operator_uri": f"@voxel51/operators/{operator}", "params": {"path": "/etc"}}
         with pytest.raises(Refusal, match="curators may not run"):
-            policy.checked_body("/operators/execute", json.dumps(body).encode(), ".curator")
+            policy.checked_body("/operators/execute", json.dumps(body).encode(), (".curator",))
 
     @pytest.mark.parametrize("path", ["/tag", "/geo", "/event", "/operators/execute/generator", "/screenshot/x"])
     def test_what_writes_or_is_not_needed_is_no_path(self, policy: CuratorPolicy, path: str) -> None:
@@ -408,8 +408,8 @@ class TestApp:
             by_id = {sample["image_id"]: sample for sample in served.samples()}
             assert by_id[ID[1]]["answers"] == ["ann: in (rooster)", "ben: out", "ben (dispute): difficult"]
             assert by_id[ID[2]]["duplicate_group"] == ID[2]
-            # Vectors are (n, 1): nearest in angle to that of 6 are those of 6, 5 and 4; of few samples FiftyOne finds
-            # the nearest without ordering them.
+            # Vectors are (n, 1): nearest in angle to that of 6 are those of 6, 5 and 4. Of few samples FiftyOne
+            # finds the nearest without ordering them.
             nearest = stage("SortBySimilarity", query=by_id[ID[6]]["_id"], k=3, brain_key="similar")
             assert {sample["image_id"] for sample in served.samples([nearest])} == {ID[6], ID[5], ID[4]}
             save = (

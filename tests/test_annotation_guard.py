@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote
@@ -126,7 +127,8 @@ class TestLogin:
     def test_token_becomes_a_cookie_that_scripts_and_other_sites_cannot_use(self, site: Site) -> None:
         token = next(iter(site.tokens))
         answer = site.ask("GET", "/login", query=f"token={token}", user=None)
-        assert (answer.status, answer.headers["location"]) == (303, f"/datasets/{DATASET}?workspace=judge")
+        page = f"/datasets/{DATASET}?workspace=judge&annotator=ann"
+        assert (answer.status, answer.headers["location"]) == (303, page)
         value, *attributes = answer.headers["set-cookie"].split("; ")
         assert set(attributes) == {"HttpOnly", "SameSite=Strict", "Path=/"}
         assert token not in value
@@ -149,11 +151,22 @@ class TestLogin:
         assert (answer.status, answer.forwarded) == (401, None)
 
     @pytest.mark.parametrize(
-        "cookie", ["openimage_o_5151=", "openimage_o_5151=x", "other={0}", "openimage_o_1={0}"]
-    )
+        "cookie",
+        [
+            "openimage_o_5151_ann=", "openimage_o_5151_ann=x", "other={0}", "openimage_o_1_ann={0}",
+            "openimage_o_5151_ben={0}", "openimage_o_5151={0}",
+        ],
+    )  # fmt: skip
     def test_a_wrong_cookie_is_none(self, site: Site, cookie: str) -> None:
         value = site.cookie("ann").partition("=")[2]
         assert site.ask("GET", "/", headers={"cookie": cookie.format(value)}).status == 401
+
+    def test_cookie_holds_in_a_later_run_with_the_same_tokens_and_in_no_other(self, site: Site) -> None:
+        cookie = site.cookie("ann")
+        site.policy = replace(site.policy)
+        assert site.ask("GET", "/", user=None, headers={"cookie": cookie}).status == 200
+        site.policy = replace(site.policy, tokens={new_token(): "ann"})
+        assert site.ask("GET", "/", user=None, headers={"cookie": cookie}).status == 401
 
     def test_websockets_are_closed_with_and_without_a_login(self, site: Site) -> None:
         for cookie in ("", site.cookie("ann")):
@@ -281,17 +294,34 @@ class TestTargets:
 
 
 class TestOperators:
-    def test_name_of_who_is_logged_in_is_written_over_the_claimed_one(self, site: Site) -> None:
-        body = execute(
-            "@openimage-o/judge/store_answer", {"image_id": "a", "annotator_id": "ben"}, view=[{"_cls": "x"}]
-        )
-        for user in ("ann", "ben"):
-            answer = site.ask("POST", "/operators/execute", body=body, user=user, chunks=3)
-            assert answer.forwarded["body"] == {
-                "operator_uri": "@openimage-o/judge/store_answer",
-                "dataset_name": DATASET,
-                "params": {"image_id": "a", "annotator_id": user},
-            }
+    @pytest.mark.parametrize("named", [{}, {"annotator_id": "ann"}])
+    def test_answer_is_of_who_is_logged_in(self, site: Site, named: dict[str, str]) -> None:
+        body = execute("@openimage-o/judge/store_answer", {"image_id": "a"} | named, view=[{"_cls": "x"}])
+        answer = site.ask("POST", "/operators/execute", body=body, chunks=3)
+        assert answer.forwarded["body"] == {
+            "operator_uri": "@openimage-o/judge/store_answer",
+            "dataset_name": DATASET,
+            "params": {"image_id": "a", "annotator_id": "ann"},
+        }
+
+    @pytest.mark.parametrize("named", ["ben", "", "eva", 1, ["ann"], {}])
+    def test_name_of_another_is_refused_in_words(self, site: Site, named: Any) -> None:
+        body = execute("@openimage-o/judge/store_answer", {"image_id": "a", "annotator_id": named})
+        answer = site.ask("POST", "/operators/execute", body=body)
+        assert (answer.status, answer.forwarded) == (409, None)
+        assert answer.reason == f"this page is of {named!r}, but this browser opened only the link of ann"
+
+    def test_browser_that_opened_two_links_answers_in_the_name_that_each_page_gives(self, site: Site) -> None:
+        both = {"cookie": f"{site.cookie('ann')}; {site.cookie('ben')}"}
+        uri = "@openimage-o/judge/store_answer"
+        for name in ("ann", "ben"):
+            body = execute(uri, {"image_id": "a", "annotator_id": name})
+            answer = site.ask("POST", "/operators/execute", body=body, headers=both)
+            assert answer.forwarded["body"]["params"]["annotator_id"] == name
+        answer = site.ask("POST", "/operators/execute", body=execute(uri, {"image_id": "a"}), headers=both)
+        assert (answer.status, answer.forwarded) == (409, None)
+        assert "links of ann, ben are open" in answer.reason
+        assert site.ask("GET", "/", headers=both).status == 200
 
     @pytest.mark.parametrize(
         "uri", ["@voxel51/operators/list_files", "@openimage-o/judge/other", "store_answer", None, ["a"], {}]

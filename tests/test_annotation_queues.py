@@ -1,17 +1,19 @@
 import random
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotation.assignment import assigned, ordered, with_gold
+from annotation.assignment import Turns, assigned, gold_order, n_gold_after, ordered
 from annotation.consensus import run_consensus
 from annotation.decision_log import log_path, open_log
 from annotation.decisions import Decision
 from annotation.gold import add_gold
 from annotation.other_logs import OtherLogs
+from annotation.progress import progress_lines
 from annotation.queues import open_queue
 from annotation.review import ReviewItem
 from annotation.standing import Standing
@@ -210,6 +212,7 @@ def test_gold_comes_to_everybody_at_its_share_once(tmp_path: Path) -> None:
         say(workspace, name, SHOWN_ORDER[4], queue="gold")
     queue = open_queue(workspace, "ann", gold_share=0.5)
     assert set(waiting(queue)) == set(SHOWN_ORDER) | gold_ids
+    assert (queue.n_left, len(waiting(queue))) == (7, 7)
     assert {image_id for image_id in waiting(queue) if queue.plan.counts_as(image_id) == "gold"} == gold_ids
     assert waiting(open_queue(workspace, "ann", gold_share=0.0)) == [
         image_id for image_id in SHOWN_ORDER if image_id not in gold_ids
@@ -218,23 +221,171 @@ def test_gold_comes_to_everybody_at_its_share_once(tmp_path: Path) -> None:
     assert waiting(open_queue(workspace, "ann", "gold")) == [SHOWN_ORDER[4]]
 
 
-def test_gold_is_mixed_in_at_its_share_and_goes_on_after_a_restart() -> None:
-    image_ids = [f"image-{number}" for number in range(20_000)]
-    gold_ids = [f"gold-{number}" for number in range(5000)]
-    mixed = list(with_gold(image_ids, gold_ids, 0.05, seed=1, annotator_id="ann"))
-    n_gold = len(mixed) - len(image_ids)
+def test_gold_follows_images_at_its_share() -> None:
+    n_gold = sum(n_gold_after(f"image-{n}", 0.05, seed=1, annotator_id="ann") for n in range(20_000))
     # Mean 20,000 / 19 = 1,053; five standard deviations of 32.
     assert abs(n_gold - 1053) < 5 * 32
-    assert [one for one in mixed if one.startswith("image")] == image_ids
-    seen = set(mixed[:7000])
-    rest = with_gold(
-        [one for one in image_ids if one not in seen],
-        [one for one in gold_ids if one not in seen],
-        0.05,
-        seed=1,
-        annotator_id="ann",
+    assert {n_gold_after(f"image-{n}", 0.75, seed=1, annotator_id="ann") for n in range(100)} == {3}
+    assert {n_gold_after(f"image-{n}", 0.0, seed=1, annotator_id="ann") for n in range(100)} == {0}
+
+
+def gold_world(root: Path, n_review: int, n_gold: int) -> tuple[Workspace, set[str]]:
+    workspace = make_workspace(root, n_review=n_review, n_dropped=n_gold)
+    gold_ids = {image_id_of(number) for number in range(n_review, n_review + n_gold)}
+    (root / "gold.csv").write_text("image_id,answer\n" + "".join(f"{one},out\n" for one in sorted(gold_ids)))
+    add_gold(workspace, root / "gold.csv")
+    return workspace, gold_ids
+
+
+def test_gold_keeps_its_share_in_every_session_that_is_opened_again(tmp_path: Path) -> None:
+    workspace, gold_ids = gold_world(tmp_path, 120, 40)
+    begun_with, n_shown = 0, 0
+    for _ in range(20):
+        queue = open_queue(workspace, "ann", gold_share=0.1)
+        for _ in range(5):
+            image_id = queue.upcoming(4)[0].image_id
+            begun_with += image_id in gold_ids
+            n_shown += 1
+            queue.record(say(workspace, "ann", image_id, queue=queue.plan.counts_as(image_id)))
+    # Mean 10 of 100; in bunches at each beginning it would be 20 and more.
+    assert (n_shown, begun_with <= 17, begun_with >= 4) == (100, True, True)
+    assert Counter(
+        queue.plan.counts_as(image_id) for image_id in waiting(open_queue(workspace, "ann", gold_share=0.1))
+    ).keys() == {"first", "gold"}
+
+
+def test_who_has_nothing_to_answer_gets_no_gold_either(tmp_path: Path) -> None:
+    workspace, _ = gold_world(tmp_path, 4, 4)
+    for name in ("ben", "cem"):
+        for number in range(4):
+            say(workspace, name, image_id_of(number))
+    queue = open_queue(workspace, "ann", gold_share=0.5)
+    assert (queue.n_left, waiting(queue)) == (0, [])
+
+
+def test_gold_is_counted_for_the_team_as_any_other_image(tmp_path: Path) -> None:
+    workspace, gold_ids = gold_world(tmp_path, 6, 12)
+    for name in ("ben", "ann"):
+        queue = open_queue(workspace, name, gold_share=0.5)
+        assert (queue.team["n_total"], queue.n_left) == (12, 12)
+        counts = []
+        while ahead := queue.upcoming(1):
+            image_id = ahead[0].image_id
+            queue.record(say(workspace, name, image_id, queue=queue.plan.counts_as(image_id)))
+            counts.append((queue.n_left, queue.team["n_done"]))
+        # Six images and six gold ones: each answer of the second annotator is one more done, whichever it was.
+        assert counts == [(11 - n, n + 1 if name == "ann" else 0) for n in range(12)]
+
+
+def test_gold_comes_to_all_in_one_order(tmp_path: Path) -> None:
+    workspace, gold_ids = gold_world(tmp_path, 30, 30)
+    orders = [
+        [image_id for image_id in waiting(open_queue(workspace, name, gold_share=0.5)) if image_id in gold_ids]
+        for name in ("ann", "ben")
+    ]
+    assert orders[0] == orders[1] == gold_order(reversed(sorted(gold_ids)), 0)
+    assert orders[0] != sorted(gold_ids)
+
+
+@pytest.mark.parametrize("n_annotators", [3, 5])
+@pytest.mark.parametrize("is_one_process", [True, False])
+def test_annotators_who_start_together_waste_no_votes(
+    tmp_path: Path, n_annotators: int, is_one_process: bool
+) -> None:
+    workspace = make_workspace(tmp_path, n_review=60)
+    names = ["ann", "ben", "cem", "dan", "eve"][:n_annotators]
+    draws = random.Random(3)
+    with ExitStack() as stack:
+        logs, queues = {}, {}
+        for name in names:
+            logs[name] = stack.enter_context(open_log(workspace, name))
+            queues[name] = open_queue(workspace, name, present=names if is_one_process else ())
+        working = list(names)
+        while working:
+            name = draws.choice(working)
+            queues[name].refresh()
+            ahead = queues[name].upcoming(4)
+            if not ahead:
+                working.remove(name)
+                continue
+            logs[name].append(made := decision(f"{name}-{len(logs[name].decisions)}", ahead[0].image_id))
+            queues[name].record(made)
+        counts = Counter(made.image_id for log in logs.values() for made in log.decisions)
+    assert (len(counts), min(counts.values())) == (60, 2)
+    # At the very end the pictures that two already have on screen are answered thrice.
+    assert sum(counts.values()) - 120 <= (6 if is_one_process else 10)
+
+
+def test_turn_of_a_team_member_who_skips_is_passed_on(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=6)
+    team = ["ann", "ben", "cem"]
+    queue = open_queue(workspace, "cem", annotators=team)
+    mine = set(waiting(queue))
+    image_id = next(image_id for image_id in SHOWN_ORDER if image_id not in mine)
+    say(workspace, "ann", image_id, "skip")
+    queue.refresh()
+    assert set(waiting(queue)) == set(waiting(open_queue(workspace, "cem", annotators=team))) == mine | {image_id}
+    say(workspace, "ann", image_id, "undo")
+    assert set(waiting(open_queue(workspace, "cem", annotators=team))) == mine
+
+
+def test_turns_go_to_those_who_can_vote_by_hand() -> None:
+    first, second, third = assigned("a", ["ann", "ben", "cem"], 3, 0)
+    assert not Turns(third, ["ann", "ben", "cem"], 0).is_mine("a", 2, lambda name: True)
+    assert Turns(third, ["ann", "ben", "cem"], 0).is_mine("a", 2, lambda name: name != first)
+    assert Turns(third, [third], 0).is_mine("a", 2, lambda name: True)
+    assert not Turns(third, [second], 0).is_mine("a", 2, lambda name: True)
+
+
+def test_two_adjudicators_share_the_disputes_out(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=30)
+    for number in range(30):
+        say(workspace, "ann", image_id_of(number), "out")
+        say(workspace, "ben", image_id_of(number), "in")
+    both = ["eva", "fay"]
+    queues = {name: open_queue(workspace, name, "dispute", present=both) for name in both}
+    ruled: Counter[str] = Counter()
+    while any(queue.n_left for queue in queues.values()):
+        for name, queue in queues.items():
+            queue.refresh()
+            if ahead := queue.upcoming(4):
+                ruled[ahead[0].image_id] += 1
+                queue.record(say(workspace, name, ahead[0].image_id, "out", queue="dispute"))
+    assert len(ruled) == 30
+    assert ruled.total() <= 34
+
+
+def test_contradicting_rulings_come_to_a_third_whose_ruling_decides(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=1)
+    image_id = image_id_of(0)
+    for name, answer, queue in (
+        ("ann", "out", "first"), ("ben", "in", "first"), ("eva", "out", "dispute"), ("fay", "in", "dispute"),
+    ):  # fmt: skip
+        say(workspace, name, image_id, answer, queue=queue)
+    summary = run_consensus(workspace)
+    assert summary.n_by_verdict["disputed"] == 1
+    assert summary.standstill.contradicted == {image_id: ("eva", "fay")}
+    assert (
+        f"1 disputes need another adjudicator: the rulings contradict each other ({image_id} by eva, fay)"
+        in (progress_lines(workspace)[-1])
     )
-    assert list(rest)[1:] == mixed[7001:]
+    assert [open_queue(workspace, name, "dispute").n_left for name in ("eva", "fay", "gus")] == [0, 0, 1]
+    say(workspace, "gus", image_id, "in", queue="dispute")
+    assert run_consensus(workspace).n_by_verdict["in"] == 1
+    assert open_queue(workspace, "hal", "dispute").n_left == 0
+
+
+def test_disputes_are_those_of_the_recorded_rule(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=2)
+    for number in range(2):
+        say(workspace, "ann", image_id_of(number), "out")
+        say(workspace, "ben", image_id_of(number), "in")
+    run_consensus(workspace, ConsensusRule(3))
+    assert open_queue(workspace, "eva", "dispute").n_left == 0
+    assert open_queue(workspace, "eva").n_left == 2
+    run_consensus(workspace, ConsensusRule(2))
+    assert open_queue(workspace, "eva", "dispute").n_left == 2
+    assert (open_queue(workspace, "eva").n_left, open_queue(workspace, "eva", votes=3).n_left) == (0, 2)
 
 
 def test_audit_comes_to_who_has_not_seen_the_image(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 STAGES = {
     "candidates", "labels", "download", "embed", "quality", "calibrate", "duplicates", "leaks", "screen",
     "annotate", "browse", "consensus", "gold", "inspect", "decisions", "simulate-annotators", "annotators", "plan",
-    "build-manifest", "export", "extract-features", "score", "plot", "bench", "status",
+    "build-manifest", "verify-manifest", "retire", "diff", "audit", "export", "extract-features", "score", "plot",
+    "bench", "status",
     "demo",
 }  # fmt: skip
 

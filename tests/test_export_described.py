@@ -170,7 +170,13 @@ def test_the_card_states_licence_splits_and_how_the_images_were_chosen(annotated
 
 
 def test_a_certificate_is_told_in_the_card(frozen, tmp_path):
-    header = {**frozen.header, "certificate": {"n_audited": 299, "n_defects": 0, "upper_bound": 0.00997}}
-    folder = export_manifest(dataclasses.replace(frozen, header=header), "huggingface", tmp_path)
-    told = "Certificate of a blind audit: n_audited 299, n_defects 0, upper_bound 0.00997."
-    assert told in (folder / "README.md").read_text()
+    stated = {
+        "audit": "first", "manifest": "openimage_o-1.0.0", "n_images": 17_632, "n_sample": 299, "n_defects": 0,
+        "upper_bound": 0.009970, "confidence": 0.95,
+    }  # fmt: skip
+    export = dataclasses.replace(frozen, header={**frozen.header, "certificate": stated})
+    card = (export_manifest(export, "huggingface", tmp_path) / "README.md").read_text()
+    assert (
+        "The blind audit first of openimage_o-1.0.0 found 0 defects in a sample of 299 of 17,632 images: "
+        "with 95% confidence, at most 0.9970% are defects."
+    ) in card

@@ -46,6 +46,10 @@ def report_lines(report: AuditReport) -> list[str]:
         return lines + _certificate_lines(report.certificate)
     if report.waiting:
         lines.append(f"  interim: {n_in} defects so far; no certificate while {len(report.waiting):,} images wait")
+        if report.n_without_fresh_eyes:
+            lines.append(
+                f"  {report.n_without_fresh_eyes:,} of them everybody here has seen: they need somebody new"
+            )
     else:
         lines.append(
             f"  look {report.place + 1} of {len(report.plan.looks)} leaves it open with {n_in} defects: "

@@ -169,7 +169,7 @@ def read_plan(workspace: Workspace, audit: str | None) -> AuditPlan:
 
 
 def audited_sample(workspace: Workspace, plan: AuditPlan) -> tuple[Manifest, int, dict[str, str | None]]:
-    """Return the audited set, the place of the look that is drawn, and stratum by image drawn, in the draw's order.
+    """Return the audited set, the place of the look that is drawn, and the stratum of each image drawn.
 
     Raises
     ------

@@ -35,6 +35,8 @@ class AuditReport:
         The worst answer to each image that counts.
     waiting : tuple of str
         Images drawn without an answer.
+    n_without_fresh_eyes : int
+        Of those, the ones that everybody with a log here has seen before: they need somebody new.
     answers : AuditAnswers
         What counts.
     agreement : dict of str to Estimate
@@ -49,6 +51,7 @@ class AuditReport:
     place: int
     words: dict[str, str]
     waiting: tuple[str, ...]
+    n_without_fresh_eyes: int
     answers: AuditAnswers
     agreement: dict[str, Estimate]
     certificate: dict[str, Any] | None
@@ -78,7 +81,8 @@ def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
     with workspace.stage("audit", {"report": plan.audit}, record_as=f"audit.{plan.audit}.report") as record:
         frozen, place, stratum_of = audited_sample(workspace, plan)
         rule = recorded_rule(workspace)
-        answers = audit_answers(read_ballots(workspace), stratum_of, rule, read_gold(workspace))
+        ballots = read_ballots(workspace)
+        answers = audit_answers(ballots, stratum_of, rule, read_gold(workspace))
         words = answers.words
         waiting = tuple(one for one in sorted(stratum_of) if one not in words)
         counted = Counter(words.values())
@@ -95,15 +99,19 @@ def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
             draw_look(workspace, plan, frozen, place + 1)
             n_drawn_on = plan.looks[place + 1].n_images - len(stratum_of)
         record.counts = {"drawn": len(stratum_of), "answered": len(words), "defects": counted["in"]}
-    return AuditReport(plan, place, words, waiting, answers, answers.agreement(), certificate, n_drawn_on)
+    eyes = [standing for name, standing in ballots.standing.items() if name not in rule.set_aside]
+    n_without = sum(all(standing.has_seen(one) for standing in eyes) for one in waiting) if eyes else 0
+    return AuditReport(
+        plan, place, words, waiting, n_without, answers, answers.agreement(), certificate, n_drawn_on,
+    )  # fmt: skip
 
 
 def stratum_counts(
     words: dict[str, str], stratum_of: dict[str, str | None], design: Design
 ) -> dict[str, dict[str, Any]]:
-    """Return for each stratum its images audited, defects and bound, each bound for itself: they are for exploring.
+    """Return for each stratum its images audited, its defects, and a bound.
 
-    That all of them hold at once is less sure than each alone.
+    The bounds are for exploring: each holds for itself, and that all of them hold at once is less sure.
     """
     counts: dict[str, Counter[str]] = {}
     for image_id, word in words.items():

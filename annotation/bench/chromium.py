@@ -28,8 +28,8 @@ _BUILT = re.compile(r"dataset of [\d,]+ pictures: ([\d.]+) s")
 _READY = "#oio-judge[data-ready=true]"
 _LINK = re.compile(r"\S+: open (\S+)")
 
-# Registered before the panel's own listener, which lets nobody hear of the key after it. The frame that is asked for
-# when the picture is decoded is the one that shows it.
+# Registered before the panel's own listener, which lets nobody hear of the key after it. The frame that is asked
+# for when the picture is decoded is the one that shows it.
 _PROBE = """
 (() => {
   const probe = window.oioProbe = { shown: [], durable: [], start: null };

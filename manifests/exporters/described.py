@@ -69,7 +69,8 @@ def certificate(export: ExportedSet) -> str | None:
     stated = export.header.get("certificate")
     if not stated:
         return None
-    facts = ", ".join(
-        f"{name} {value}" for name, value in sorted(stated.items()) if isinstance(value, str | int | float)
+    return (
+        f"The blind audit {stated['audit']} of {stated['manifest']} found {stated['n_defects']:,} defects in a "
+        f"sample of {stated['n_sample']:,} of {stated['n_images']:,} images: with {stated['confidence']:.0%} "
+        f"confidence, at most {stated['upper_bound']:.4%} are defects."
     )
-    return f"Certificate of a blind audit: {facts}."

@@ -59,17 +59,19 @@
   // happened: this covers it.
   const sheet = document.body.appendChild(Object.assign(document.createElement("div"), { id: "oio-cover", hidden: true }));
   sheet.setAttribute("role", "alert");
+  let hasBeenShown = false;
   const cover = () => {
-    const isMounted = listeners.size > 0;
-    sheet.hidden = isMounted || !view.trouble;
+    hasBeenShown ||= listeners.size > 0;
+    sheet.hidden = listeners.size > 0 || !hasBeenShown;
     sheet.style.cssText = sheet.hidden ? "" : COVER_STYLE;
+    const restart = "Start `annotate` again, and this page goes on by itself. If it does not, open the link that `annotate` prints.";
     const lines = [
+      view.trouble || "The App has put the pictures away. Reload this page to go on.",
       view.unsaved.length ? `Keep this page open: ${waiting()} in it to be saved.` : "All your answers are saved.",
-      view.isAnswered ? "" : "Start `annotate` again, and this page goes on by itself. If it does not, open the link that `annotate` prints.",
+      view.trouble && !view.isAnswered ? restart : "",
     ];
-    const title = Object.assign(document.createElement("h1"), { textContent: view.trouble });
-    title.style.cssText = "margin: 0; font: 600 22px/1.4 system-ui, sans-serif";
-    sheet.replaceChildren(title, ...lines.filter(Boolean).map((line) => Object.assign(document.createElement("div"), { textContent: line })));
+    sheet.replaceChildren(...lines.filter(Boolean).map((line) => Object.assign(document.createElement("div"), { textContent: line })));
+    sheet.firstChild.style.cssText = "font-size: 22px; font-weight: 600";
   };
   const COVER_STYLE = `position: fixed; inset: 0; z-index: 10001; display: flex; flex-direction: column; gap: 14px; justify-content: center;
     padding: 0 max(24px, calc(50vw - 340px)); background: #16181c; color: #f2f3f5; font: 17px/1.5 system-ui, sans-serif;`;
@@ -148,7 +150,11 @@
   const comeBack = async () => {
     await callUntilAnswered("show_candidate", {});
     const last = Number(sessionStorage.getItem("openimage-o/reloaded") ?? 0);
-    if (listeners.size > 0 || Date.now() - last < RELOAD_PAUSE_MS) return;
+    if (listeners.size > 0) return;
+    if (Date.now() - last < RELOAD_PAUSE_MS) {
+      cover();
+      return;
+    }
     sessionStorage.setItem("openimage-o/reloaded", Date.now());
     location.reload();
   };
@@ -442,7 +448,7 @@
 
   // Only in the queue of disputes does the session send any.
   const Opinions = ({ item }) =>
-    h("div", { className: "oio-opinions" }, h("table", null,
+    h("div", { className: "oio-opinions", tabIndex: 0, "aria-label": "answers of the annotators" }, h("table", null,
       h("thead", null, h("tr", null, ["annotator", "answer", "class", "note", "s"].map((head) => h("th", { key: head }, head)))),
       h("tbody", null, item.answers.map((given, position) => h("tr", { key: `${item.image_id}/${position}` },
         h("td", null, given.annotator_id), h("td", null, given.answer), h("td", null, given.class_name ?? ""),
@@ -586,6 +592,7 @@
     .oio-top #oio-team, .oio-next { color: #c3c8d0; }
     #oio-saving { min-width: 7.5em; text-align: center; color: #8fd6ab; }
     #oio-saving:not([data-unsaved="0"]) { color: #ffc79c; }
+    @media (max-width: 1150px) { .oio-next { display: none !important; } }
     .oio-next { display: flex; align-items: center; gap: 6px; }
     .oio-next img { width: 44px; height: 33px; object-fit: contain; border-radius: 3px; }
     .oio-message { padding: 8px 12px; border-radius: 6px; background: #7a1f1f; color: #fff; overflow-wrap: anywhere; }
@@ -601,19 +608,24 @@
       pointer-events: none; }
     .oio-side { flex: 2; min-width: 430px; max-width: 900px; min-height: 0; display: flex; flex-direction: column; gap: 6px; }
     .oio-cards { flex: 1; min-height: 0; display: grid; grid-template-columns: 1fr 1fr; grid-template-rows: repeat(5, minmax(0, 1fr)); gap: 6px; }
-    .oio-card { display: flex; gap: 8px; min-width: 0; min-height: 0; padding: 4px; overflow: hidden; text-align: left; }
-    .oio-card img { flex: 0 0 45%; min-width: 0; height: 100%; object-fit: contain; }
+    .oio-card { display: flex; gap: 8px; min-width: 0; min-height: 0; padding: 4px; overflow: hidden; text-align: left; container-type: size; }
+    .oio-card img { flex: 0 0 48%; min-width: 0; height: 100%; object-fit: contain; }
     .oio-caption { flex: 1; min-width: 0; height: 100%; display: flex; flex-direction: column; justify-content: space-between; gap: 2px; padding: 2px; }
-    .oio-name { overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; }
-    .oio-marks { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; font-size: 12px; }
+    .oio-name { overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 4; flex-shrink: 0; }
+    .oio-marks { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 4px; font-size: 12px; }
+    /* Whole lines: what does not fit stands in the card's title. */
+    @container (max-height: 7.9em) { .oio-name { -webkit-line-clamp: 3; } }
+    @container (max-height: 7em) { .oio-name { -webkit-line-clamp: 2; } }
+    @container (max-height: 5.8em) { .oio-card img { flex-basis: 30%; } .oio-marks { flex-wrap: nowrap; } }
+    @container (max-height: 4em) { .oio-name { -webkit-line-clamp: 1; } }
     .oio-similarity { font-variant-numeric: tabular-nums; color: #c3c8d0; }
     .oio-mark { padding: 0 5px; border-radius: 8px; background: #3b414b; color: #f2f3f5; white-space: nowrap; }
     .oio-mark.oio-human { background: #1d4f7c; } .oio-mark.oio-classifier { background: #57407f; } .oio-mark.oio-tile { background: #ff9f5a; color: #16181c; }
-    .oio-opinions { max-height: 35%; overflow: auto; border: 1px solid #6a717d; border-radius: 6px; }
+    .oio-opinions { flex-shrink: 0; max-height: 28%; overflow: auto; border: 1px solid #6a717d; border-radius: 6px; }
     .oio-opinions table { width: 100%; border-collapse: collapse; } .oio-opinions th { text-align: left; color: #c3c8d0; font-weight: 500; }
     .oio-opinions th, .oio-opinions td { padding: 3px 8px; border-bottom: 1px solid #353a42; vertical-align: top; }
     .oio-opinions td:nth-child(4) { width: 100%; overflow-wrap: anywhere; white-space: pre-line; }
-    .oio-opinions td:not(:nth-child(4)) { max-width: 150px; overflow-wrap: break-word; } .oio-opinions + .oio-cards .oio-name { -webkit-line-clamp: 2; }
+    .oio-opinions td:not(:nth-child(4)) { max-width: 150px; overflow-wrap: break-word; }
     .oio-answers { display: flex; gap: 6px; }
     .oio-answer { padding: 9px 12px; white-space: nowrap; }
     .oio-panel #oio-out:enabled { flex: 1; background: #1f5b3a; border-color: #58b985; } .oio-panel #oio-out { flex: 1; }
