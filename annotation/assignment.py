@@ -94,12 +94,20 @@ class Turns:
         self._names = set(names)
         self._seed = seed
 
+    @property
+    def n_names(self) -> int:
+        """How many share the images out."""
+        return max(1, len(self._names))
+
     def add(self, names: Collection[str]) -> None:
         """Share out among `names` too, from now on."""
         self._names.update(names)
 
-    def is_mine(self, image_id: str, n_votes: int, can_vote: Callable[[str], bool]) -> bool:
-        """Return whether an image that needs `n_votes` is this annotator's turn.
+    def n_before(self, image_id: str, n_votes: int, can_vote: Callable[[str], bool]) -> int:
+        """Return how many come before this annotator at an image beyond the `n_votes` that it needs.
+
+        0 is their own turn. Who takes what is the turn of others goes by this number, so that two who do so do not
+        take the same.
 
         Parameters
         ----------
@@ -110,7 +118,9 @@ class Turns:
         can_vote : callable
             Tells of a name whether they have voted on it or still may; the turn of others is passed on.
         """
-        if len(self._names) <= n_votes:
-            return self._annotator_id in self._names
+        if self._annotator_id in self._names and len(self._names) <= n_votes:
+            return 0
         able = [name for name in self._names if can_vote(name)]
-        return self._annotator_id in assigned(image_id, able, n_votes, self._seed)
+        order = assigned(image_id, able, len(able), self._seed)
+        place = order.index(self._annotator_id) if self._annotator_id in order else len(self._names) + n_votes
+        return max(0, place + 1 - n_votes)

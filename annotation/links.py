@@ -31,8 +31,8 @@ def kept_token(workspace: Workspace, annotator_id: str) -> str:
         try:
             with replacing(path) as temporary:
                 # From its first moment on readable by nobody else.
-                with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-                    stream.write(token)
+                temporary.touch(mode=0o600)
+                temporary.write_text(token, encoding="ascii")
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     return token

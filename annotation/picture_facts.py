@@ -8,11 +8,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from annotation.ballots import read_ballots
-from annotation.decision_log import annotator_ids, log_path
 from annotation.decisions import Decision
 from annotation.review import read_class_names
 from manifests import schema
-from manifests.frozen import HEADER_FILE, frozen_folders, read_manifest
+from manifests.frozen import frozen_folders, read_manifest
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.versions import parse_version
 from manifests.workspace import Workspace
@@ -62,16 +61,6 @@ _TABLES = (
     schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.SCREEN, schema.QUALITY, schema.DUPLICATES,
     schema.VERDICTS, schema.GOLD,
 )  # fmt: skip
-
-
-def facts_inputs(workspace: Workspace) -> list[Path]:
-    """Return the files that `read_facts` reads, those of them that there may be."""
-    return [
-        *(workspace.path_of(table) for table in _TABLES),
-        workspace.classes_path,
-        *(log_path(workspace, annotator_id) for annotator_id in annotator_ids(workspace)),
-        *(folder / HEADER_FILE for folder in frozen_folders(workspace.manifests_dir)),
-    ]
 
 
 def read_facts(workspace: Workspace) -> tuple[dict[str, StoredPicture], dict[str, Cells]]:

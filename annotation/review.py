@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import schema
-from manifests.errors import TableError
+from manifests.errors import TableError, UnreadableImageError
+from manifests.images import upright_size
 from manifests.label_space import ClassName, read_label_space
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
@@ -39,7 +40,7 @@ class ReviewItem:
     path : Path
         The picture, absolute.
     width_px, height_px : int
-        As downloaded.
+        Upright by EXIF, as downloaded.
     rotation_deg : int
         Open Images' rotation, counterclockwise; 0 where there is none.
     risk : float
@@ -68,10 +69,19 @@ class ReviewItem:
 
     @property
     def upright_size_px(self) -> tuple[int, int]:
-        """Width and height as an annotator sees them, turned by `rotation_deg`."""
-        if self.rotation_deg % 180:
-            return self.height_px, self.width_px
-        return self.width_px, self.height_px
+        """Width and height as an annotator sees them, by the policy of `manifests.images`.
+
+        Open Images' rotation stands in the place of the EXIF orientation, by which the stored size is upright:
+        which side is which then shows in the file alone. It is opened only for the few that are turned.
+        """
+        if not self.rotation_deg:
+            return self.width_px, self.height_px
+        try:
+            return upright_size(self.path, self.rotation_deg)
+        except UnreadableImageError:
+            # It cannot be shown either, and the panel says so.
+            is_on_its_side = self.rotation_deg % 180 == 90
+            return (self.height_px, self.width_px) if is_on_its_side else (self.width_px, self.height_px)
 
 
 def review_image_ids(workspace: Workspace) -> list[str]:

@@ -90,7 +90,7 @@ class WorkQueue:
         self._due: set[str] = set()
         # Ranks of what is due: what may be this annotator's turn, and what is the turn of others.
         self._heap: list[int] = []
-        self._later: list[int] = []
+        self._later: list[tuple[int, int]] = []
         self._n_gold_due = 0
         self._n_total = len(plan.needed) + sum(n > 0 for n in plan.gold.values())
         for name, standing in others.standing.items():
@@ -144,6 +144,8 @@ class WorkQueue:
     def upcoming(self, n: int) -> list[ReviewItem]:
         """Return the next `n` images. Once returned, an image stays until it is answered, whatever others do."""
         while len(self._window) < n and (image_id := self._next()) is not None:
+            if not self._heap and self._window and len(self._window) >= self._depth():
+                break
             n_gold = self.plan.n_gold_after(image_id)
             self._drop(image_id)
             self._window.append(image_id)
@@ -224,11 +226,12 @@ class WorkQueue:
             return False
         if self.plan.is_capped and self._votes[image_id] >= self.plan.needed[image_id]:
             return False
-        return self.plan.turns is None or not self.plan.turns.is_fixed or self._is_mine(image_id)
+        return self.plan.turns is None or not self.plan.turns.is_fixed or not self._n_before(image_id)
 
-    def _is_mine(self, image_id: str) -> bool:
-        turns = self.plan.turns
-        return turns is None or turns.is_mine(
+    def _n_before(self, image_id: str) -> int:
+        if self.plan.turns is None:
+            return 0
+        return self.plan.turns.n_before(
             image_id, self.plan.needed[image_id], lambda name: self._can_vote(name, image_id)
         )
 
@@ -244,18 +247,26 @@ class WorkQueue:
             standing = self._others.standing
             self.plan.turns.add(sharers(standing, self.plan.name) - set(self.plan.set_aside))
 
+    def _depth(self) -> int:
+        """Return how many images to take ahead of those that are the turn of others.
+
+        What is taken ahead stays, whatever they answer meanwhile: near the end that is votes too many.
+        """
+        return 1 + len(self._due) // (2 * self.plan.turns.n_names) if self.plan.turns else len(self._due) + 1
+
     def _next(self) -> str | None:
         """Return what is due next: the first whose turn is this annotator's, then the first of others' turns."""
         while self._heap:
             image_id = self.plan.order[self._heap[0]]
-            if image_id in self._due and self._is_mine(image_id):
+            n_before = self._n_before(image_id) if image_id in self._due else 0
+            if image_id in self._due and not n_before:
                 return image_id
             rank = heapq.heappop(self._heap)
             if image_id in self._due:
-                heapq.heappush(self._later, rank)
-        while self._later and self.plan.order[self._later[0]] not in self._due:
+                heapq.heappush(self._later, (n_before, rank))
+        while self._later and self.plan.order[self._later[0][1]] not in self._due:
             heapq.heappop(self._later)
-        return self.plan.order[self._later[0]] if self._later else None
+        return self.plan.order[self._later[0][1]] if self._later else None
 
     def _reconsider(self, image_id: str) -> None:
         """Take an image off what is due, or put it back, after the votes of others have changed."""

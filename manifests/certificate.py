@@ -4,8 +4,9 @@ All of it is exact. A design is a walk: images are audited one by one, each is a
 each look the walk stops if few enough defects are found. Every probability is a sum over the paths of that walk,
 so a design that may stop early keeps its confidence by construction and not by an approximation.
 
-The walk draws with replacement. A sample drawn without it, from a set of N images, varies less: bounds by the walk
-stay valid there and are a little too high (Hoeffding 1963, JASA 58, section 6). `finite_bound` is the exact one.
+The walk draws with replacement. A sample drawn without it, from a set of N images, varies less: there the bounds
+are a little too high, and for shares up to one half never too low, as the tests count exactly. (For sets that are
+nearly all defects and confidences below 95 % they can be.) `finite_bound` is exact for a sample of fixed size.
 """
 
 import math

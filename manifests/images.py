@@ -112,6 +112,26 @@ def inspect_image(content: bytes) -> tuple[int, int]:
         return (height_px, width_px) if is_on_its_side else (width_px, height_px)
 
 
+def upright_size(path: Path, rotation_deg: int | None = None) -> tuple[int, int]:
+    """Return width and height of the picture in the file `path` as `read_image` gives it, from its header alone.
+
+    Raises
+    ------
+    UnreadableImageError
+        The file is missing, or its header is damaged.
+    """
+    try:
+        with _WITHOUT_WARNINGS, Image.open(path, formats=_FORMATS) as image:
+            width_px, height_px = image.size
+            if rotation_deg:
+                is_on_its_side = rotation_deg % 180 == 90
+            else:
+                is_on_its_side = image.getexif().get(_ORIENTATION_TAG, 1) in _EXIF_ON_ITS_SIDE
+    except _DAMAGE_ERRORS as error:
+        raise UnreadableImageError("undecodable", f"cannot be read ({_stable(error)})") from error
+    return (height_px, width_px) if is_on_its_side else (width_px, height_px)
+
+
 def read_image(path: Path, rotation_deg: int | None = None, *, least_side_px: int | None = None) -> Image.Image:
     """Return the picture in the file `path` as `decode_image` does; a missing file is ``undecodable``."""
     try:

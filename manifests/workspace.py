@@ -315,7 +315,6 @@ class Workspace:
             "features",
             "scores",
             "manifests",
-            "exports",
             "provenance",
         ):
             remove_left_overs(self.root / name, recursive=bool(name))

@@ -8,8 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ from annotation.mongod import find_mongod
 from annotation.queues import open_queue
 from manifests import schema
 from manifests.workspace import Workspace
-from tests.annotation_workspace import image_id_of
+from tests.annotation_workspace import image_id_of, make_examples, make_workspace
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = (
@@ -27,6 +30,8 @@ CHROMIUM_FLAGS = (
 )  # fmt: skip
 REPOSITORY = Path(__file__).resolve().parent.parent
 TILE = "tile_2_0_1"
+N_REVIEW = 24
+MARKUP = "<img src=x onerror=\"document.title='run'\">"
 
 needs_app = [
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no Chromium: make browser"),
@@ -40,7 +45,9 @@ class RunningApp:
     def __init__(self, workspace: Workspace, *options: str, annotators: tuple[str, ...] = ("ann",)) -> None:
         self.workspace = workspace
         # What the panel must show is the queue's order, whichever that is: it has tests of its own.
-        queue = open_queue(workspace, annotators[0], annotators=annotators if "--team" in options else (), present=annotators)
+        queue = open_queue(
+            workspace, annotators[0], annotators=annotators if "--team" in options else (), present=annotators
+        )
         self.order = [int(image_id, 16) for image_id in queue.plan.order]
         named = [part for annotator_id in annotators for part in ("--annotator", annotator_id)]
         command = [sys.executable, str(REPOSITORY / "cli.py"), "annotate", "--workspace", str(workspace.root)]
@@ -128,6 +135,16 @@ class Screen:
         self.page.wait_for_timeout(170)
         return self
 
+    def settle(self) -> "Screen":
+        """Bring a page that another test has used back to a picture to answer: a fresh one loads megabytes."""
+        self.page.unroute_all()
+        self.page.set_viewport_size({"width": 1280, "height": 800})
+        self.page.mouse.move(600, 5)
+        self.press("Escape", "z")
+        self.wait_until_saved()
+        self.wait_for(self.number())
+        return self
+
     def number(self) -> int:
         return int(self.page.get_attribute("#oio-judge", "data-image-id"), 16)
 
@@ -158,3 +175,35 @@ def give_sources(workspace: Workspace) -> None:
         row["shown_sources"] = [("human", "clip", "classifier")[place % 3] for place in range(n_shown)]
         row["shown_views"] = [TILE if place % 3 == 1 else "full" for place in range(n_shown)]
     workspace.write(schema.SCREEN, rows)
+
+
+@contextmanager
+def launched_chromium() -> Iterator[Any]:
+    # Not above: where Playwright is missing the tests that need it are skipped, and this module is read.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def shared_app(root: Path) -> Iterator[RunningApp]:
+    """An App with two annotators, sources of classes, and a class whose name is markup."""
+    workspace = make_workspace(root / "ws", n_review=N_REVIEW)
+    give_sources(workspace)
+    classes = workspace.classes_path.read_text().replace("electric ray", MARKUP.replace('"', '""'))
+    workspace.classes_path.write_text(classes)
+    options = ("--examples", str(make_examples(root / "ex")), "--team", "ann,ben")
+    with RunningApp(workspace, *options, annotators=("ann", "ben")) as running:
+        yield running
+        assert running.end(signal.SIGINT)[0] == 0
+
+
+@contextmanager
+def own_screen(browser: Any, app: RunningApp) -> Iterator[Screen]:
+    """A page of the first annotator, in a browser profile of its own."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield Screen(context.new_page(), app).open()
+    context.close()

@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from annotation.consensus import recorded_rule, run_consensus
 from annotation.decision_log import log_path, open_log
 from annotation.decisions import Decision, standing_answers
+from annotation.gold import add_gold
+from annotation.merge import check_logs
+from annotation.progress import progress_lines
 from annotation.verdicts import ConsensusRule, verdict_rows
+from cli import run
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.workspace import Workspace
@@ -183,7 +188,8 @@ def naive_verdict(
         [answer_of(one) for one in given if one != "s"] for given in (votes, inspections, rulings)
     )
     if ruled:
-        return (ruled[0] if all(one == ruled[0] for one in ruled) else "disputed"), "adjudication"
+        answer, n_for = Counter(ruled).most_common()[0]
+        return (answer if n_for > len(ruled) - n_for else "disputed"), "adjudication"
     counts = Counter(said).most_common()
     agreed = len(said) >= n_votes and Fraction(counts[0][1], len(said)) >= majority
     if agreed and set(seen) - {counts[0][0]}:
@@ -196,7 +202,7 @@ def naive_verdict(
 @given(
     votes=st.text(LETTERS, max_size=6),
     inspections=st.text(LETTERS, max_size=2),
-    rulings=st.text(LETTERS, max_size=2),
+    rulings=st.text(LETTERS, max_size=4),
     n_votes=st.integers(1, 4),
     n_more=st.integers(0, 2),
     majority=st.sampled_from(["1", "0.51", "0.6", "0.66", "0.75"]),
@@ -270,3 +276,115 @@ def test_annotator_set_aside_is_not_counted_and_stays_in_the_log(tmp_path: Path)
     assert log_path(workspace, "hasty").read_bytes() == before
     with pytest.raises(InputError, match="'nobody' has no log here; there are ann, ben, hasty"):
         run_consensus(workspace, ConsensusRule(set_aside=("nobody",)))
+
+
+def two_who_agree(root: Path) -> Workspace:
+    made = [decision(str(number), image_id_of(number)) for number in range(3)]
+    workspace = answered(root, {"ann": made, "ben": made})
+    run_consensus(workspace)
+    return workspace
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+
+
+def change_last_line(path: Path) -> None:
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second + third.replace(b'"out"', b'"difficult"'))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [(shorten, "found 1 lines"), (change_last_line, "found [0-9a-f]{64}"), (Path.unlink, "found 0 lines")],
+)
+def test_log_that_lost_what_was_read_of_it_stops_the_stage_until_that_is_accepted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tamper: Callable[[Path], None], found: str
+) -> None:
+    workspace = two_who_agree(tmp_path)
+    before = workspace.path_of(schema.VERDICTS).read_bytes()
+    tamper(log_path(workspace, "ann"))
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"ann\.jsonl, line 3: the last 'consensus' read 3 lines.*{found}"):
+            run_consensus(workspace)
+    assert workspace.path_of(schema.VERDICTS).read_bytes() == before
+    assert [check.problem is None for check in check_logs(workspace)] == [False, True]
+    assert run(["consensus", "--accept-changed-logs", "--workspace", str(tmp_path)]) == 0
+    assert "accepted, and recorded: " in capsys.readouterr().out
+    (accepted,) = workspace.read_record("consensus", "details")["accepted_changes"]
+    assert "ann.jsonl, line 3" in accepted
+    assert run_consensus(workspace).accepted_changes == ()
+
+
+def test_log_that_grew_is_no_change(tmp_path: Path) -> None:
+    workspace = two_who_agree(tmp_path)
+    with open_log(workspace, "ann") as log:
+        log.append(decision("3", image_id_of(0), "undo"))
+    assert run_consensus(workspace).n_by_verdict == {"out": 2, "in": 0, "difficult": 0, "disputed": 0, "open": 1}
+
+
+def test_command_keeps_the_last_rule_until_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = two_who_agree(tmp_path)
+    said = []
+    for options in (
+        ["--votes", "1", "--majority", "0.75", "--set-aside", "ben"], [], ["--votes", "2"], ["--set-aside", "ann"],
+        ["--reset-rule", "--votes", "3"], ["--reset-rule"],
+    ):  # fmt: skip
+        assert run(["consensus", *options, "--workspace", str(tmp_path)]) == 0
+        said.append(next(line for line in capsys.readouterr().out.splitlines() if "rule:" in line).strip())
+    assert said == [
+        "rule: 1 answers an image, 0.75 of them alike, without ben",
+        "rule: 1 answers an image, 0.75 of them alike, without ben",
+        "rule: 2 answers an image, 0.75 of them alike, without ben",
+        "rule: 2 answers an image, 0.75 of them alike, without ann",
+        "rule: 3 answers an image, all of them alike",
+        "rule: 2 answers an image, all of them alike",
+    ]
+    assert recorded_rule(workspace) == ConsensusRule()
+
+
+def test_two_of_three_rulings_decide_and_one_of_two_does_not() -> None:
+    for letters, verdict in (("oo3", "out"), ("o3", "disputed"), ("o3d", "disputed"), ("o3d3", "disputed")):
+        (row,) = verdict_rows(["a"], answers_of("o3"), rulings=answers_of(letters))
+        assert (row["verdict"], row["source"]) == (verdict, "adjudication")
+
+
+def test_gold_under_review_is_counted_apart_and_not_as_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = make_workspace(tmp_path, n_review=3)
+    (tmp_path / "gold.csv").write_text(f"image_id,answer\n{image_id_of(0)},out\n")
+    add_gold(workspace, tmp_path / "gold.csv")
+    for name in ("ann", "ben"):
+        with open_log(workspace, name) as log:
+            log.append_all([decision(str(number), image_id_of(number)) for number in (1, 2)])
+            log.append(decision("gold", image_id_of(0), queue="gold"))
+    summary = run_consensus(workspace)
+    assert (summary.n_by_verdict["out"], summary.n_by_verdict["open"], summary.n_gold) == (2, 0, 1)
+    assert summary.standstill.lines() == []
+    assert run(["consensus", "--workspace", str(tmp_path)]) == 0
+    assert "1 gold images are under review: they are asked as gold" in capsys.readouterr().out
+    assert progress_lines(workspace)[-1].startswith("1 gold images are under review")
+
+
+def test_images_that_nobody_can_answer_are_named_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    skipped, seen, waits = map(image_id_of, range(3))
+    workspace = answered(
+        tmp_path,
+        {
+            "ann": [decision("1", skipped, "skip"), decision("2", seen)],
+            "ben": [decision("1", skipped), decision("2", seen, queue="inspection"), decision("3", waits)],
+        },
+    )
+    line = (
+        "2 open images need another annotator: all who vote here have had them, 1 of them skipped by somebody "
+        f"({skipped} by ann; {seen})"
+    )
+    assert run_consensus(workspace).standstill.unanswerable == {skipped: ("ann",), seen: ()}
+    assert progress_lines(workspace)[-1] == line
+    assert run(["consensus", "--workspace", str(tmp_path)]) == 0
+    assert f"  {line}" in capsys.readouterr().out.splitlines()

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from annotation.gold import GoldEntry, add_gold, read_gold
+from annotation.gold import GoldEntry, add_gold, gold_without_classes, read_gold
+from cli import run
 from manifests import schema
 from manifests.errors import InputError
 from tests.annotation_workspace import image_id_of, make_workspace
@@ -59,3 +60,22 @@ def test_file_that_is_no_gold_is_refused(tmp_path: Path) -> None:
         add_gold(workspace, gold_file(tmp_path, "a,b", head="image,truth"))
     with pytest.raises(InputError, match="cannot be read as a CSV of gold"):
         add_gold(workspace, tmp_path / "absent.csv")
+
+
+def test_gold_beside_no_classes_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = make_workspace(tmp_path, n_review=2, n_dropped=2)
+    rows = workspace.read(schema.SCREEN).to_pylist()
+    rows[3] |= {"reason": "unreadable", "shown_classes": None, "shown_similarities": None, "risk": None}
+    workspace.write(schema.SCREEN, rows)
+    path = gold_file(tmp_path, f"{image_id_of(2)},out,,")
+    assert run(["gold", "--add", str(path), "--workspace", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
+    gold_file(tmp_path, f"{image_id_of(3)},out,,")
+    assert run(["gold", "--add", str(path), "--workspace", str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "gold: 1 images are shown beside no classes, which tells them from the rest: the screen has none for "
+        f"{image_id_of(3)}\n"
+    )
+    workspace.path_of(schema.SCREEN).unlink()
+    assert gold_without_classes(workspace) == []

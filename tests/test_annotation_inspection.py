@@ -230,3 +230,37 @@ def test_sample_shared_out_by_hand() -> None:
     assert shared_out(10, [6, 3, 1]) == [6, 3, 1]
     assert shared_out(3, [9, 9]) == [2, 1]
     assert shared_out(2, [1, 9, 5]) == [0, 1, 1]
+
+
+def test_skipped_image_comes_to_its_inspector_again_last_and_to_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace = agreed_workspace(tmp_path)
+    drawn = draw_round(workspace, 4)
+    queue = open_queue(workspace, "cem", "inspection")
+    first = queue.upcoming(1)[0].image_id
+    say(workspace, "cem", [first], "skip", queue="inspection")
+    again = [item.image_id for item in open_queue(workspace, "cem", "inspection").upcoming(9)]
+    assert (len(again), again[-1]) == (4, first)
+    say(workspace, "cem", [one for one in drawn.sample if one != first], queue="inspection")
+    assert [item.image_id for item in open_queue(workspace, "cem", "inspection").upcoming(9)] == [first]
+    assert [item.image_id for item in open_queue(workspace, "dan", "inspection").upcoming(9)] == [first]
+    said = "1 images wait for somebody who has not voted on them; skipped: cem 1"
+    with pytest.raises(InputError, match=f"not finished; inspect it first: {said}"):
+        draw_round(workspace, 5)
+    assert run(["status", "--workspace", str(tmp_path)]) == 0
+    assert said in capsys.readouterr().out
+    say(workspace, "cem", [first], queue="inspection")
+    assert open_queue(workspace, "dan", "inspection").n_left == 0
+
+
+def test_defect_needs_more_than_half_of_the_rulings_to_be_none(tmp_path: Path) -> None:
+    workspace = agreed_workspace(tmp_path, 3)
+    image_id, *others = draw_round(workspace, 3, max_defects=0.0).sample
+    say(workspace, "cem", [image_id], "in", queue="inspection")
+    say(workspace, "cem", others, queue="inspection")
+    failed = []
+    for name, ruling in (("eva", "out"), ("fay", "in"), ("gus", "out")):
+        say(workspace, name, [image_id], ruling, queue="dispute")
+        failed.append("failed" in inspection_report(workspace))
+    assert failed == [False, True, False]

@@ -234,10 +234,11 @@ def test_gold_is_logged_as_gold_and_looks_like_any_other(workspace: Workspace, l
     add_gold(workspace, workspace.root / "gold.csv")
     session = session_on(workspace, log, gold_share=0.5)
     state = session.state()
-    assert shown_ids(state)[0] == SHOWN_ORDER[5], "at a share of one half, gold comes first"
+    assert shown_ids(state)[:2] == [SHOWN_ORDER[0], SHOWN_ORDER[5]], "at a share of one half, one follows each"
     assert state["items"][0].keys() == state["items"][1].keys()
+    session.answer(request(SHOWN_ORDER[0], "out", "0"))
     session.answer(request(SHOWN_ORDER[5], "out", "1"))
-    assert [(kept.queue, kept.image_id) for kept in log.decisions] == [("gold", SHOWN_ORDER[5])]
+    assert [(kept.queue, kept.image_id) for kept in log.decisions[1:]] == [("gold", SHOWN_ORDER[5])]
     session.undo(request(SHOWN_ORDER[5], "", "2"))
     assert log.decisions[-1].queue == "gold"
 
@@ -252,3 +253,27 @@ def test_panel_two_pictures_ahead_loses_no_answer(workspace: Workspace, log: Dec
     assert shown_ids(state)[0] == SHOWN_ORDER[1], "it may be on screen already"
     assert session.answer(request(SHOWN_ORDER[1], "in", "2", 3))["refused"] == ""
     assert stored(workspace)[-1] == (SHOWN_ORDER[1], "in", 3)
+
+
+def test_team_figures_change_every_ten_answers_and_not_after_one(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=24)
+    with open_log(workspace, "ben") as theirs:
+        theirs.append_all([decision(f"ben-{number}", image_id_of(number)) for number in range(24)])
+    with open_log(workspace, "ann") as log:
+        session = session_on(workspace, log)
+        seen = [session.state()["team"]["n_done"]]
+        for number in range(24):
+            image_id = shown_ids(session.state())[0]
+            seen.append(session.answer(request(image_id, "out", f"{number}"))["team"]["n_done"])
+    # Before the first answer and after each of the 24.
+    assert seen == [0] * 10 + [10] * 10 + [20] * 5
+
+
+@pytest.mark.parametrize("decision_id", [None, 7, ""])
+def test_request_without_an_id_is_refused(workspace: Workspace, log: DecisionLog, decision_id: object) -> None:
+    session = session_on(workspace, log)
+    asked = request(SHOWN_ORDER[0], "out", "1") | {"decision_id": decision_id}
+    assert "decision_id" in session.answer(asked)["refused"]
+    del asked["decision_id"]
+    assert "decision_id: expected the id of this request, found None" in session.answer(asked)["refused"]
+    assert log.decisions == []

@@ -80,16 +80,61 @@ def test_stated_hard_images_that_exceed_the_whole_are_refused():
 
 
 def test_moments_are_the_shares_of_sets_of_answers_that_agree():
-    n_by_answer = np.array([[2, 1, 0], [0, 3, 0], [3, 0, 0], [1, 1, 1]] * 500)
-    votes = measured_votes(n_by_answer, np.random.default_rng(0), 2000)
+    answers = np.array([[0, 1, 0], [1, 1, 1], [0, 0, 0], [2, 1, 0]] * 500)
+    votes = votes_on(answers)
     for code in range(3):
         for n in (1, 2, 3):
-            share = np.mean([comb(row[code], n) / comb(3, n) for row in n_by_answer])
+            share = np.mean([comb((row == code).sum(), n) / comb(3, n) for row in answers])
             assert votes[code].moments[n - 1, 0] == pytest.approx(share, abs=2e-3)
 
 
+def votes_on(answers, weights=None, n_draws=2000):
+    weights = np.ones(answers.shape[1]) if weights is None else np.array(weights)
+    return measured_votes(answers, weights, np.random.default_rng(0), n_codes=3, n_draws=n_draws)
+
+
+@given(
+    answers=st.lists(st.lists(st.integers(-1, 2), min_size=4, max_size=4), min_size=1, max_size=5),
+    weights=st.lists(st.floats(0.05, 1), min_size=4, max_size=4),
+)
+def test_moments_are_those_of_a_naive_count_of_weighted_sets(answers, weights):
+    # 2,000 copies, so that the prior weighs nothing; the n-element sets are written out.
+    if all(code < 0 for row in answers for code in row):
+        return
+    votes = votes_on(np.array(answers * 2000), weights, n_draws=2)
+    before = [1.0] * 3
+    for n in range(1, len(votes[0].moments) + 1):
+        sets = [
+            (np.prod([weights[place] for place in chosen]), {row[place] for place in chosen})
+            for row in answers
+            for chosen in combinations([place for place in range(4) if row[place] >= 0], n)
+        ]
+        for code in range(3):
+            share = sum(weight for weight, said in sets if said == {code}) / sum(weight for weight, _ in sets)
+            before[code] = min(before[code], share)
+            assert votes[code].moments[n - 1, 0] == pytest.approx(before[code], abs=2e-3)
+
+
+def test_few_pairs_are_used_and_widen_the_interval():
+    # 300 images missed to one tenth by one annotator each, 20 of them answered by two who miss the same two.
+    alone = np.array([[0, -1, -1]] * 28 + [[1, -1, -1]] * 252)
+    paired = np.array([[-1, 0, 0]] * 2 + [[-1, 1, 1]] * 18)
+    missed = votes_on(np.concatenate([alone, paired]), n_draws=4000)[0]
+    # (2 + 0.5) / (20 + 1.5), and not 0.1 squared.
+    assert missed.moments[1, 0] == pytest.approx(min(2.5 / 21.5, missed.mean[0]))
+    low, high = np.quantile(missed.moments[1, 1:], [0.025, 0.975])
+    assert low < 0.04 < 0.1 < high
+
+
+def test_who_votes_much_counts_much_however_little_gold_they_answered():
+    # One misses nothing on 200 gold images, the other misses 16 of 20; both vote equally often.
+    answers = np.array([[1, 0]] * 16 + [[1, 1]] * 4 + [[1, -1]] * 180)
+    missed = votes_on(answers, [1 / 200, 1 / 20])[0]
+    assert missed.mean[0] == pytest.approx(0.4, abs=0.01)
+
+
 def test_interval_of_an_error_never_met_does_not_end_at_zero():
-    missed = measured_votes(np.array([[0, 2, 0]] * 60), np.random.default_rng(0), 4000)[0]
+    missed = votes_on(np.array([[1, 1]] * 60), n_draws=4000)[0]
     # Exact one-sided 97.5 % bound of 0 in 60 is 6.0 %, Jeffreys' 4.1 %.
     assert 0.03 < np.quantile(missed.moments[1, 1:], 0.975) < 0.06
 
@@ -168,6 +213,57 @@ def test_prevalence_is_found_behind_the_errors(tmp_path):
     # They answer in to 26 %: misses hide a part.
     share = sum(world.truth_of[f"{number:016x}"] == "in" for number in range(1500)) / 1500
     assert errors.shares[0, 1] == pytest.approx(share, abs=0.025)
+
+
+def test_plan_refuses_to_guess_what_the_unanswered_images_hold(tmp_path):
+    world = make_world(tmp_path, n_images=400, share_in=0.3, n_gold=200, seed=5)
+    rows = world.workspace.read(schema.SCREEN).to_pylist()
+    # As a screen that works has it: what is in stands at the head of the queue.
+    for number, row in enumerate(rows):
+        row["risk"] = 0.5 * (world.truth_of[row["image_id"]] == "in") + number / 10_000
+    world.workspace.write(schema.SCREEN, rows)
+    world.answer("careful,careful", seed=5)
+    errors, _ = make_plan(world.workspace)
+    share = sum(world.truth_of[f"{number:016x}"] == "in" for number in range(400)) / 400
+    assert errors.shares[0, 1] == pytest.approx(share, abs=0.03)
+    riskiest = sorted(rows[:400], key=lambda row: -row["risk"])[:150]
+    keep_answers(world.workspace, {row["image_id"] for row in riskiest})
+    with pytest.raises(InputError, match=r"240 of 400 images are of risks at which hardly any has an answer"):
+        make_plan(world.workspace)
+    _, planned = make_plan(world.workspace, prevalence=share)
+    assert planned[1].contamination < 0.02
+
+
+def test_part_answered_at_random_weighs_by_risk_and_widens_the_interval(tmp_path):
+    world = make_world(tmp_path, n_images=1000, share_in=0.3, n_gold=200, seed=6)
+    rows = world.workspace.read(schema.SCREEN).to_pylist()
+    for number, row in enumerate(rows):
+        row["risk"] = 0.5 * (world.truth_of[row["image_id"]] == "in") + number / 10_000
+    world.workspace.write(schema.SCREEN, rows)
+    world.answer("careful,careful", seed=6)
+    whole = make_plan(world.workspace)[0].shares[:, 1]
+    # Four in five of the riskier half are answered, and one in four of the rest.
+    by_risk = sorted(rows[:1000], key=lambda row: -row["risk"])
+    kept = [row for place, row in enumerate(by_risk) if (place % 5 if place < 500 else place % 4 == 0)]
+    keep_answers(world.workspace, {row["image_id"] for row in kept})
+    part = make_plan(world.workspace)[0].shares[:, 1]
+    assert part[0] == pytest.approx(whole[0], abs=0.02)
+    assert np.ptp(np.quantile(part, [0.025, 0.975])) > np.ptp(np.quantile(whole, [0.025, 0.975]))
+
+
+def keep_answers(workspace, image_ids):
+    """Write all logs anew with the gold answers and those to `image_ids` alone."""
+    from annotation.decision_log import log_path, open_log, read_decisions
+
+    for name in annotator_ids(workspace):
+        kept = [
+            made
+            for made in read_decisions(log_path(workspace, name))
+            if made.queue == "gold" or made.image_id in image_ids
+        ]
+        log_path(workspace, name).unlink()
+        with open_log(workspace, name) as log:
+            log.append_all(kept)
 
 
 def test_plan_is_the_same_twice_and_writes_nothing(tmp_path):

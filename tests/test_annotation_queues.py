@@ -37,7 +37,9 @@ def say(
 
 
 def waiting(queue: WorkQueue) -> list[str]:
-    return [item.image_id for item in queue.upcoming(1000)]
+    ahead = [item.image_id for item in queue.upcoming(1000)]
+    # What is the turn of others is taken one by one near the end.
+    return ahead + [image_id for image_id in queue.plan.order if image_id in queue._due]
 
 
 class Shift:
@@ -128,7 +130,8 @@ def test_votes_given_meanwhile_take_images_off_the_queue(tmp_path: Path) -> None
         say(workspace, name, SHOWN_ORDER[3])
     queue.refresh()
     # The first may be on screen; the fourth had not been sent yet.
-    assert waiting(queue) == [SHOWN_ORDER[place] for place in (0, 1, 2, 4, 5)]
+    assert waiting(queue)[:2] == SHOWN_ORDER[:2]
+    assert set(waiting(queue)) == {SHOWN_ORDER[place] for place in (0, 1, 2, 4, 5)}
     assert queue.n_left == 5
 
 
@@ -214,9 +217,7 @@ def test_gold_comes_to_everybody_at_its_share_once(tmp_path: Path) -> None:
     assert set(waiting(queue)) == set(SHOWN_ORDER) | gold_ids
     assert (queue.n_left, len(waiting(queue))) == (7, 7)
     assert {image_id for image_id in waiting(queue) if queue.plan.counts_as(image_id) == "gold"} == gold_ids
-    assert waiting(open_queue(workspace, "ann", gold_share=0.0)) == [
-        image_id for image_id in SHOWN_ORDER if image_id not in gold_ids
-    ]
+    assert set(waiting(open_queue(workspace, "ann", gold_share=0.0))) == set(SHOWN_ORDER) - gold_ids
     say(workspace, "ann", image_id_of(6), queue="gold")
     assert waiting(open_queue(workspace, "ann", "gold")) == [SHOWN_ORDER[4]]
 
@@ -264,7 +265,7 @@ def test_who_has_nothing_to_answer_gets_no_gold_either(tmp_path: Path) -> None:
 
 
 def test_gold_is_counted_for_the_team_as_any_other_image(tmp_path: Path) -> None:
-    workspace, gold_ids = gold_world(tmp_path, 6, 12)
+    workspace, _ = gold_world(tmp_path, 6, 12)
     for name in ("ben", "ann"):
         queue = open_queue(workspace, name, gold_share=0.5)
         assert (queue.team["n_total"], queue.n_left) == (12, 12)
@@ -283,7 +284,7 @@ def test_gold_comes_to_all_in_one_order(tmp_path: Path) -> None:
         [image_id for image_id in waiting(open_queue(workspace, name, gold_share=0.5)) if image_id in gold_ids]
         for name in ("ann", "ben")
     ]
-    assert orders[0] == orders[1] == gold_order(reversed(sorted(gold_ids)), 0)
+    assert orders[0] == orders[1] == gold_order(sorted(gold_ids, reverse=True), 0)
     assert orders[0] != sorted(gold_ids)
 
 
@@ -313,7 +314,7 @@ def test_annotators_who_start_together_waste_no_votes(
         counts = Counter(made.image_id for log in logs.values() for made in log.decisions)
     assert (len(counts), min(counts.values())) == (60, 2)
     # At the very end the pictures that two already have on screen are answered thrice.
-    assert sum(counts.values()) - 120 <= (6 if is_one_process else 10)
+    assert sum(counts.values()) - 120 <= 2 * n_annotators
 
 
 def test_turn_of_a_team_member_who_skips_is_passed_on(tmp_path: Path) -> None:
@@ -331,10 +332,20 @@ def test_turn_of_a_team_member_who_skips_is_passed_on(tmp_path: Path) -> None:
 
 def test_turns_go_to_those_who_can_vote_by_hand() -> None:
     first, second, third = assigned("a", ["ann", "ben", "cem"], 3, 0)
-    assert not Turns(third, ["ann", "ben", "cem"], 0).is_mine("a", 2, lambda name: True)
-    assert Turns(third, ["ann", "ben", "cem"], 0).is_mine("a", 2, lambda name: name != first)
-    assert Turns(third, [third], 0).is_mine("a", 2, lambda name: True)
-    assert not Turns(third, [second], 0).is_mine("a", 2, lambda name: True)
+    names = ["ann", "ben", "cem"]
+    assert [Turns(name, names, 0).n_before("a", 2, lambda name: True) for name in (first, second, third)] == [
+        0,
+        0,
+        1,
+    ]
+    assert [Turns(name, names, 0).n_before("a", 1, lambda name: True) for name in (first, second, third)] == [
+        0,
+        1,
+        2,
+    ]
+    assert Turns(third, names, 0).n_before("a", 2, lambda name: name != first) == 0
+    assert Turns(third, [third], 0).n_before("a", 2, lambda name: True) == 0
+    assert Turns(third, [second], 0).n_before("a", 1, lambda name: True) > 0
 
 
 def test_two_adjudicators_share_the_disputes_out(tmp_path: Path) -> None:
@@ -352,7 +363,7 @@ def test_two_adjudicators_share_the_disputes_out(tmp_path: Path) -> None:
                 ruled[ahead[0].image_id] += 1
                 queue.record(say(workspace, name, ahead[0].image_id, "out", queue="dispute"))
     assert len(ruled) == 30
-    assert ruled.total() <= 34
+    assert ruled.total() <= 32
 
 
 def test_contradicting_rulings_come_to_a_third_whose_ruling_decides(tmp_path: Path) -> None:

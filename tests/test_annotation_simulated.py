@@ -209,3 +209,13 @@ def test_command_says_who_answered_what(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.run([*command, "--annotators", "always-ood, always-ood"]) == 0
     names = "simulated-always-ood-1, simulated-always-ood-2"
     assert capsys.readouterr().out == f"simulate-annotators ({names}): out 4\n"
+
+
+def test_gold_under_review_is_answered_as_gold_alone(tmp_path):
+    world = make_world(tmp_path, n_images=20, share_in=0.3)
+    gold = [{"image_id": f"{n:016x}", "answer": "out", "class_index": None, "note": None} for n in range(5)]
+    world.workspace.write(schema.GOLD, gold)
+    world.answer("careful")
+    made = read_decisions(log_path(world.workspace, "simulated-careful-1"))
+    assert {kept.image_id for kept in made if kept.queue == "gold"} == {f"{n:016x}" for n in range(5)}
+    assert {kept.image_id for kept in made if kept.queue == "first"} == {f"{n:016x}" for n in range(5, 20)}

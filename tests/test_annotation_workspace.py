@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from annotation.examples import find_examples
 from annotation.review import read_class_names, read_items, read_review, review_image_ids
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
+from manifests.images import decode_image, inspect_image
 from manifests.label_space import ClassName
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_examples, make_workspace
@@ -107,3 +109,31 @@ def test_examples_for_no_class_shown_are_refused(tmp_path: Path) -> None:
         find_examples(tmp_path, [7], {})
     with pytest.raises(InputError, match="expected a folder"):
         find_examples(tmp_path / "absent", [1], {})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("rotation_deg", [0, 90, 180, 270])
+def test_size_on_screen_is_that_of_the_picture_as_embedded(
+    tmp_path: Path, orientation: int, rotation_deg: int
+) -> None:
+    workspace = make_workspace(tmp_path, n_review=1, n_dropped=0)
+    path = tmp_path / workspace.relative_image_path(image_id_of(0))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (40, 30)).save(path, exif=exif)
+    width_px, height_px = inspect_image(path.read_bytes())
+    rows = workspace.read(schema.DOWNLOADS).to_pylist()
+    workspace.write(schema.DOWNLOADS, [rows[0] | {"width_px": width_px, "height_px": height_px}])
+    candidates = workspace.read(schema.CANDIDATES).to_pylist()
+    workspace.write(schema.CANDIDATES, [candidates[0] | {"rotation_deg": rotation_deg}])
+    (item,) = read_review(workspace)
+    assert item.upright_size_px == decode_image(path.read_bytes(), rotation_deg).size
+
+
+def test_size_of_a_turned_picture_that_is_gone_is_that_of_the_table(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=1, n_dropped=0)
+    candidates = workspace.read(schema.CANDIDATES).to_pylist()
+    workspace.write(schema.CANDIDATES, [candidates[0] | {"rotation_deg": 90}])
+    (item,) = read_review(workspace)
+    item.path.unlink()
+    assert item.upright_size_px == (400, 300)

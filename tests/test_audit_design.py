@@ -147,22 +147,36 @@ def test_over_20_000_simulated_audits_the_bound_holds_as_often_as_stated(p):
     assert share_certified == pytest.approx(certified, abs=0.012)
 
 
-@pytest.mark.parametrize(("n_population", "n_defects"), [(800, 9), (1763, 18), (17_632, 177)])
-def test_without_replacement_a_bad_set_is_certified_no_more_often_than_allowed(n_population, n_defects):
-    # The fewest defects that are more than 1 %, audited in the order of a random draw without replacement.
-    random = np.random.default_rng(n_population)
+@pytest.mark.parametrize("n_population", [750, 1763])
+def test_without_replacement_the_exact_coverage_of_three_looks_is_never_below_the_confidence(n_population):
     sizes = np.diff([0] + [look.n_images for look in THREE_LOOKS.looks])
-    found = []
-    left = np.full((N_RUNS, 2), (n_defects, n_population - n_defects))
-    for size in sizes:
-        drawn = random.hypergeometric(left[:, 0], left[:, 1], size)
-        left = left - np.stack([drawn, size - drawn], axis=1)
-        found.append(n_defects - left[:, 0])
-    n_certified = sum(
-        k <= THREE_LOOKS.looks[place].max_defects
-        for place, k in (walked(THREE_LOOKS, row) for row in np.array(found).T)
-    )
-    assert n_certified / N_RUNS <= 0.05 + 3 * (0.05 * 0.95 / N_RUNS) ** 0.5
+
+    def missed(place, n_drawn, k, probability, n_defects):
+        """Return how often a walk from here ends with a bound below the true share, by SciPy's hypergeometric."""
+        more = np.arange(min(MOST, n_defects) - k + 1)
+        shares = probability * hypergeom.pmf(more, n_population - n_drawn, n_defects - k, sizes[place])
+        total = 0.0
+        for found, share in enumerate(shares, start=k):
+            if THREE_LOOKS.has_ended(place, found):
+                total += share * (share > 0 and upper_of((place, found)) < n_defects / n_population)
+            else:
+                total += missed(place + 1, n_drawn + sizes[place], found, share, n_defects)
+        return total
+
+    assert max(missed(0, 0, 0, 1.0, n_defects) for n_defects in range(1, n_population // 40)) <= 0.05
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("n_population", [5, 20, 30])
+def test_without_replacement_a_fixed_sample_is_never_too_sure_of_shares_up_to_one_half(n_population, confidence):
+    n_defects = np.arange(n_population // 2 + 1)[:, np.newaxis]
+    for n_sample in range(1, n_population):
+        found = np.arange(n_sample + 1)
+        design = Design(0.01, confidence, (Look(n_sample, 0),))
+        upper = np.array([design.upper_bound(0, k) for k in found.tolist()])
+        shares = hypergeom.pmf(found, n_population, n_defects, n_sample)
+        missed = (shares * (upper < n_defects / n_population - 1e-12)).sum(axis=1)
+        assert missed.max() <= 1 - confidence
 
 
 @pytest.mark.parametrize("p", np.linspace(0.0005, 0.02, 40))

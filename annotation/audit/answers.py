@@ -37,17 +37,22 @@ class AuditAnswers:
     gold_in_found: int
 
     @property
+    def said(self) -> dict[str, list[str]]:
+        """All answers to each image that has one, by image id."""
+        found: dict[str, list[str]] = {}
+        for given in self.by_auditor.values():
+            for image_id, decision in given.items():
+                found.setdefault(image_id, []).append(decision.answer)
+        return dict(sorted(found.items()))
+
+    @property
     def words(self) -> dict[str, str]:
         """The worst answer to each image that has one: ``in``, then ``difficult``, then ``out``.
 
         One auditor who sees an object is enough: the others may have missed it. The bound can only be too high
         by that.
         """
-        said: dict[str, set[str]] = {}
-        for given in self.by_auditor.values():
-            for image_id, decision in given.items():
-                said.setdefault(image_id, set()).add(decision.answer)
-        return {one: next(word for word in _WORST_FIRST if word in said[one]) for one in sorted(said)}
+        return {one: next(word for word in _WORST_FIRST if word in said) for one, said in self.said.items()}
 
     @property
     def n_answers(self) -> dict[str, int]:

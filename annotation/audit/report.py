@@ -167,7 +167,8 @@ def _circumstances(
 ) -> dict[str, Any]:
     """Return who audited, how well they did on gold, and what else a reader of the certificate has to know."""
     others = [read_plan(workspace, name) for name in audit_names(workspace) if name != plan.audit]
-    said = [
+    several = [set(said) for said in answers.said.values() if len(said) > 1]
+    rows = [
         [name, one, decision.answer, decision.class_index, decision.decision_id]
         for name, given in answers.by_auditor.items()
         for one, decision in given.items()
@@ -175,11 +176,13 @@ def _circumstances(
     return {
         "n_auditors": len(answers.n_answers),
         "n_answers": sum(answers.n_answers.values()),
+        "n_answered_by_several": len(several),
+        "n_disagreed": sum(len(said) > 1 for said in several),
         "n_not_fresh": answers.n_not_fresh,
         "n_gold_in": answers.gold_in,
         "n_gold_in_found": answers.gold_in_found,
         "set_aside": sorted(set_aside),
-        "answers_sha256": hashlib.sha256(json.dumps(sorted(said)).encode()).hexdigest(),
+        "answers_sha256": hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest(),
         # Whoever audits one set until a sample is clean has several.
         "other_audits": [one.audit for one in others if one.content_sha256 == plan.content_sha256],
     }

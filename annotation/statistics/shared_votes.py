@@ -20,6 +20,10 @@ _PRIOR_IMAGES = 0.5
 """Weight of each image added a priori, one an answer, on which all give it: as Jeffreys' prior of a share does."""
 
 
+_PATTERNS_AT_ONCE = 1024
+"""Patterns of answers reweighted together: 4,000 draws of so many take 33 MB."""
+
+
 @dataclass(frozen=True)
 class SharedVotes:
     """The moments of an image's chance to get one answer.
@@ -98,43 +102,78 @@ def stated_votes(mean: float, *, hard_share: float, hard_mean: float, n_votes: i
     return SharedVotes(hard_share * hard_mean**powers + (1 - hard_share) * plain**powers)
 
 
-def measured_votes(n_by_answer: np.ndarray, generator: np.random.Generator, n_draws: int) -> list[SharedVotes]:
+def measured_votes(
+    answers: np.ndarray, weights: np.ndarray, generator: np.random.Generator, *, n_codes: int, n_draws: int
+) -> list[SharedVotes]:
     """Return, for each answer, the moments measured on images of one truth.
 
-    The n-th moment is the share of n-element sets of an image's answers that all are the answer in question, over
-    the images with n answers or more, as long as those are half of the images. The draws are a Bayesian bootstrap
-    over images (Rubin 1981, Annals of Statistics 9), with a prior that keeps an event never met from being taken
-    for impossible.
+    The n-th moment is the share of n-element sets of answers to one image that all are the answer in question,
+    over all images with n answers or more; a set counts as the product of its annotators' weights. Three or more
+    are only looked at where half of the images with two have so many. The draws are a Bayesian bootstrap over
+    images (Rubin 1981, Annals of Statistics 9), with a prior that keeps an event never met from being taken for
+    impossible.
 
     Parameters
     ----------
-    n_by_answer : ndarray of int, (n_images, n_codes)
-        Answers to each image by code; images without any are passed over.
+    answers : ndarray of int, (n_images, n_annotators)
+        Codes from 0, negative where there is no answer.
+    weights : ndarray of float64, (n_annotators,)
+        How often each will vote, by how often they have answered here.
     generator : numpy.random.Generator
         Of the draws.
+    n_codes : int
+        How many answers there are.
     n_draws : int
         How many, the point estimate among them.
     """
-    patterns, counts = np.unique(n_by_answer[n_by_answer.sum(axis=1) > 0], axis=0, return_counts=True)
-    sizes = patterns.sum(axis=1)
-    n_codes = patterns.shape[1]
-    # A moment that only a few images tell is no better than what the first two say of it.
-    most = max(n for n in range(1, int(sizes.max()) + 1) if 2 * counts[sizes >= n].sum() >= counts.sum())
-    patterns = np.concatenate([patterns, most * np.eye(n_codes, dtype=patterns.dtype)])
-    sizes = np.append(sizes, [most] * n_codes)
-    prior = np.append(counts, [_PRIOR_IMAGES] * n_codes)
-    weights = np.concatenate([prior[np.newaxis] / prior.sum(), generator.dirichlet(prior, n_draws - 1)])
-    moments = np.stack([_moment(patterns, sizes, weights, n_votes) for n_votes in range(1, most + 1)])
+    patterns, counts = np.unique(answers[(answers >= 0).any(axis=1)], axis=0, return_counts=True)
+    sizes = (patterns >= 0).sum(axis=1)
+    n_paired = counts[sizes >= 2].sum()
+    most = max(
+        n
+        for n in range(1, int(sizes.max()) + 1)
+        if n == 1 or (n == 2 and n_paired) or 2 * counts[sizes >= n].sum() >= n_paired > 0
+    )
+    # One image an answer a priori, on which all give it.
+    prior = generator.standard_gamma(_PRIOR_IMAGES, (n_draws, n_codes))
+    prior[0] = _PRIOR_IMAGES
+    all_sets = _sets(np.where(patterns >= 0, weights, 0.0), most)  # (most, n_patterns)
+    of_code = np.stack([_sets(np.where(patterns == code, weights, 0.0), most) for code in range(n_codes)], axis=-1)
+    agreed, found = _weighted_sums(of_code, all_sets, counts, generator, n_draws)
+    # The prior's images are as large as those that were measured.
+    typical = (all_sets @ counts) / np.array([counts[sizes >= n].sum() for n in range(1, most + 1)])
+    prior_sets = typical[:, np.newaxis, np.newaxis] * prior
+    moments = (agreed + prior_sets) / (found + prior_sets.sum(axis=2))[:, :, np.newaxis]
+    # Few images with pairs can show more of a kind than all images together; more to agree are never likelier.
+    moments = np.minimum.accumulate(moments, axis=0)
     return [SharedVotes(moments[:, :, code]) for code in range(n_codes)]
 
 
-def _moment(patterns: np.ndarray, sizes: np.ndarray, weights: np.ndarray, n_votes: int) -> np.ndarray:
-    """Return the moment of order `n_votes` of each answer, ``(n_draws, n_codes)``."""
-    enough = sizes >= n_votes
-    drawn = np.ones((int(enough.sum()), patterns.shape[1]))
-    for taken in range(n_votes):
-        drawn *= np.maximum(patterns[enough] - taken, 0) / (sizes[enough] - taken)[:, np.newaxis]
-    return weights[:, enough] @ drawn / weights[:, enough].sum(axis=1, keepdims=True)
+def _sets(weights: np.ndarray, most: int) -> np.ndarray:
+    """Return the sums, over sets of 1 to `most` columns, of the product of their weights: ``(most, n_rows)``."""
+    sums = np.zeros((most + 1, len(weights)))
+    sums[0] = 1.0
+    for column in weights.T:
+        # From the largest sets down: each takes the column at most once.
+        sums[1:] = sums[1:] + column * sums[:-1]
+    return sums[1:]
+
+
+def _weighted_sums(
+    of_code: np.ndarray, all_sets: np.ndarray, counts: np.ndarray, generator: np.random.Generator, n_draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return agreeing sets, ``(most, n_draws, n_codes)``, and all, ``(most, n_draws)``, of reweighted images."""
+    most, _, n_codes = of_code.shape
+    agreed, found = np.zeros((most, n_draws, n_codes)), np.zeros((most, n_draws))
+    for start in range(0, len(counts), _PATTERNS_AT_ONCE):
+        part = slice(start, start + _PATTERNS_AT_ONCE)
+        # Gamma draws without their common sum, which a ratio does not need: Dirichlet weights.
+        drawn = generator.standard_gamma(counts[part], (n_draws, len(counts[part])))
+        drawn[0] = counts[part]
+        for order in range(most):
+            agreed[order] += drawn @ of_code[order, part]
+            found[order] += drawn @ all_sets[order, part]
+    return agreed, found
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from annotation.statistics.answer_matrix import (
 )
 from annotation.statistics.dawid_skene import dawid_skene
 from annotation.statistics.opinions import gold_answers
+from annotation.statistics.review_shares import answered_shares, review_risks
 from annotation.statistics.shared_votes import SharedVotes, measured_votes, stated_votes
 from manifests.errors import InputError
 from manifests.workspace import Workspace
@@ -138,7 +139,8 @@ def measured_errors(
     Raises
     ------
     InputError
-        Nobody has answered, or on gold the annotators do not tell in from out, so that nothing follows.
+        Nobody has answered; or images of some risks wait for a first answer, or the annotators do not tell in from
+        out on gold, and `prevalence` is not given.
     """
     first = answer_matrix({name: answers_in_queue(given, "first") for name, given in decisions.items()})
     gold = read_gold(workspace)
@@ -147,27 +149,41 @@ def measured_errors(
     truths = np.array([code_of(gold[image_id].answer) for image_id in on_gold.image_ids], dtype=np.int64)
     knows_truth = {OUT, IN} <= set(truths.tolist())
     if knows_truth:
-        votes, source = _votes_on_gold(on_gold, truths, generator)
+        votes, source = _votes_on_gold(on_gold, truths, _weights(on_gold, first), generator)
     elif first.image_ids:
         votes, source = _votes_by_model(first, generator)
     else:
         raise InputError("plan: nobody has answered yet: give --miss-rate and --prevalence, or annotate first")
-    shares = _shares(first, votes) if prevalence is None else _stated_shares(prevalence)
+    if prevalence is None:
+        answered = answered_shares(first, review_risks(workspace, gold), generator, N_DRAWS)
+        shares = _shares(answered, votes)
+    else:
+        shares = _stated_shares(prevalence)
     return TeamErrors(votes, shares, source, knows_truth)
 
 
 def _votes_on_gold(
-    on_gold: AnswerMatrix, truths: np.ndarray, generator: np.random.Generator
+    on_gold: AnswerMatrix, truths: np.ndarray, weights: np.ndarray, generator: np.random.Generator
 ) -> tuple[tuple[tuple[SharedVotes, ...], ...], str]:
-    n_by_answer = np.stack([(on_gold.answers == code).sum(axis=1) for code in range(_N_CODES)], axis=1)
     votes = tuple(
-        tuple(measured_votes(n_by_answer[truths == truth], generator, N_DRAWS))
+        tuple(
+            measured_votes(on_gold.answers[truths == truth], weights, generator, n_codes=_N_CODES, n_draws=N_DRAWS)
+        )
         if (truths == truth).any()
         else _always(truth, N_DRAWS)
         for truth in range(_N_CODES)
     )
     n_in, n_out = (truths == IN).sum(), (truths == OUT).sum()
     return votes, f"gold: {n_in:,} in and {n_out:,} out, {(on_gold.answers >= 0).sum():,} answers"
+
+
+def _weights(on_gold: AnswerMatrix, first: AnswerMatrix) -> np.ndarray:
+    """Return each annotator's votes by their answers on gold, so that who votes much counts much."""
+    n_on_gold = (on_gold.answers >= 0).sum(axis=0)
+    # Who was only trained on gold so far counts little beside those who vote, and as any other where nobody does.
+    n_votes = np.maximum((first.answers >= 0).sum(axis=0), 1)
+    weights = np.divide(n_votes, n_on_gold, out=np.zeros(len(n_votes)), where=n_on_gold > 0)
+    return weights / weights.max()
 
 
 def _votes_by_model(
@@ -198,12 +214,9 @@ def _stated_shares(prevalence: float) -> np.ndarray:
     return np.array([[1 - prevalence, prevalence, 0.0]])
 
 
-def _shares(first: AnswerMatrix, votes: Sequence[Sequence[SharedVotes]]) -> np.ndarray:
-    """Return draws of the shares of the truths, from the shares of the answers."""
-    n_given = (first.answers >= 0).sum()
-    if not n_given:
-        raise InputError("plan: no image under review has an answer yet: give --prevalence")
-    answered_out, answered_in = ((first.answers == code).sum() / n_given for code in (OUT, IN))
+def _shares(answered: np.ndarray, votes: Sequence[Sequence[SharedVotes]]) -> np.ndarray:
+    """Return draws of the shares of the truths, from those of the answers."""
+    answered_out, answered_in = answered[:, OUT], answered[:, IN]
     in_in, in_out = votes[IN][IN].mean, votes[IN][OUT].mean
     out_in, out_out = votes[OUT][IN].mean, votes[OUT][OUT].mean
     determinant = in_in * out_out - out_in * in_out

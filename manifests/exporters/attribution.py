@@ -1,7 +1,6 @@
 """Who made each picture, and under which licence: title, author, source, licence, as CSV and as a page."""
 
 import csv
-import html
 import io
 import re
 from collections import Counter
@@ -86,7 +85,7 @@ def _html_row(record: Record) -> str:
     author = record["author"] or "(not known)"
     name = license_name(record["license_url"]) or "(not known)"
     cells = (
-        _linked(record["image_id"], record["url"]), _linked(title, record["landing_url"]), _text(author),
+        _linked(record["image_id"], record["url"]), _linked(title, record["landing_url"]), escaped(author),
         _linked(name, record["license_url"]),
     )  # fmt: skip
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -95,10 +94,5 @@ def _html_row(record: Record) -> str:
 def _linked(text: str, url: str | None) -> str:
     """Return `text` as a link where `url` is one of the web: a ``javascript:`` URL stays text."""
     if url is None or not url.lower().startswith(("https://", "http://")):
-        return _text(text)
-    return f'<a href="{_text(url)}" rel="nofollow noopener noreferrer">{_text(text)}</a>'
-
-
-def _text(text: str) -> str:
-    """Return `escaped(text)`; printable text holds nothing invisible, so that no character is looked at."""
-    return html.escape(text) if text.isprintable() else escaped(text)
+        return escaped(text)
+    return f'<a href="{escaped(url)}" rel="nofollow noopener noreferrer">{escaped(text)}</a>'

@@ -28,6 +28,9 @@
     human: "a person labelled the picture so in Open Images",
   };
 
+  // Else an advertisement opens, unseen behind the panel, and holds the focus.
+  localStorage.setItem("fiftyone-enterprise-tooltip-seen", "true");
+
   // Whose page this is stands in the address that the link leads to. The App may rewrite that, so the tab remembers: in
   // one browser several annotators may have theirs, and each tab answers in the name that it shows.
   const NAME_KEY = "openimage-o/annotator";
