@@ -1,16 +1,13 @@
 """Reading a decisions log line by line, each line checked against those before it."""
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from annotation.decisions import Decision, decision_from_row
+from manifests.chained_log import GENESIS, hash_of_line
 from manifests.errors import InputError, TableError
-
-GENESIS = "0" * 64
-"""What stands as `previous` in the first line of a log."""
 
 
 class LogReader:
@@ -113,8 +110,3 @@ class LogReader:
             return decision_from_row(row), previous
         except (ValueError, InputError) as error:
             raise TableError(f"{self.path}, line {number}: {error}") from error
-
-
-def hash_of_line(line: bytes) -> str:
-    """Return the SHA-256 of a line without its end, as the next line carries it."""
-    return hashlib.sha256(line).hexdigest()

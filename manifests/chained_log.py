@@ -72,8 +72,13 @@ def chain_of(path: Path) -> Chain:
         if previous != expected:
             return Chain(rows, hashes, f"line {number}: the line before it was changed, removed or moved")
         rows.append(row)
-        hashes.append(hashlib.sha256(line).hexdigest())
+        hashes.append(hash_of_line(line))
     return Chain(rows, hashes)
+
+
+def hash_of_line(line: bytes) -> str:
+    """Return the SHA-256 of a line without its end, as the next line carries it."""
+    return hashlib.sha256(line).hexdigest()
 
 
 def chained_line(row: dict[str, Any], head: LogHead) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 from annotation.decision_log import annotator_ids, log_path, open_log, read_decisions
 from annotation.decisions import Decision, standing_answers
-from annotation.log_reader import GENESIS
+from manifests.chained_log import GENESIS
 from manifests.errors import InputError, TableError, WorkspaceLockedError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import decision
