@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from manifests import schema
 from manifests.proportions import Share, counted_share
 from manifests.workspace import Workspace
@@ -87,7 +89,10 @@ def control_estimate(workspace: Workspace) -> ControlEstimate | None:
     if not (workspace.has(schema.SCREEN) and workspace.has(schema.VERDICTS)):
         return None
     verdicts = workspace.read(schema.VERDICTS)
-    word_of = dict(zip(*(verdicts.column(name).to_pylist() for name in ("image_id", "verdict")), strict=True))
+    word_of = _by_image(verdicts, "verdict")
+    if workspace.has(schema.GOLD):
+        # Gold gets no verdict, as nobody votes on it: its answer is known.
+        word_of |= _by_image(workspace.read(schema.GOLD), "answer")
     screened = workspace.read(schema.SCREEN).select(["image_id", "status", "reason", "is_control"]).to_pylist()
     flagged = [row for row in screened if row["reason"] == "in_class"]
     if not flagged:
@@ -116,6 +121,10 @@ def format_control(estimate: ControlEstimate) -> str:
             f"{estimate.n_kept_settled:,} of {estimate.n_kept:,} so far"
         )
     return f"{head} {lost.value:.2%} (95 % interval {interval}), in {flagged}"
+
+
+def _by_image(table: pa.Table, column: str) -> dict[str, str]:
+    return dict(zip(table.column("image_id").to_pylist(), table.column(column).to_pylist(), strict=True))
 
 
 def _words(word_of: dict[str, str], image_ids: Iterable[str]) -> Counter[str]:

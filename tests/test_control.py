@@ -94,3 +94,17 @@ def test_where_nothing_was_dropped_there_is_nothing_to_estimate(tmp_path):
     workspace = Workspace(tmp_path)
     assert control_estimate(workspace) is None
     assert control_estimate(fill(workspace, [], others=["out"])) is None
+
+
+def test_gold_that_gets_no_verdict_counts_by_its_known_answer(tmp_path):
+    workspace = fill(Workspace(tmp_path), ["in", None], dropped=8, others=["out", None, "open"])
+    gold = [("control1", "out", None), ("other1", "out", None), ("other2", "in", 3)]
+    workspace.write(
+        schema.GOLD,
+        [{"image_id": name, "answer": answer, "class_index": index, "note": ""} for name, answer, index in gold],
+    )
+    estimate = control_estimate(workspace)
+    assert (estimate.n_control_settled, estimate.n_control_out) == (2, 1)
+    assert (estimate.n_kept_settled, estimate.n_kept_out) == (3, 2)
+    # Of 8 dropped 4; found were 1 control and 2 others.
+    assert estimate.lost().value == pytest.approx(4 / 7)
