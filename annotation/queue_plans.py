@@ -9,12 +9,13 @@ from annotation.ballots import Ballots
 from annotation.consensus import counted_votes, current_verdicts, needed_by_rounds
 from annotation.gold import read_gold
 from annotation.inspection import open_round
-from annotation.review import ReviewItem, read_items, read_review
+from annotation.review import ReviewItem, read_items, read_review, review_pictures
 from annotation.rounds import read_rounds
 from annotation.standing import Standing
 from annotation.verdicts import ConsensusRule, majority_ruling
 from annotation.work_queue import QueuePlan, sharers
 from manifests import schema
+from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
 
@@ -68,9 +69,10 @@ class QueueRequest:
 def first_plan(request: QueueRequest) -> QueuePlan:
     """Return the images under review with the votes that each needs, gold among them."""
     gold = read_gold(request.workspace)
-    review = {item.image_id: item for item in read_review(request.workspace)}
+    pictures = review_pictures(request.workspace)
+    review = {item.image_id: item for item in read_review(request.workspace, pictures)}
     # Of gold that is under review, all is known by now.
-    others = _items(request.workspace, gold.keys() - review.keys())
+    others = _items(request.workspace, gold.keys() - review.keys(), pictures)
     gold_items = {image_id: review.get(image_id) or others[image_id] for image_id in gold}
     items = {image_id: item for image_id, item in review.items() if image_id not in gold}
     more = needed_by_rounds(request.workspace, request.ballots, request.rule, items)
@@ -172,9 +174,11 @@ def audit_plan(request: QueueRequest) -> QueuePlan:
     )
 
 
-def _items(workspace: Workspace, image_ids: Iterable[str]) -> dict[str, ReviewItem]:
+def _items(
+    workspace: Workspace, image_ids: Iterable[str], pictures: Mapping[str, StoredPicture] | None = None
+) -> dict[str, ReviewItem]:
     wanted = sorted(image_ids)
-    return {item.image_id: item for item in read_items(workspace, wanted)} if wanted else {}
+    return {item.image_id: item for item in read_items(workspace, wanted, pictures)} if wanted else {}
 
 
 PLANS: Mapping[str, Callable[[QueueRequest], QueuePlan]] = {

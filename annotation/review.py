@@ -90,8 +90,21 @@ def review_image_ids(workspace: Workspace) -> list[str]:
     return sorted(screened.filter(pc.equal(screened.column("status"), "review")).column("image_id").to_pylist())
 
 
-def read_review(workspace: Workspace) -> list[ReviewItem]:
+def review_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
+    """Return all downloaded pictures by id, with absolute paths; errors as of `stored_pictures`."""
+    # Resolved once, and not for each picture.
+    return stored_pictures(Workspace(workspace.root.resolve()))
+
+
+def read_review(workspace: Workspace, pictures: Mapping[str, StoredPicture] | None = None) -> list[ReviewItem]:
     """Return the review set, riskiest first, ties by image_id.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Screened.
+    pictures : mapping of str to StoredPicture, optional
+        Of `review_pictures`, where they have been read before.
 
     Raises
     ------
@@ -102,13 +115,15 @@ def read_review(workspace: Workspace) -> list[ReviewItem]:
     """
     where = str(workspace.path_of(schema.SCREEN))
     rows = _review_rows(workspace)
-    pictures = _stored_pictures(workspace)
+    pictures = review_pictures(workspace) if pictures is None else pictures
     items = [_item(f"{where}: {row['image_id']} is under review but", row, pictures) for row in rows]
     return sorted(items, key=lambda item: (-item.risk, item.image_id))
 
 
-def read_items(workspace: Workspace, image_ids: Iterable[str]) -> list[ReviewItem]:
-    """Return the given pictures, in the order given, whether they are under review or not.
+def read_items(
+    workspace: Workspace, image_ids: Iterable[str], pictures: Mapping[str, StoredPicture] | None = None
+) -> list[ReviewItem]:
+    """Return the given pictures, in the order given, whether they are under review or not; `pictures` as above.
 
     One that the screen does not know is shown beside no classes, with a risk of 0.
 
@@ -122,7 +137,7 @@ def read_items(workspace: Workspace, image_ids: Iterable[str]) -> list[ReviewIte
     where = str(workspace.path_of(schema.SCREEN))
     wanted = list(dict.fromkeys(image_ids))
     known = {row["image_id"]: row for row in _screen_rows(workspace, set(wanted))}
-    pictures = _stored_pictures(workspace)
+    pictures = review_pictures(workspace) if pictures is None else pictures
     unknown = {"risk": 0.0, "shown_classes": [], "shown_similarities": []}
     return [
         _item(
@@ -174,11 +189,6 @@ def _queue_risks(screened: pa.Table) -> list[float]:
 def _drawn(image_id: str, n_places: int) -> int:
     """Return a place of `n_places`, by the image's id alone."""
     return int.from_bytes(hashlib.sha256(f"hidden {image_id}".encode()).digest()[:8]) * n_places >> 64
-
-
-def _stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
-    # Resolved once, and not for each picture.
-    return stored_pictures(Workspace(workspace.root.resolve()))
 
 
 def _without_empty(row: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -62,13 +62,16 @@ class TestKills:
             assert page.inner_text("#oio-saving") == "1 being saved"
             app.end(signal.SIGKILL)
             assert app.answers() == expected
-            page.wait_for_selector("#oio-outside:has-text('Waiting to be saved: 1')")
+            # Over the whole page, whatever the App itself says there.
+            page.wait_for_selector("#oio-cover:has-text('1 answer waits'):has-text('Start `annotate` again')")
+            assert page.locator("#oio-cover").bounding_box() == {"x": 0, "y": 0, "width": 1280, "height": 720}
 
         with RunningApp(workspace) as restarted:
-            # The same port by itself, so that the browser finds what it keeps; but a login of its own.
-            assert restarted.base == app.base
-            page.wait_for_selector("#oio-outside:has-text('no longer logged in')")
-            screen = Screen(page, restarted).open()
+            # The same port and the same login by itself: the open page goes on without anybody's help.
+            assert restarted.links == app.links
+            screen = Screen(page, restarted)
+            page.wait_for_selector("#oio-judge[data-ready=true]", timeout=60_000)
+            assert page.locator("#oio-cover").is_hidden()
             screen.wait_until_saved()
             screen.wait_for(app.order[4])
             assert restarted.answers() == [*expected, (app.order[3], "out", None)]

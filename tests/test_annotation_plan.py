@@ -310,3 +310,11 @@ def test_printed_plan_names_the_votes(tmp_path, capsys):
     assert two.split()[:2] == ["2", "0.427%"]
     assert two.split()[-4:] == ["100.0%", "250,000", "6,750", "214.0"]
     assert "2 votes meet 1.00%, the whole interval included" in lines
+
+
+def test_voter_who_answered_no_gold_is_named(tmp_path):
+    world = make_world(tmp_path, n_images=60, share_in=0.3, n_gold=60)
+    world.answer("careful")
+    world.answer("careful,hasty", with_gold=False)
+    errors, _ = make_plan(world.workspace)
+    assert errors.source.endswith("60 answers; simulated-hasty-1 answered none and is taken to err as the others")

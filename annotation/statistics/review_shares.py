@@ -73,8 +73,8 @@ def answered_shares(
     if n_unknown or not risks:
         raise InputError(
             f"plan: {n_unknown:,} of {len(risks):,} images are of risks at which hardly any has an answer (the "
-            "queue comes riskiest first), so the share that is in-distribution is not known: give --prevalence, or "
-            "let somebody annotate with --order random"
+            "queue comes riskiest first), so the share that is in-distribution is not known: give --prevalence, "
+            "or let somebody annotate with --order random"
         )
     return shares
 

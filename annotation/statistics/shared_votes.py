@@ -140,8 +140,8 @@ def measured_votes(
     all_sets = _sets(np.where(patterns >= 0, weights, 0.0), most)  # (most, n_patterns)
     of_code = np.stack([_sets(np.where(patterns == code, weights, 0.0), most) for code in range(n_codes)], axis=-1)
     agreed, found = _weighted_sums(of_code, all_sets, counts, generator, n_draws)
-    # The prior's images are as large as those that were measured.
-    typical = (all_sets @ counts) / np.array([counts[sizes >= n].sum() for n in range(1, most + 1)])
+    # An image of the prior weighs as much as one that tells something: where few weigh much, these are few.
+    typical = (all_sets**2 @ counts) / (all_sets @ counts)
     prior_sets = typical[:, np.newaxis, np.newaxis] * prior
     moments = (agreed + prior_sets) / (found + prior_sets.sum(axis=2))[:, :, np.newaxis]
     # Few images with pairs can show more of a kind than all images together; more to agree are never likelier.

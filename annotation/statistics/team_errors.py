@@ -149,7 +149,7 @@ def measured_errors(
     truths = np.array([code_of(gold[image_id].answer) for image_id in on_gold.image_ids], dtype=np.int64)
     knows_truth = {OUT, IN} <= set(truths.tolist())
     if knows_truth:
-        votes, source = _votes_on_gold(on_gold, truths, _weights(on_gold, first), generator)
+        votes, source = _votes_on_gold(on_gold, truths, first, generator)
     elif first.image_ids:
         votes, source = _votes_by_model(first, generator)
     else:
@@ -163,8 +163,9 @@ def measured_errors(
 
 
 def _votes_on_gold(
-    on_gold: AnswerMatrix, truths: np.ndarray, weights: np.ndarray, generator: np.random.Generator
+    on_gold: AnswerMatrix, truths: np.ndarray, first: AnswerMatrix, generator: np.random.Generator
 ) -> tuple[tuple[tuple[SharedVotes, ...], ...], str]:
+    weights = _weights(on_gold, first)
     votes = tuple(
         tuple(
             measured_votes(on_gold.answers[truths == truth], weights, generator, n_codes=_N_CODES, n_draws=N_DRAWS)
@@ -174,7 +175,16 @@ def _votes_on_gold(
         for truth in range(_N_CODES)
     )
     n_in, n_out = (truths == IN).sum(), (truths == OUT).sum()
-    return votes, f"gold: {n_in:,} in and {n_out:,} out, {(on_gold.answers >= 0).sum():,} answers"
+    return votes, f"gold: {n_in:,} in and {n_out:,} out, {(on_gold.answers >= 0).sum():,} answers" + _unmeasured(
+        on_gold, first
+    )
+
+
+def _unmeasured(on_gold: AnswerMatrix, first: AnswerMatrix) -> str:
+    """Return in words who votes and has answered no gold."""
+    n_votes, n_on_gold = (first.answers >= 0).sum(axis=0), (on_gold.answers >= 0).sum(axis=0)
+    names = [name for place, name in enumerate(first.annotator_ids) if n_votes[place] and not n_on_gold[place]]
+    return f"; {', '.join(names)} answered none and is taken to err as the others" if names else ""
 
 
 def _weights(on_gold: AnswerMatrix, first: AnswerMatrix) -> np.ndarray:

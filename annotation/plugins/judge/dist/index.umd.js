@@ -40,7 +40,7 @@
 
   const view = {
     state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
-    shownAt: 0, lit: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false,
+    shownAt: 0, lit: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
   };
   const listeners = new Set();
   let datasetName = null;
