@@ -169,8 +169,10 @@ class TestJudging:
         screen.wait_until_saved()
         assert screen.app.answers() == [*before, (number, "out", None)]
 
-    def test_two_links_in_one_browser_answer_each_in_the_name_that_its_page_shows(self, screen: Screen) -> None:
-        app = screen.app
+    def test_two_links_in_one_browser_answer_each_in_the_name_that_its_page_shows(
+        self, fresh_screen: Screen
+    ) -> None:
+        screen, app = fresh_screen, fresh_screen.app
         before = [app.answers(name) for name in ("ann", "ben")]
         other = Screen(screen.page.context.new_page(), app).open("ben")
         for page_of, name, log in ((screen, "ann", before[0]), (other, "ben", before[1])):
