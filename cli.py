@@ -964,7 +964,6 @@ def audit(
         bool, typer.Option("--sequential", help="With plan: stop early where few defects, or too many, are found.")
     ] = False,
     looks: Annotated[int, typer.Option(help="With --sequential: how often to look.", min=2, max=20)] = 3,
-    seed: Annotated[int, typer.Option(help="With plan: of the draw.")] = 0,
 ) -> None:
     """Plan a blind audit of a frozen set, or report what it found and write the certificate.
 
@@ -972,12 +971,13 @@ def audit(
     Example: python cli.py audit plan --manifest openimage_o-1.0.0 --bound 0.01 --workspace workspace
     """
     from annotation.audit.lines import plan_lines, report_lines
-    from annotation.audit.plan import Goal, plan_audit
+    from annotation.audit.plan import plan_audit
     from annotation.audit.report import report_audit
+    from manifests.audit_design import Goal
     from manifests.workspace import Workspace
 
     if action == "report":
-        options = ("manifest", "bound", "confidence", "max_defects", "sequential", "looks", "seed")
+        options = ("manifest", "bound", "confidence", "max_defects", "sequential", "looks")
         _refuse_without_effect(context, "with report", options)
         print("\n".join(report_lines(report_audit(Workspace(workspace), name))))
         return
@@ -987,7 +987,7 @@ def audit(
         _refuse_without_effect(context, "without --sequential", ["looks"])
     n_looks = looks if sequential else 1
     goal = Goal(bound, confidence, n_looks - 1 if max_defects is None else max_defects, n_looks)
-    print("\n".join(plan_lines(plan_audit(Workspace(workspace), manifest, goal, seed=seed, audit=name))))
+    print("\n".join(plan_lines(plan_audit(Workspace(workspace), manifest, goal, audit=name))))
 
 
 @app.command("build-manifest")
@@ -1054,13 +1054,17 @@ def build_manifest_command(
     for line in (header.get("official") or {}).get("checked", ()):
         print(f"  {line}")
     print(f"  {manifest.folder}, records sha256 {header['content_sha256']}, Merkle root {header['merkle_root']}")
+    print(f"  header sha256 {header['header_sha256']}: publish it, and 'verify-manifest --expect' compares it")
 
 
 def _shares(values: Sequence[str]) -> dict[str, float]:
     try:
-        return {name: float(share) for name, share in _pairs(values, "--split").items()}
+        shares = {name: float(share) for name, share in _pairs(values, "--split").items()}
     except ValueError as error:
         raise InputError(f"--split: expected NAME=SHARE such as val=0.1 ({error})") from error
+    if len(shares) < len(values):
+        raise InputError(f"--split: expected each name once, found {' '.join(values)}")
+    return shares
 
 
 def _id_list(value: str, cache: Path | None, fetching: Mapping[str, Any]) -> tuple[str, Path]:
@@ -1089,6 +1093,9 @@ def verify_manifest_command(
         bool, typer.Option("--deep", help="Read every picture: digest and size; decode what has no digest.")
     ] = False,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every picture too.")] = False,
+    expect: Annotated[
+        str | None, typer.Option(help="The manifest's header_sha256, as it was published elsewhere.")
+    ] = None,
     prove: Annotated[
         str | None, typer.Option(help="Print the Merkle proof that this image id is in the set, as JSON.")
     ] = None,
@@ -1110,7 +1117,7 @@ def verify_manifest_command(
     if (deep or decode) and images is None and space is None:
         raise InputError("verify-manifest: --deep and --decode need the pictures: give --images or --workspace")
     depth = Depth(deep or decode, decode)
-    report = verify_manifest(folder, Against(images, space, depth, _log_problems))
+    report = verify_manifest(folder, Against(images, space, depth, _log_problems, expect))
     print("\n".join(report_lines(report)))
     if report.n_problems:
         raise InputError(f"{report.name}: {report.n_problems:,} problems; they are listed above")
@@ -1221,7 +1228,13 @@ def export(
     \b
     Example: python cli.py export --format openood --pictures --workspace workspace
     """
-    from manifests.exporters.export import checked_format, export_manifest, exported_set
+    from manifests.exporters.export import (
+        EXPORTS_DIR,
+        checked_format,
+        checked_out_dir,
+        export_manifest,
+        exported_set,
+    )
     from manifests.exporters.exported_set import Publication
     from manifests.frozen import find_manifest
     from manifests.workspace import Workspace
@@ -1234,7 +1247,7 @@ def export(
         _refuse_without_effect(context, "without --format croissant", ("creator", "url", "published"))
     publication = Publication(tuple(creator or ()), url, published)
     frozen = find_manifest(space.manifests_dir, manifest)
-    out_dir = out or space.root / "exports" / frozen.folder.name
+    out_dir = checked_out_dir(space, out or space.root / EXPORTS_DIR / frozen.folder.name)
     for name in formats:
         arguments = {"format": name, "manifest": frozen.folder.name, "out": str(out_dir), "pictures": pictures}
         arguments |= vars(publication)

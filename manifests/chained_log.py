@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifests.strict_json import strict_json
+
 GENESIS = "0" * 64
 """What stands as `previous` in the first line of a log."""
 
@@ -34,11 +36,14 @@ class Chain:
         Their SHA-256, as the line after each carries it.
     problem : str or None
         Which line is the first bad one, and why.
+    n_torn_bytes : int
+        What stands after the last line end: a line that a killed process was writing, or no line at all.
     """
 
     rows: list[dict[str, Any]]
     hashes: list[str]
     problem: str | None = None
+    n_torn_bytes: int = 0
 
     @property
     def head(self) -> LogHead:
@@ -62,18 +67,19 @@ def chain_of(path: Path) -> Chain:
     rows: list[dict[str, Any]] = []
     hashes: list[str] = []
     content = path.read_bytes() if path.exists() else b""
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].split(b"\n")[:-1], start=1):
+    *lines, torn = content.split(b"\n")
+    for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = strict_json(line)
             previous = row.pop("previous")
         except (ValueError, KeyError, AttributeError, TypeError):
-            return Chain(rows, hashes, f"line {number} is no JSON object with 'previous'")
+            return Chain(rows, hashes, f"line {number} is no JSON object with 'previous', each name once")
         expected = hashes[-1] if hashes else GENESIS
         if previous != expected:
             return Chain(rows, hashes, f"line {number}: the line before it was changed, removed or moved")
         rows.append(row)
         hashes.append(hash_of_line(line))
-    return Chain(rows, hashes)
+    return Chain(rows, hashes, n_torn_bytes=len(torn))
 
 
 def hash_of_line(line: bytes) -> str:

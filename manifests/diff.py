@@ -1,7 +1,5 @@
 """`diff`: which images entered, left, moved or changed between two versions, and why."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +10,12 @@ import pyarrow as pa
 
 from manifests import schema
 from manifests.frozen import HEADER_FILE, Manifest, read_manifest, read_part
+from manifests.inert_csv import csv_text, inert
 from manifests.tombstones import stated_tombstones
 from manifests.versions import record_changes
 
 COLUMNS = ("image_id", "change", "split_before", "split_after", "why")
 _WORDS = {"added": "entered", "removed": "left", "moved": "moved", "changed": "changed"}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -81,24 +79,15 @@ def read_side(path: Path, manifests_dir: Path) -> Manifest:
 
 def diff_csv(differences: Sequence[Difference]) -> str:
     """Return the differences as CSV; a text that a spreadsheet would run as a formula gets an apostrophe."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in differences:
-        # Ids stay as they are: programs read them.
-        writer.writerow([one.image_id, *(_inert(getattr(one, column)) for column in COLUMNS[1:])])
-    return stream.getvalue()
+    # Ids stay as they are: programs read them.
+    rows = ([one.image_id, *(inert(getattr(one, column) or "") for column in COLUMNS[1:])] for one in differences)
+    return csv_text(COLUMNS, rows)
 
 
 def change_counts(differences: Sequence[Difference]) -> dict[str, int]:
     """Return how many images entered, left, moved and changed."""
     counts = Counter(one.change for one in differences)
     return {word: counts[word] for word in _WORDS.values()}
-
-
-def _inert(cell: str | None) -> str:
-    text = cell or ""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _side(manifest: Manifest) -> _Side:

@@ -19,8 +19,10 @@ def drawn_number(purpose: str, key: str, seed: int) -> int:
 def split_of(group: str, splits: Mapping[str, float], seed: int) -> str:
     """Return the split of a group of duplicates, by the shares of the splits; what they leave is `REST_SPLIT`.
 
-    Each group draws for itself. So the shares are met on average only, but no image moves to another split
-    because others came or went: else every addition would be a major version.
+    Each group draws for itself, by the smallest id in it. So the shares are met on average only, but no image
+    moves to another split because others came or went: else every addition would be a major version. The
+    exception is a copy that joins a group with a smaller id, or that links two groups: a group is never cut, so it
+    may move then.
     """
     drawn = drawn_number("split", group, seed) / 2**64
     bound = 0.0

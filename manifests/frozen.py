@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import schema
-from manifests.durable import replacing, write_json
+from manifests.durable import replacing, sha256_of_file, write_json
 from manifests.errors import InputError, TableError, one_line
 from manifests.merkle import merkle_root
 from manifests.parquet import read_parquet
+from manifests.strict_json import strict_json
 from manifests.versions import parse_version
 from manifests.workspace import checked_name
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 HEADER_FILE = "manifest.json"
 _ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
@@ -57,6 +58,21 @@ def header_digest(header: Mapping[str, Any]) -> str:
     """Return the SHA-256 over a header as canonical JSON, but for the place where it stands itself."""
     rest = {key: value for key, value in header.items() if key != "header_sha256"}
     return hashlib.sha256(_ENCODER.encode(rest).encode()).hexdigest()
+
+
+def check_header(header: Mapping[str, Any], where: str) -> None:
+    """Refuse a header that is not as it was frozen: TableError names `where`."""
+    if header.get("header_sha256") != header_digest(header):
+        raise TableError(f"{where}: is not as it was frozen: its header_sha256 does not fit")
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each table's file, of those that are there.
+
+    The digests of records do not cover all bytes: not the statistics in the footer, which filters believe.
+    """
+    paths = (folder / spec.file_name for spec in (schema.LEFT_OUT, schema.MANIFEST))
+    return {path.name: sha256_of_file(path) for path in paths if path.is_file()}
 
 
 def manifest_folder(manifests_dir: Path, name: str, version: str) -> Path:
@@ -129,6 +145,7 @@ def freeze(folder: Path, header: dict[str, Any], records: pa.Table, left_out: pa
         "content_sha256": digest,
         "merkle_root": merkle_root(lines),
         "left_out_sha256": content_digest(left_out.to_pylist()),
+        "files": file_digests(folder),
         "schema_version": SCHEMA_VERSION,
     }
     # The header comes last: a folder without one is a build that was killed.
@@ -172,7 +189,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{folder}: holds no manifest.json; build-manifest makes one")
     try:
-        header: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        header: dict[str, Any] = strict_json(path.read_text(encoding="utf-8"))
         named = f"{header['name']}-{header['version']}"
         if not isinstance(header["content_sha256"], str):
             raise TypeError("content_sha256 is no text")
@@ -203,16 +220,17 @@ def read_part(folder: Path, spec: schema.TableSpec) -> pa.Table:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest in `folder` after comparing its records with its digest.
+    """Return the manifest in `folder` after comparing header and records with their digests.
 
     Raises
     ------
     InputError
         There is no manifest.
     TableError
-        Header or records are damaged, or the records are not those that were frozen.
+        Header or records are damaged, or are not those that were frozen.
     """
     header = read_header(folder)
+    check_header(header, str(folder / HEADER_FILE))
     records = read_part(folder, schema.MANIFEST)
     expected, found = header["content_sha256"], content_digest(records.to_pylist())
     if found != expected:

@@ -6,8 +6,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from manifests.errors import OpenImageOError, one_line
-from manifests.frozen import Manifest, has_same_sources, header_digest, manifest_folder, read_header, read_manifest
+from manifests.errors import InputError, OpenImageOError, one_line
+from manifests.frozen import (
+    HEADER_FILE,
+    Manifest,
+    check_header,
+    has_same_sources,
+    header_digest,
+    manifest_folder,
+    read_header,
+    read_manifest,
+)
+from manifests.tombstones import stated_tombstones
 from manifests.versions import (
     FIRST_VERSION,
     Version,
@@ -27,12 +37,16 @@ def versioned(manifests_dir: Path, header: dict[str, Any], wanted: str, records:
     Raises
     ------
     InputError
-        The version says something else than what changed.
+        The version says something else than what changed, or a tombstone of the version before it is gone.
+    TableError
+        A version before it is not as it was frozen.
     """
     name = header["name"]
     known = versions_in(manifests_dir, name)
     version = _next_version(manifests_dir, header, records) if wanted == AUTO else parse_version(wanted)
     lower = [one for one in known if one < version]
+    for before in [one for one in known if one <= version][-1:]:
+        _check_tombstones(manifest_folder(manifests_dir, name, str(before)), header)
     whole = header | {"version": str(version), "previous": None}
     if version in known or not lower:
         # Frozen already: it is compared with what it was frozen from. Or the first: it may have any number.
@@ -48,6 +62,23 @@ def versioned(manifests_dir: Path, header: dict[str, Any], wanted: str, records:
         "changes": changes.counts,
     }
     return whole
+
+
+def _check_tombstones(folder: Path, header: Mapping[str, Any]) -> None:
+    """Refuse to build without the tombstones that a version states: what was withdrawn would come back."""
+    before = read_header(folder)
+    check_header(before, str(folder / HEADER_FILE))
+    if lost := _lost_tombstones(before, header):
+        raise InputError(
+            f"{folder.name} states tombstones of {len(lost)} images that tombstones.jsonl does not hold "
+            f"({lost[0]}): put back the log that it was frozen with"
+        )
+
+
+def _lost_tombstones(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the images whose tombstone in one header is not in that of a later version, sorted."""
+    old, new = (stated_tombstones(header, HEADER_FILE) for header in (before, after))
+    return sorted(image_id for image_id, stone in old.items() if new.get(image_id) != stone)
 
 
 def _next_version(manifests_dir: Path, header: Mapping[str, Any], records: pa.Table) -> Version:
@@ -96,9 +127,11 @@ def lineage_problems(manifest: Manifest) -> tuple[list[str], list[str]]:
 def _against_previous(manifest: Manifest, stated: Mapping[str, Any], folder: Path) -> list[str]:
     try:
         previous = read_manifest(folder)
+        lost = _lost_tombstones(previous.header, manifest.header)
     except OpenImageOError as error:
         return [f"the version before cannot be read: {one_line(error)}"]
     problems = _digest_problems(stated, previous.header, f"it follows {folder.name}, but that one's")
+    problems += [f"{one}: its tombstone in {folder.name} is gone" for one in lost]
     changes = record_changes(previous.records, manifest.records)
     if not problems and (changes.kind, changes.counts) != (stated.get("kind"), stated.get("changes")):
         problems.append(f"it says that {stated.get('changes')} changed since {folder.name}; found: {changes}")
@@ -110,9 +143,11 @@ def _against_previous(manifest: Manifest, stated: Mapping[str, Any], folder: Pat
 
 def _against_next(manifest: Manifest, folder: Path) -> list[str]:
     try:
-        stated = read_header(folder).get("previous")
+        later = read_header(folder)
+        check_header(later, str(folder / HEADER_FILE))
     except OpenImageOError as error:
         return [f"a later version cannot be read: {one_line(error)}"]
+    stated = later.get("previous")
     if not isinstance(stated, dict) or stated.get("version") != manifest.header["version"]:
         return []
     return _digest_problems(stated, manifest.header, f"{folder.name} follows it, but its")

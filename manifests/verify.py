@@ -1,7 +1,7 @@
 """`verify-manifest`: all that a frozen manifest states, compared with what is there; all problems at once."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from manifests import schema
-from manifests.build_inputs import head_of
-from manifests.chained_log import chain_of
-from manifests.errors import InputError, OpenImageOError, StageMissingError, one_line
+from manifests.errors import InputError, OpenImageOError, StageMissingError, TableError, one_line
 from manifests.frozen import (
     HEADER_FILE,
     SCHEMA_VERSION,
     Manifest,
+    check_header,
     content_digest,
     counts_of,
-    header_digest,
+    file_digests,
     ids_of_splits,
     read_header,
     read_part,
@@ -29,16 +28,14 @@ from manifests.lineage import lineage_problems
 from manifests.merkle import merkle_root
 from manifests.official import official_statement
 from manifests.selection import reason_counts
-from manifests.tombstones import read_tombstones, stated_tombstones
+from manifests.tombstones import stated_tombstones
+from manifests.verify_certificate import verify_certificate
+from manifests.verify_logs import CheckLogs, verify_logs
 from manifests.verify_pictures import Depth, picture_findings
 from manifests.verify_report import Report
 from manifests.workspace import Workspace
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LOG_NAME = re.compile(r"tombstones\.jsonl|decisions/[A-Za-z0-9][A-Za-z0-9_.-]*\.jsonl", re.ASCII)
-
-CheckLogs = Callable[[Workspace], Iterable[str]]
-"""Returns what is wrong with a workspace's decision logs, a line a problem."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +52,15 @@ class Against:
         How far to look into pictures.
     check_logs : callable, optional
         Reads the decision logs of the workspace by their own schema; their reader belongs to `annotation`.
+    header_sha256 : str, optional
+        What was published of the manifest: alone it shows a change by somebody who computed all digests again.
     """
 
     images_dir: Path | None = None
     workspace: Workspace | None = None
     depth: Depth = field(default_factory=Depth)
     check_logs: CheckLogs | None = None
+    header_sha256: str | None = None
 
 
 def verify_manifest(folder: Path, against: Against | None = None) -> Report:
@@ -77,22 +77,26 @@ def verify_manifest(folder: Path, against: Against | None = None) -> Report:
     if against.images_dir is not None and not against.images_dir.is_dir():
         raise InputError(f"--images {against.images_dir}: there is no such folder")
     report = Report(folder.resolve().name)
-    header = _header(folder, report)
+    header = _header(folder, against.header_sha256, report)
     records = _records(folder, header, report)
     _left_out(folder, header, records, report)
-    extra = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    extra = {path.name for path in folder.iterdir()}
     extra -= {HEADER_FILE, schema.MANIFEST.file_name, schema.LEFT_OUT.file_name}
     report.add("extra file", *sorted(extra))
     if header is not None and records is not None:
-        _lineage(Manifest(folder, header, records), report)
-    if against.workspace is not None:
-        _logs(against.workspace, header, records, against.check_logs, report)
+        manifest = Manifest(folder, header, records)
+        _lineage(manifest, report)
+        verify_certificate(manifest, against.workspace, report)
+    if against.workspace is None:
+        report.notes.append("logs, tombstones and audits were not looked at: --workspace DIR names theirs")
+    else:
+        verify_logs(against.workspace, header, records, against.check_logs, report)
     if records is not None:
         _pictures(records, against, report)
     return report
 
 
-def _header(folder: Path, report: Report) -> dict[str, Any] | None:
+def _header(folder: Path, expected: str | None, report: Report) -> dict[str, Any] | None:
     try:
         header = read_header(folder)
     except OpenImageOError as error:
@@ -100,9 +104,26 @@ def _header(folder: Path, report: Report) -> dict[str, Any] | None:
         return None
     if header.get("schema_version") != SCHEMA_VERSION:
         report.add("header", f"expected schema_version {SCHEMA_VERSION}, found {header.get('schema_version')!r}")
-    if header.get("header_sha256") != header_digest(header):
-        report.add("header", "manifest.json is not as it was frozen: its header_sha256 does not fit")
+    try:
+        check_header(header, HEADER_FILE)
+    except TableError as error:
+        report.add("header", one_line(error))
+    stated = header.get("header_sha256")
+    if expected is not None and stated != expected:
+        report.add("header", f"its header_sha256 is {stated}, and not the expected {expected}")
+    _files(folder, header, report)
     return header
+
+
+def _files(folder: Path, header: Mapping[str, Any], report: Report) -> None:
+    stated = header.get("files")
+    if not isinstance(stated, dict):
+        report.add("header", f"expected the digests of files, found {_short(stated)}")
+        return
+    found = file_digests(folder)
+    for name in sorted(stated.keys() | found.keys()):
+        if stated.get(name) != found.get(name):
+            report.add("file", f"{name} does not hold the bytes that were frozen, whatever records it holds")
 
 
 def _records(folder: Path, header: Mapping[str, Any] | None, report: Report) -> pa.Table | None:
@@ -185,49 +206,12 @@ def _lineage(manifest: Manifest, report: Report) -> None:
     report.notes += notes
 
 
-def _logs(
-    workspace: Workspace,
-    header: Mapping[str, Any] | None,
-    records: pa.Table | None,
-    check_logs: CheckLogs | None,
-    report: Report,
-) -> None:
-    """Compare the logs with how far they went when the manifest was frozen; later lines may have come."""
-    if check_logs is not None:
-        report.add("log", *check_logs(workspace))
-    heads = {} if header is None else header.get("logs")
-    if not isinstance(heads, dict):
-        report.add("header", f"expected the heads of logs, found {_short(heads)}")
-        heads = {}
-    for name, stated in sorted(heads.items()):
-        if not _LOG_NAME.fullmatch(name):
-            report.add("header", f"{name!r} is no log of a workspace")
-            continue
-        chain = chain_of(workspace.root / name)
-        try:
-            departed = chain.departs_from(head_of(stated, f"{HEADER_FILE}, logs, {name}"))
-        except OpenImageOError as error:
-            report.add("header", one_line(error))
-            continue
-        # The logs' own reader has named the bad line of a decision log already.
-        if chain.problem and (check_logs is None or name == workspace.tombstones_path.name):
-            report.add("log", f"{name}: {chain.problem}")
-        if departed:
-            report.add("log", f"{name}: since the manifest was frozen, it has changed: {departed}")
-    try:
-        tombstones = read_tombstones(workspace)
-    except OpenImageOError as error:
-        report.add("log", one_line(error))
-        return
-    if records is not None:
-        report.n_retired = len(tombstones.keys() & records.column("image_id").to_pylist())
-
-
 def _pictures(records: pa.Table, against: Against, report: Report) -> None:
     if against.images_dir is not None:
-        folder, others = against.images_dir, frozenset[str]()
+        folder, others, place_of = against.images_dir, frozenset[str](), None
     elif against.workspace is not None:
         folder, others = against.workspace.root / "images", _downloaded(against.workspace)
+        place_of = against.workspace.relative_image_path
     else:
         report.notes.append("pictures were not looked at: --images DIR or --workspace DIR names them")
         return
@@ -238,7 +222,7 @@ def _pictures(records: pa.Table, against: Against, report: Report) -> None:
         rows = [row for row in rows if row["sha256"] is not None or row["image_id"] in others]
         if len(rows) < n_all:
             report.notes.append(f"{n_all - len(rows):,} images were never downloaded here")
-    for kind, text in picture_findings(rows, folder, against.depth, others=others):
+    for kind, text in picture_findings(rows, folder, against.depth, others=others, place_of=place_of):
         report.add(f"{kind} picture", text)
     if not (against.depth.reads_bytes or against.depth.decodes_all):
         report.notes.append("pictures were looked for, and not read: --deep compares their bytes")

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +67,12 @@ class _Reader(threading.local):
 
 
 def picture_findings(
-    records: Sequence[Mapping[str, Any]], folder: Path, depth: Depth, *, others: AbstractSet[str] = frozenset()
+    records: Sequence[Mapping[str, Any]],
+    folder: Path,
+    depth: Depth,
+    *,
+    others: AbstractSet[str] = frozenset(),
+    place_of: Callable[[str], str] | None = None,
 ) -> list[Finding]:
     """Return what is wrong with the pictures in a folder, by kind and path, whatever the number of threads.
 
@@ -76,13 +81,16 @@ def picture_findings(
     records : sequence of mapping
         Of the manifest, sorted by image id.
     folder : Path
-        With ``<image id>.jpg`` at any depth.
+        With ``<image id>.jpg``, at any depth unless `place_of` says where.
     depth : Depth
         How far to look.
     others : set of str
         Images whose pictures may lie there too.
+    place_of : callable, optional
+        From an image id to the one path, below the folder that `folder` lies in, where its picture may be, and be
+        itself: no link.
     """
-    paths, findings = _found(folder, {record["image_id"] for record in records} | others)
+    paths, findings = _found(folder, {record["image_id"] for record in records} | others, place_of)
     present = []
     for record in records:
         path = paths.get(record["image_id"])
@@ -95,18 +103,28 @@ def picture_findings(
     return sorted(findings)
 
 
-def _found(folder: Path, known: AbstractSet[str]) -> tuple[dict[str, Path], list[Finding]]:
-    """Return where the picture of each known image lies, and the files that are none or stand twice."""
+def _found(
+    folder: Path, known: AbstractSet[str], place_of: Callable[[str], str] | None
+) -> tuple[dict[str, Path], list[Finding]]:
+    """Return where the picture of each known image lies, and the files that are none, stand twice or elsewhere."""
+
+    def is_in_place(path: Path, image_id: str) -> bool:
+        return place_of is None or (path == folder.parent / place_of(image_id) and not path.is_symlink())
+
     paths: dict[str, Path] = {}
     findings = []
     for place, folders, names in os.walk(folder):
         folders.sort()
+        # A walk does not follow them: what lies behind is not looked at.
+        links = [path for path in (Path(place, name) for name in folders) if path.is_symlink()]
+        findings += [(EXTRA, f"{path.relative_to(folder).as_posix()} (a link)") for path in links]
         for name in sorted(names):
             if name.startswith("."):
                 continue
             path = Path(place, name)
             image_id = name.removesuffix(_SUFFIX)
-            if name.endswith(_SUFFIX) and image_id in known and image_id not in paths:
+            is_new = name.endswith(_SUFFIX) and image_id in known and image_id not in paths
+            if is_new and is_in_place(path, image_id):
                 paths[image_id] = path
             else:
                 findings.append((EXTRA, path.relative_to(folder).as_posix()))

@@ -50,4 +50,6 @@ def report_lines(report: Report) -> list[str]:
         lines += [f"  {text}" for text in report.problems[kind][:_MOST_SHOWN]]
         lines += [f"  and {n - _MOST_SHOWN:,} more"] if n > _MOST_SHOWN else []
     lines += [f"note: {note}" for note in report.notes]
-    return [*lines, "verified: no problem" if not counts else f"{counts.total():,} problems"]
+    if counts:
+        return [*lines, f"{counts.total():,} problems"]
+    return [*lines, "verified: no problem in what was looked at" if report.notes else "verified: no problem"]

@@ -29,7 +29,7 @@ class ExportedImages(Dataset[Sample]):
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
         Written by ``export --format torch``.
     split : str, optional
         Keep the images of this split alone.
@@ -46,13 +46,14 @@ class ExportedImages(Dataset[Sample]):
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | Path,
         *,
         split: str | None = None,
         transform: Callable[[Image.Image], Any] | None = None,
         target_transform: Callable[[int], Any] | None = None,
     ) -> None:
-        path = folder / RECORDS_NAME
+        self.folder = Path(folder)
+        path = self.folder / RECORDS_NAME
         if not path.is_file():
             raise InputError(f"{path} is not there: expected a folder written by 'export --format torch'")
         rows = read_parquet(path)
@@ -64,7 +65,6 @@ class ExportedImages(Dataset[Sample]):
         if not kept:
             splits = ", ".join(sorted(set(rows.column("split").to_pylist())))
             raise InputError(f"{folder}: no image of the split {split!r}; there are {splits}")
-        self.folder = folder
         self.image_ids: tuple[str, ...] = tuple(row["image_id"] for row in kept)
         self._transform = transform
         self._target_transform = target_transform
@@ -96,7 +96,7 @@ class ExportedImages(Dataset[Sample]):
 
 
 def exported_loader(
-    folder: Path,
+    folder: str | Path,
     transform: Callable[[Image.Image], torch.Tensor],
     *,
     split: str | None = None,

@@ -271,6 +271,8 @@ def test_the_command_writes_a_folder_a_format_and_a_record_each(tmp_path, capsys
         f"export: {exports / 'csv'}, 7 images\nexport: {exports / 'openood'}, 7 images\n"
     )
     assert workspace.read_record("export.openimage_o-1.0.0.csv", "counts") == {"images": 7, "retired_left_out": 0}
+    assert cli.run([*arguments, "--out", str(workspace.root / "images")]) == 1
+    assert "in a workspace exports go to exports/ alone" in capsys.readouterr().err
     assert cli.run([*arguments, "--url", "https://example.invalid/"]) == 2
     assert "--url: it has no effect without --format croissant" in capsys.readouterr().err
 

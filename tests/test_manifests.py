@@ -8,7 +8,7 @@ from manifests import schema
 from manifests.build import build_manifest
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.exporters.export import export_manifest, exported_set
-from manifests.frozen import content_digest, find_manifest, read_manifest
+from manifests.frozen import content_digest, find_manifest, header_digest, read_manifest
 from manifests.funnel import format_funnel, funnel
 from manifests.workspace import Workspace
 from tests.test_download import GOOD
@@ -152,6 +152,7 @@ def test_changed_records_are_found_on_reading(workspace):
     folder = build_manifest(workspace, "openimage_o", "1.0.0").folder
     header = json.loads((folder / "manifest.json").read_text())
     header["content_sha256"] = "0" * 64
+    header["header_sha256"] = header_digest(header)
     (folder / "manifest.json").write_text(json.dumps(header))
     with pytest.raises(TableError, match="expected the records with digest 000000000000, found"):
         read_manifest(folder)

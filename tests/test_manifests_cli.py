@@ -45,6 +45,7 @@ def test_filters_and_what_they_left_out_are_printed(space, capsys):
     [
         (["--split", "val"], "--split: expected KEY=VALUE, found 'val'"),
         (["--split", "val=ten"], "--split: expected NAME=SHARE such as val=0.1"),
+        (["--split", "val=.1", "--split", "val=.9"], "--split: expected each name once, found val=.1 val=.9"),
         (["--official", "imagenet"], "--official: expected openood or vim, found 'imagenet'"),
         (["--official", "vim", "--target", "3"], "a published set takes no filters and no --target"),
     ],

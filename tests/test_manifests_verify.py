@@ -115,17 +115,12 @@ def test_any_changed_byte_of_any_file_is_caught(byte_space, data):
     content = bytearray(whole)
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
-    before = pq.read_table(path) if path.suffix == ".parquet" else None
     path.write_bytes(content)
     try:
         found = problems(folder, workspace=space, depth=DEEP)
-        after = pq.read_table(path).to_pylist() if before is not None and not found else None
     finally:
         path.write_bytes(whole)
-    if before is not None and not found:
-        # Bytes that hold no record, such as those of padding or of statistics, may differ.
-        assert after == before.to_pylist()
-    elif path.name == "manifest.json" and not found:
+    if path.name == "manifest.json" and not found:
         # JSON has more than one writing for a value.
         assert json.loads(content) == json.loads(whole)
     else:
@@ -159,7 +154,7 @@ def test_a_forged_header_is_reported_whatever_stands_in_it(header_space, data):
         forged["header_sha256"] = header_digest(forged)
     (folder / "manifest.json").write_text(json.dumps(forged))
     # What nothing else on disk states can be forged with the header's own digest until the next version follows.
-    unwitnessed = {"certificate", "inputs", "rules", "rebuild", "tool_version", "tombstones", "previous", "logs"}
+    unwitnessed = {"inputs", "rules", "rebuild", "tool_version", "previous", "logs"}
     found = problems(folder, workspace=space)
     found.pop("missing picture", None)
     if forged != header and (key not in unwitnessed or forged["header_sha256"] == header["header_sha256"]):

@@ -34,6 +34,11 @@ def test_batches_hold_images_labels_and_ids_in_order(folder):
     assert torch.cat([batch.label for batch in batches]).tolist() == [-1] * 5
 
 
+def test_a_folder_may_be_named_by_its_text(folder):
+    assert ExportedImages(str(folder), split="test")[0].image_id == TEST[0]
+    assert len(exported_loader(str(folder), to_tensor, split="test").dataset) == len(TEST)
+
+
 def test_workers_give_the_same_batches(folder):
     alone = list(exported_loader(folder, to_tensor, batch_size=3))
     helped = list(exported_loader(folder, to_tensor, batch_size=3, n_workers=1))

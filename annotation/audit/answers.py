@@ -1,16 +1,23 @@
-"""What auditors said of a sample: only fresh eyes count, and the worst answer to an image stands."""
+"""What auditors said of a sample: only fresh eyes count, and the worst answer to an image stands.
+
+An ``in`` that was taken back stands too: else a report that names a defect would ask for its undo. What is taken
+back before the next answer was a slip, and is stated alone.
+"""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from annotation.ballots import Ballots
 from annotation.decisions import Decision
 from annotation.gold import GoldEntry
+from annotation.standing import Standing
 from annotation.statistics.agreement import Estimate, krippendorff_alpha, raw_agreement
 from annotation.statistics.answer_matrix import answer_matrix
 from annotation.verdicts import ConsensusRule
 from manifests import schema
+from manifests.chained_log import GENESIS, LogHead
+from manifests.errors import TableError
 
 QUEUE = "audit"
 
@@ -24,15 +31,19 @@ class AuditAnswers:
     Attributes
     ----------
     by_auditor : dict of str to dict
-        Auditor to image to answer, without ``skip``.
+        Auditor to image to answer, without ``skip``; an ``in`` that was taken back later is there.
     n_not_fresh : int
-        Answers of annotators who had answered the image in another queue; they do not count.
+        Answers of annotators who had answered the image in another queue, or before the audit was planned, as for
+        an earlier one; they do not count.
+    undone : tuple of str
+        Images of the sample of which an auditor took an answer back, sorted.
     gold_in, gold_in_found : int
         Answers of these auditors to gold images that show a class of ImageNet, and those of them that say so.
     """
 
     by_auditor: dict[str, dict[str, Decision]]
     n_not_fresh: int
+    undone: tuple[str, ...]
     gold_in: int
     gold_in_found: int
 
@@ -66,7 +77,11 @@ class AuditAnswers:
 
 
 def audit_answers(
-    ballots: Ballots, sample: Collection[str], rule: ConsensusRule, gold: Mapping[str, GoldEntry]
+    ballots: Ballots,
+    sample: Collection[str],
+    rule: ConsensusRule,
+    gold: Mapping[str, GoldEntry],
+    planned_at: Mapping[str, LogHead],
 ) -> AuditAnswers:
     """Return what counts of the answers to `sample` in the queue ``audit``.
 
@@ -80,22 +95,74 @@ def audit_answers(
         Whose `set_aside` are left out.
     gold : mapping
         Gold images by id.
+    planned_at : mapping
+        How far each log went when the audit was planned.
+
+    Raises
+    ------
+    TableError
+        A log does not go on from where it was when the audit was planned.
     """
     drawn = set(sample)
     by_auditor: dict[str, dict[str, Decision]] = {}
     n_not_fresh = 0
+    undone: set[str] = set()
     in_gold: Counter[bool] = Counter()
-    for name, standing in ballots.standing.items():
+    for name, n_before in _lines_before(ballots, planned_at).items():
         if name in rule.set_aside:
             continue
-        given = {one: said for one, said in standing.votes(QUEUE).items() if one in drawn}
-        others = [queue for queue in schema.QUEUES if queue != QUEUE]
+        standing, since = ballots.standing[name], ballots.logs[name].decisions[n_before:]
+        before = {said.image_id for said in ballots.logs[name].decisions[:n_before]}
+        given = _given(standing, since, drawn)
         fresh = {
-            one: said for one, said in given.items() if not any(standing.answer(queue, one) for queue in others)
+            one: said for one, said in given.items() if one not in before and not _seen_elsewhere(standing, one)
         }
         n_not_fresh += len(given) - len(fresh)
+        undone |= {one.image_id for one in since if one.queue == QUEUE and one.answer == "undo"} & drawn
         by_auditor[name] = fresh
         if fresh:
             known = ((gold[one], said) for one, said in standing.votes("gold").items() if one in gold)
             in_gold.update(said.answer == "in" for entry, said in known if entry.answer == "in")
-    return AuditAnswers(by_auditor, n_not_fresh, in_gold.total(), in_gold[True])
+    return AuditAnswers(by_auditor, n_not_fresh, tuple(sorted(undone)), in_gold.total(), in_gold[True])
+
+
+def _given(standing: Standing, since: Sequence[Decision], drawn: Collection[str]) -> dict[str, Decision]:
+    """Return what one auditor says of the images drawn; an ``in`` since the plan stands before all else."""
+    calls = {said.image_id: said for said in _calls_in(since)}
+    return {one: said for one, said in (standing.votes(QUEUE) | calls).items() if one in drawn}
+
+
+def _seen_elsewhere(standing: Standing, image_id: str) -> bool:
+    return any(standing.answer(queue, image_id) for queue in schema.QUEUES if queue != QUEUE)
+
+
+def called_in(ballots: Ballots, rule: ConsensusRule) -> frozenset[str]:
+    """Return the images that anybody who is not set aside ever called in-distribution in any audit."""
+    return frozenset(
+        said.image_id
+        for name, log in ballots.logs.items()
+        if name not in rule.set_aside
+        for said in _calls_in(log.decisions)
+    )
+
+
+def _calls_in(decisions: Sequence[Decision]) -> Iterator[Decision]:
+    """Yield the answers ``in`` of audits, but for slips: what the very next line takes back."""
+    for place, said in enumerate(decisions):
+        if said.queue == QUEUE and said.answer == "in":
+            after = decisions[place + 1] if place + 1 < len(decisions) else None
+            is_slip = after and (after.answer, after.image_id, after.queue) == ("undo", said.image_id, QUEUE)
+            if not is_slip:
+                yield said
+
+
+def _lines_before(ballots: Ballots, planned_at: Mapping[str, LogHead]) -> dict[str, int]:
+    """Return how many lines each log had when the audit was planned."""
+    for name, head in planned_at.items():
+        found = ballots.logs[name].hash_of(head.n_lines) if name in ballots.logs else None
+        if head.n_lines and found != head.last_sha256:
+            raise TableError(
+                f"the log of {name}: does not go on from the {head.n_lines} lines that it had when the audit was "
+                "planned"
+            )
+    return {name: planned_at.get(name, LogHead(0, GENESIS)).n_lines for name in ballots.logs}

@@ -17,12 +17,16 @@ def plan_lines(plan: AuditPlan) -> list[str]:
         is_whole = " (the whole set)" if look.n_images == plan.n_images else ""
         lines.append(
             f"  after {look.n_images:,} images{is_whole}: up to {look.max_defects} defects certify at most "
-            f"{design.bound:.2%} at {design.confidence:.0%}"
+            f"{design.bound:.2%} at {100 * design.confidence:.4g}%"
         )
     rows: list[tuple[str, ...]] = [("  true share of defects", "images to expect", "certified in")]
     for share in _SHARES_OF_BOUND:
         n_expected, certified = design.outlook(min(share * design.bound, 1.0))
         rows.append((f"  {share * design.bound:.2%}", f"{n_expected:,.0f}", f"{certified:.1%} of audits"))
+    if plan.earlier:
+        lines.append(
+            f"  earlier audits of these images: {', '.join(plan.earlier)}; each halves the error left to the next"
+        )
     return [*lines, *aligned(rows), "  answer it with: python cli.py annotate --queue audit"]
 
 
@@ -59,7 +63,7 @@ def report_lines(report: AuditReport) -> list[str]:
 
 
 def _certificate_lines(certificate: dict[str, Any]) -> list[str]:
-    confidence = f"{certificate['confidence']:.0%}"
+    confidence = f"{100 * certificate['confidence']:.4g}%"
     goal = f"at most {certificate['bound']:.2%} at {confidence}"
     lines = [
         f"  {certificate['n_defects']} defects in {certificate['n_sample']:,} images: at most "
@@ -70,11 +74,25 @@ def _certificate_lines(certificate: dict[str, Any]) -> list[str]:
         f"  {'certified' if certificate['is_certified'] else 'not certified'}: {goal}",
     ]
     lines += [f"  defect: {image_id}" for image_id in certificate["defects"]]
+    lines += [
+        f"  not certified while this known defect is in the set: {image_id} (an audit called it in; retire it)"
+        for image_id in certificate["known_defects"]
+    ]
     rows: list[tuple[str, ...]] = [("  stratum (for exploring)", "audited", "defects", "difficult", "at most")]
     for stratum, found in certificate["strata"].items():
         counts = (f"{found[word]:,}" for word in ("n_sample", "n_defects", "n_difficult"))
         rows.append((f"  {stratum}", *counts, f"{found['upper_bound']:.2%}"))
-    others = certificate["other_audits"]
-    if others:
-        lines.append(f"  other audits of this very set, which say how much this one says: {', '.join(others)}")
-    return lines + aligned(rows)
+    return [*lines, *aligned(rows), *_other_lines(certificate)]
+
+
+def _other_lines(certificate: dict[str, Any]) -> list[str]:
+    """Return what a reader has to know beside the bound: answers taken back, and other audits."""
+    lines = [f"  taken back by its auditor, and stated: {image_id}" for image_id in certificate["undone"]]
+    for other in certificate["other_audits"]:
+        lines.append(
+            f"  another audit of these images: {other['audit']} of {other['manifest']}, "
+            f"{len(other['defects'])} defects in {other['n_drawn']:,} images drawn"
+        )
+    if certificate["other_audits"]:
+        lines.append(f"  all of them hold together at {100 * certificate['confidence_of_all']:.4g}% confidence")
+    return lines

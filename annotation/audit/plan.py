@@ -1,35 +1,27 @@
-"""Planning an audit: a blind sample, drawn by seed from a frozen set, and the rule by which it will be read.
+"""Planning an audit: a blind sample, drawn from a frozen set, and the rule by which it will be read.
+
+Nobody chooses the seed: it follows from the set and from how many audits its images had before.
 
 The plan, ``audits/<audit>.json``, never changes. The table beside it holds the images drawn so far, which are
 those of the first looks in the order of the draw; what the next look needs is drawn only when it is needed.
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from annotation.ballots import Ballots, read_ballots
 from manifests import schema
-from manifests.certificate import Design, Look, sequential_design
+from manifests.audit_design import Goal, audit_design, audit_seed
+from manifests.audit_history import images_of, overlapping_audits
+from manifests.certificate import Design, Look
+from manifests.chained_log import LogHead
 from manifests.draws import drawn_number
 from manifests.durable import write_json
 from manifests.errors import InputError, TableError
 from manifests.frozen import Manifest, find_manifest, read_manifest
 from manifests.workspace import Workspace, checked_name
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What an audit is to show: a share of defects of at most `bound`, at `confidence`.
-
-    `max_defects` of the sample are allowed at the last of `n_looks` looks; one look is a sample of fixed size.
-    """
-
-    bound: float = 0.01
-    confidence: float = 0.95
-    max_defects: int = 0
-    n_looks: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,10 +38,14 @@ class AuditPlan:
         Images of the set.
     goal : Goal
         What it is to show.
+    earlier : tuple of str
+        The audits that were planned before of sets that share an image with this one, sorted.
+    logs : dict of str to LogHead
+        How far each annotator's log went: whatever was answered up to there was not answered for this audit.
     seed : int
-        Of the draw.
+        Of the draw; it follows from the set's digest and the number of earlier audits.
     looks : tuple of Look
-        When it is read; they follow from the goal and from `n_images`.
+        When it is read; they follow from the goal, `n_images` and the number of earlier audits.
     """
 
     audit: str
@@ -57,13 +53,15 @@ class AuditPlan:
     content_sha256: str
     n_images: int
     goal: Goal
+    earlier: tuple[str, ...]
+    logs: dict[str, LogHead]
     seed: int
     looks: tuple[Look, ...]
 
     @property
     def design(self) -> Design:
         """The looks with what they bound."""
-        return Design(self.goal.bound, self.goal.confidence, self.looks)
+        return audit_design(self.goal, self.n_images, len(self.earlier))
 
     def sample(self, image_ids: Sequence[str]) -> list[str]:
         """Return the images of all looks in the order drawn, a simple random sample of `image_ids`.
@@ -76,9 +74,7 @@ class AuditPlan:
         ]
 
 
-def plan_audit(
-    workspace: Workspace, manifest: str | None, goal: Goal, *, seed: int = 0, audit: str | None = None
-) -> AuditPlan:
+def plan_audit(workspace: Workspace, manifest: str | None, goal: Goal, *, audit: str | None = None) -> AuditPlan:
     """Store the plan of an audit and its first sample, and return the plan; the same one again changes nothing.
 
     Parameters
@@ -89,8 +85,6 @@ def plan_audit(
         Its folder, ``<name>-<X.Y.Z>``; may be left out where there is only one.
     goal : Goal
         What to show.
-    seed : int
-        Of the draw. It should be fixed before anybody knows what it draws.
     audit : str, optional
         Name of the audit; that of the folder where it is not given.
 
@@ -98,27 +92,43 @@ def plan_audit(
     ------
     InputError
         A number or name is not what it should be, or an audit of this name was planned otherwise.
+    TableError
+        A log is damaged, or an earlier audit is named whose plan is gone.
     """
     frozen = find_manifest(workspace.manifests_dir, manifest)
     name = checked_name(audit or frozen.folder.name, "--name")
-    n_images = frozen.records.num_rows
-    plan = AuditPlan(
-        name, frozen.folder.name, frozen.header["content_sha256"], n_images, goal, seed, _looks(goal, n_images)
-    )
     path = plan_path(workspace, name)
-    with workspace.stage("audit", asdict(plan), record_as=f"audit.{name}") as record:
-        record.seed = seed
-        if not path.exists():
-            write_json(path, asdict(plan))
-        elif read_plan(workspace, name) != plan:
+    arguments = {"audit": name, "manifest": frozen.folder.name, "goal": asdict(goal)}
+    with workspace.stage("audit", arguments, record_as=f"audit.{name}") as record:
+        # Planned in the stage, as the number of earlier audits has to stand still.
+        plan = read_plan(workspace, name) if path.exists() else _new_plan(workspace, name, frozen, goal)
+        record.seed = plan.seed
+        content = frozen.header["content_sha256"]
+        if (plan.manifest, plan.content_sha256, plan.goal) != (frozen.folder.name, content, goal):
             raise InputError(
                 f"{path}: this audit was planned with other arguments, and a plan never changes: give another "
                 "--name"
             )
+        if not path.exists():
+            write_json(path, asdict(plan))
         if not workspace.has(schema.audit_table(name)):
             draw_look(workspace, plan, frozen, 0)
         record.counts = {"drawn": workspace.read(schema.audit_table(name)).num_rows}
     return plan
+
+
+def _new_plan(workspace: Workspace, name: str, frozen: Manifest, goal: Goal) -> AuditPlan:
+    earlier = tuple(overlapping_audits(workspace, images_of(frozen.records)))
+    n_images, content = frozen.records.num_rows, frozen.header["content_sha256"]
+    looks = audit_design(goal, n_images, len(earlier)).looks
+    logs = log_heads(read_ballots(workspace))
+    seed = audit_seed(content, len(earlier))
+    return AuditPlan(name, frozen.folder.name, content, n_images, goal, earlier, logs, seed, looks)
+
+
+def log_heads(ballots: Ballots) -> dict[str, LogHead]:
+    """Return how far each annotator's log goes."""
+    return {name: LogHead(len(log.decisions), log.last_hash) for name, log in ballots.logs.items()}
 
 
 def draw_look(workspace: Workspace, plan: AuditPlan, frozen: Manifest, place: int) -> None:
@@ -147,7 +157,7 @@ def read_plan(workspace: Workspace, audit: str | None) -> AuditPlan:
     InputError
         There is none of that name, none at all, or several.
     TableError
-        The file is no plan, or its looks do not follow from its goal.
+        The file is no plan, or its looks or its seed do not follow from it.
     """
     names = audit_names(workspace)
     if audit is None and len(names) == 1:
@@ -159,12 +169,14 @@ def read_plan(workspace: Workspace, audit: str | None) -> AuditPlan:
     try:
         row = json.loads(path.read_text(encoding="utf-8"))
         looks = tuple(Look(**look) for look in row["looks"])
-        plan = AuditPlan(**{**row, "goal": Goal(**row["goal"]), "looks": looks})
-        expected = _looks(plan.goal, plan.n_images)
-    except (ValueError, KeyError, TypeError, InputError) as error:
+        logs = {name: LogHead(**head) for name, head in row["logs"].items()}
+        parts = {"goal": Goal(**row["goal"]), "earlier": tuple(row["earlier"]), "logs": logs, "looks": looks}
+        plan = AuditPlan(**{**row, **parts})
+        expected = (audit, audit_seed(plan.content_sha256, len(plan.earlier)), plan.design.looks)
+    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise TableError(f"{path}: not the plan of an audit ({error})") from error
-    if plan.audit != audit or plan.looks != expected:
-        raise TableError(f"{path}: was changed: its looks or its name are not those of its goal")
+    if (plan.audit, plan.seed, plan.looks) != expected:
+        raise TableError(f"{path}: was changed: its looks, its seed or its name are not those of its goal")
     return plan
 
 
@@ -195,18 +207,6 @@ def audited_sample(workspace: Workspace, plan: AuditPlan) -> tuple[Manifest, int
     raise TableError(
         f"{workspace.path_of(table)}: holds {len(rows):,} images that are not those drawn by seed {plan.seed}"
     )
-
-
-def _looks(goal: Goal, n_images: int) -> tuple[Look, ...]:
-    """Return the looks; of a set no larger than one of them all is audited there, and its share is known."""
-    looks = sequential_design(goal.bound, goal.confidence, goal.max_defects, goal.n_looks).looks
-    within = tuple(look for look in looks if look.n_images < n_images)
-    if len(within) == len(looks):
-        return looks
-    whole = math.floor(goal.bound * n_images)
-    # 0.29 * 100 is below 29.
-    most = whole + 1 if (whole + 1) / n_images <= goal.bound else whole
-    return (*within, Look(n_images, most))
 
 
 def _strata(frozen: Manifest) -> dict[str, str | None]:

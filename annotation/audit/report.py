@@ -3,20 +3,20 @@
 The certificate follows from the plan, the frozen set and the answers alone: a second report writes the same bytes.
 """
 
-import hashlib
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from annotation.audit.answers import AuditAnswers, audit_answers
-from annotation.audit.plan import AuditPlan, audit_names, audited_sample, draw_look, read_plan
+from annotation.audit.others import OtherAudits, other_audits
+from annotation.audit.plan import AuditPlan, audited_sample, draw_look, read_plan
 from annotation.ballots import read_ballots
 from annotation.consensus import recorded_rule
 from annotation.gold import read_gold
 from annotation.statistics.agreement import Estimate
-from manifests.certificate import Design, finite_bound
-from manifests.certified import rounded_up
+from manifests.audit_design import bounds_of, confidence_of_all, rounded_up
+from manifests.audit_history import answers_digest
+from manifests.certificate import Design
 from manifests.durable import write_json
 from manifests.workspace import Workspace
 
@@ -82,7 +82,8 @@ def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
         frozen, place, stratum_of = audited_sample(workspace, plan)
         rule = recorded_rule(workspace)
         ballots = read_ballots(workspace)
-        answers = audit_answers(ballots, stratum_of, rule, read_gold(workspace))
+        answers = audit_answers(ballots, stratum_of, rule, read_gold(workspace), plan.logs)
+        others = other_audits(workspace, plan, frozen, ballots, rule)
         words = answers.words
         waiting = tuple(one for one in sorted(stratum_of) if one not in words)
         counted = Counter(words.values())
@@ -90,8 +91,9 @@ def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
         path = workspace.certificates_dir / f"{plan.audit}.json"
         certificate, n_drawn_on = None, 0
         if has_ended:
-            certificate = _certificate(plan, place, words, stratum_of)
-            certificate |= _circumstances(workspace, plan, answers, rule.set_aside)
+            certificate = _certificate(plan, place, words, stratum_of, others)
+            certificate |= _circumstances(answers, rule.set_aside)
+            certificate["answers_sha256"] = answers_digest(workspace, frozen.image_ids)
             write_json(path, certificate)
         else:
             path.unlink(missing_ok=True)
@@ -128,61 +130,53 @@ def stratum_counts(
 
 
 def _certificate(
-    plan: AuditPlan, place: int, words: dict[str, str], stratum_of: dict[str, str | None]
+    plan: AuditPlan, place: int, words: dict[str, str], stratum_of: dict[str, str | None], others: OtherAudits
 ) -> dict[str, Any]:
     """Return what was planned, what was found, and what that bounds."""
-    design, n_sample = plan.design, len(words)
+    design = plan.design
     counted = Counter(words.values())
-    n_defects, n_worst = counted["in"], counted["in"] + counted["difficult"]
-    is_whole = n_sample == plan.n_images
-    # Of a set that was audited whole nothing is left to chance.
-    upper = n_defects / n_sample if is_whole else design.upper_bound(place, n_defects)
-    with_difficult = n_worst / n_sample if is_whole else design.any_time_bound(n_worst, n_sample)
-    error = (1 - design.confidence) / len(design.looks)
+    found = {"n_sample": len(words), "n_defects": counted["in"], "n_difficult": counted["difficult"]}
+    defects = sorted(one for one, word in words.items() if word == "in")
+    known = sorted(others.known_defects - set(defects))
+    confidences = [design.confidence, *(one["confidence"] for one in others.stated)]
     return {
         "audit": plan.audit,
         "manifest": plan.manifest,
         "content_sha256": plan.content_sha256,
         "n_images": plan.n_images,
+        "goal": asdict(plan.goal),
+        "n_earlier": len(plan.earlier),
         "seed": plan.seed,
         "bound": design.bound,
         "confidence": design.confidence,
+        "confidence_of_all": confidence_of_all(confidences),
         "looks": [asdict(look) for look in design.looks],
         "n_looks_taken": place + 1,
-        "n_sample": n_sample,
-        "n_defects": n_defects,
-        "n_difficult": counted["difficult"],
-        "defects": sorted(one for one, word in words.items() if word == "in"),
+        **found,
+        "defects": defects,
         "difficult": sorted(one for one, word in words.items() if word == "difficult"),
-        "upper_bound": rounded_up(upper),
-        "upper_bound_with_difficult": rounded_up(with_difficult),
-        "n_defects_possible": finite_bound(n_defects, n_sample, plan.n_images, 1 - error),
-        "is_certified": design.is_certified(place, n_defects),
+        "known_defects": known,
+        **bounds_of(design, place, plan.n_images, found),
+        # A bound holds whatever else is known; but nobody should read of a set as certified with a defect in it
+        # that an audit has shown and nobody has retired.
+        "is_certified": design.is_certified(place, found["n_defects"]) and not known,
         "strata": stratum_counts(words, stratum_of, design),
+        "other_audits": others.stated,
     }
 
 
-def _circumstances(
-    workspace: Workspace, plan: AuditPlan, answers: AuditAnswers, set_aside: tuple[str, ...]
-) -> dict[str, Any]:
+def _circumstances(answers: AuditAnswers, set_aside: tuple[str, ...]) -> dict[str, Any]:
     """Return who audited, how well they did on gold, and what else a reader of the certificate has to know."""
-    others = [read_plan(workspace, name) for name in audit_names(workspace) if name != plan.audit]
     several = [set(said) for said in answers.said.values() if len(said) > 1]
-    rows = [
-        [name, one, decision.answer, decision.class_index, decision.decision_id]
-        for name, given in answers.by_auditor.items()
-        for one, decision in given.items()
-    ]
     return {
         "n_auditors": len(answers.n_answers),
         "n_answers": sum(answers.n_answers.values()),
         "n_answered_by_several": len(several),
         "n_disagreed": sum(len(said) > 1 for said in several),
         "n_not_fresh": answers.n_not_fresh,
+        "n_undone": len(answers.undone),
+        "undone": list(answers.undone),
         "n_gold_in": answers.gold_in,
         "n_gold_in_found": answers.gold_in_found,
         "set_aside": sorted(set_aside),
-        "answers_sha256": hashlib.sha256(json.dumps(sorted(rows)).encode()).hexdigest(),
-        # Whoever audits one set until a sample is clean has several.
-        "other_audits": [one.audit for one in others if one.content_sha256 == plan.content_sha256],
     }

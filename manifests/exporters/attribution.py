@@ -1,16 +1,13 @@
 """Who made each picture, and under which licence: title, author, source, licence, as CSV and as a page."""
 
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from manifests.durable import write_text
 from manifests.exporters.exported_set import ExportedSet, Record
+from manifests.inert_csv import csv_text, inert
 from manifests.licences import licence_key
 from manifests.page import escaped, page
 
@@ -19,8 +16,6 @@ HTML_NAME = "ATTRIBUTION.html"
 _HEADS = ("Image", "Title", "Author", "Licence")
 _COLUMNS = ("image_id", "title", "author", "source", "license", "license_url", "picture_url")
 
-# What a spreadsheet takes for a formula, and what it passes over before one: OWASP, "CSV Injection".
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _LICENSE = re.compile(
     r"creativecommons\.org/(?:licenses/(?P<kind>by(?:-nc)?(?:-sa|-nd)?)|publicdomain/(?P<public>zero|mark))"
     r"/(?P<version>\d\.\d)(?:/(?P<port>[a-z]{2,8}))?(?:/(?:deed(?:\.\w+)?|legalcode))?"
@@ -36,20 +31,6 @@ def license_name(url: str | None) -> str:
         return url or ""
     name = _PUBLIC_DOMAIN[match["public"]] if match["public"] else f"CC {match['kind'].upper()}"
     return " ".join([name, match["version"], *([match["port"].upper()] if match["port"] else [])])
-
-
-def inert(cell: str) -> str:
-    """Return a cell that no spreadsheet runs: Flickr titles are anybody's text."""
-    return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA_STARTS) else cell
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a CSV table with bare line feeds; None becomes an empty cell."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
 
 
 def write_attribution(export: ExportedSet, folder: Path) -> None:

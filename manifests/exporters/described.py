@@ -69,8 +69,12 @@ def certificate(export: ExportedSet) -> str | None:
     stated = export.header.get("certificate")
     if not stated:
         return None
+    removed = stated["n_removed_since"]
+    of_what = f" of this version, which leaves out {removed:,} of them," if removed else ""
+    outcome = "certifies" if stated["is_certified"] else "does not certify"
     return (
         f"The blind audit {stated['audit']} of {stated['manifest']} found {stated['n_defects']:,} defects in a "
         f"sample of {stated['n_sample']:,} of {stated['n_images']:,} images: with {stated['confidence']:.0%} "
-        f"confidence, at most {stated['upper_bound']:.4%} are defects."
+        f"confidence, at most {stated['upper_bound_here']:.4%}{of_what} are defects. For "
+        f"{stated['manifest']} it {outcome} the bound of {stated['bound']:.4%} that it was planned for."
     )

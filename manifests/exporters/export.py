@@ -22,6 +22,9 @@ from manifests.frozen import Manifest
 from manifests.tombstones import active_records, read_tombstones
 from manifests.workspace import Workspace, tool_version
 
+EXPORTS_DIR = "exports"
+"""Where exports go in a workspace, and the only folder of it that they may go to."""
+
 Writer = Callable[[ExportedSet, Path], Mapping[str, str]]
 """Writes a format into an empty folder; returns the SHA-256 of files that it knows, by relative path."""
 
@@ -52,6 +55,22 @@ def checked_format(name: str) -> ExportFormat:
     if name not in FORMATS:
         raise InputError(f"--format: expected {', '.join(FORMATS)}, found {name!r}")
     return FORMATS[name]
+
+
+def checked_out_dir(workspace: Workspace, out_dir: Path) -> Path:
+    """Return a folder for exports.
+
+    Raises
+    ------
+    InputError
+        It lies among the workspace's own files: a stage would take an export there for its own.
+    """
+    root, place = workspace.root.resolve(), out_dir.resolve()
+    if place.is_relative_to(root) and not place.is_relative_to(root / EXPORTS_DIR):
+        raise InputError(
+            f"--out {out_dir}: in a workspace exports go to {EXPORTS_DIR}/ alone; give a folder there or elsewhere"
+        )
+    return out_dir
 
 
 def exported_set(

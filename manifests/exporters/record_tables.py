@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 
 from manifests import schema
 from manifests.durable import replacing, write_text
-from manifests.exporters.attribution import csv_text, inert
 from manifests.exporters.exported_set import (
     RECORDS_NAME,
     ExportedSet,
@@ -16,6 +15,7 @@ from manifests.exporters.exported_set import (
     records_table,
 )
 from manifests.exporters.placing import place_pictures
+from manifests.inert_csv import csv_text, inert
 
 CSV_NAME = "records.csv"
 # An image id is letters, digits, '_' and '-', which no spreadsheet runs, and must stay what it is.
