@@ -57,11 +57,6 @@ FACTS = (
 Cells = Mapping[str, Any]
 """Of one column, cells by image id; an image that is not in it has none."""
 
-_TABLES = (
-    schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.SCREEN, schema.QUALITY, schema.DUPLICATES,
-    schema.VERDICTS, schema.GOLD,
-)  # fmt: skip
-
 
 def read_facts(workspace: Workspace) -> tuple[dict[str, StoredPicture], dict[str, Cells]]:
     """Return the stored pictures by id, sorted, and of each of `FACTS` the cells of those that have one.

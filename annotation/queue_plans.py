@@ -10,7 +10,7 @@ from annotation.consensus import counted_votes, current_verdicts, needed_by_roun
 from annotation.gold import read_gold
 from annotation.inspection import open_round
 from annotation.review import ReviewItem, read_items, read_review, review_pictures
-from annotation.rounds import read_rounds
+from annotation.rounds import answers_by_image, read_rounds
 from annotation.standing import Standing
 from annotation.verdicts import ConsensusRule, majority_ruling
 from annotation.work_queue import QueuePlan, sharers
@@ -95,10 +95,7 @@ def dispute_plan(request: QueueRequest) -> QueuePlan:
     more = needed_by_rounds(request.workspace, request.ballots, request.rule, review)
     rows = current_verdicts(review, request.ballots, request.rule, more)
     disputed = {row["image_id"] for row in rows if row["verdict"] == "disputed"}
-    rulings: dict[str, list[str]] = {}
-    for given in counted_votes(request.ballots, request.rule, "dispute").values():
-        for image_id, ruling in given.items():
-            rulings.setdefault(image_id, []).append(ruling.answer)
+    rulings = answers_by_image(counted_votes(request.ballots, request.rule, "dispute"))
     items = {image_id: item for image_id, item in review.items() if image_id in disputed or image_id in rulings}
     return QueuePlan(
         "dispute",

@@ -140,7 +140,7 @@ def round_results(
     inspections, rulings : mapping
         Annotator to image to standing answer of annotators who count, without ``skip``.
     """
-    said, ruled = _answers_by_image(inspections), _answers_by_image(rulings)
+    said, ruled = answers_by_image(inspections), answers_by_image(rulings)
     results = []
     for stratum in drawn.strata:
         sample = [image_id for image_id in stratum.sample if image_id in under_review]
@@ -171,7 +171,8 @@ def votes_needed(results: Iterable[StratumResult]) -> dict[str, int]:
     return dict(needed)
 
 
-def _answers_by_image(answers: Answers) -> dict[str, list[str]]:
+def answers_by_image(answers: Answers) -> dict[str, list[str]]:
+    """Return what was said of each image, whoever said it."""
     by_image: dict[str, list[str]] = {}
     for given in answers.values():
         for image_id, decision in given.items():

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import schema
+from manifests.verify import Against, verify_manifest
 from manifests.workspace import Workspace
 from tests.picture_workspace import jpeg, scene
 
@@ -87,3 +88,9 @@ def shuffled(space, table, order):
 
 def bytes_of(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def problems(folder, **against):
+    """Return the problems that a frozen set has, texts by kind."""
+    report = verify_manifest(folder, Against(**against))
+    return {kind: texts for kind, texts in report.problems.items() if texts}

@@ -17,7 +17,7 @@ from manifests.tombstones import retire
 from manifests.verify import Against, verify_manifest
 from manifests.verify_pictures import Depth
 from manifests.verify_report import report_lines
-from tests.manifest_world import image_name, set_verdicts, small_picture, world
+from tests.manifest_world import image_name, problems, set_verdicts, small_picture, world
 
 N_IMAGES = 10
 
@@ -32,11 +32,6 @@ def space(tmp_path):
 @pytest.fixture
 def folder(space):
     return space.manifests_dir / "x-1.0.0"
-
-
-def problems(folder, **against):
-    report = verify_manifest(folder, Against(**against))
-    return {kind: texts for kind, texts in report.problems.items() if texts}
 
 
 def edited(folder, *, is_rehashed, **changes):

@@ -21,7 +21,7 @@ from manifests.verify import Against, verify_manifest
 from manifests.verify_pictures import Depth
 from manifests.verify_report import report_lines
 from tests.conftest import REPOSITORY
-from tests.manifest_world import bytes_of, image_name, log_lines, set_verdicts, small_picture, world
+from tests.manifest_world import bytes_of, image_name, log_lines, problems, set_verdicts, small_picture, world
 
 N_IMAGES = 10
 DEEP = Depth(reads_bytes=True)
@@ -37,11 +37,6 @@ def space(tmp_path):
 @pytest.fixture
 def folder(space):
     return space.manifests_dir / "x-1.0.0"
-
-
-def problems(folder, **against):
-    report = verify_manifest(folder, Against(**against))
-    return {kind: texts for kind, texts in report.problems.items() if texts}
 
 
 def picture(space, number):

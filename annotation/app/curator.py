@@ -26,7 +26,6 @@ from manifests.workspace import Workspace
 VECTOR_FIELD = "clip"
 SIMILARITY_KEY = "similar"
 MAP_KEY = "map"
-N_SIMILAR = 25
 
 _SAMPLES_PER_BATCH = 10_000
 _INDEXED = ("image_id", "risk", "verdict", "status", "duplicate_group", "disagreement")
