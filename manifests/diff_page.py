@@ -1,22 +1,15 @@
 """The differences of two versions as one HTML page, with a thumbnail of every picture that is at hand."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from manifests import schema
 from manifests.diff import Difference, change_counts
-from manifests.errors import UnreadableImageError
 from manifests.frozen import Manifest
-from manifests.images import read_image
 from manifests.page import escaped, page
+from manifests.thumbnails import NO_PICTURE, data_address, thumbnail
 from manifests.workspace import Workspace
 
-_THUMBNAIL_PX = 256
 _MOST_CARDS = 300
 """Of each kind; a page of thousands of pictures opens in no browser. The table has all."""
 
@@ -83,20 +76,13 @@ def _card(one: Difference, record: Mapping[str, Any], thumbnail: str) -> str:
 
 
 def _thumbnail(image_id: str, pictures_of: Workspace | None, rotations: Mapping[str, int | None]) -> str:
-    path: Path | None = None
+    found: bytes | str = NO_PICTURE
     if pictures_of is not None:
         path = pictures_of.root / pictures_of.relative_image_path(image_id)
-    if path is None or not path.is_file():
-        return '<span class="blank">no picture here</span>'
-    try:
-        picture = read_image(path, rotations.get(image_id), least_side_px=_THUMBNAIL_PX)
-    except UnreadableImageError as error:
-        return f'<span class="blank">{escaped(error.status)}</span>'
-    picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=80)
-    encoded = base64.b64encode(stream.getvalue()).decode()
-    return f'<img alt="{escaped(image_id)}" loading="lazy" src="data:image/jpeg;base64,{encoded}">'
+        found = thumbnail(path, rotations.get(image_id))
+    if isinstance(found, str):
+        return f'<span class="blank">{escaped(found)}</span>'
+    return f'<img alt="{escaped(image_id)}" loading="lazy" src="{data_address(found)}">'
 
 
 def _name(manifest: Manifest) -> str:

@@ -17,9 +17,9 @@ from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram, histogram_figure, score_range, threshold_in
 from scoring.plots.labels import place_labels
 from scoring.plots.plot import plot_results
-from scoring.plots.results import Auroc, read_results
-from scoring.plots.roc import RocCurve, roc_figure, roc_points, thinned
-from scoring.plots.style import FAMILY_STYLES, FORMATS, write_figure
+from scoring.plots.results import Estimate, read_results
+from scoring.plots.roc import RocCurve, bends, roc_figure, roc_points
+from scoring.plots.style import FORMATS, PRINTED, write_figure
 
 SETS = {"val": 300, "far": 90, "near": 120}
 NAMES = ("msp", "max_logit", "vim")
@@ -103,21 +103,24 @@ def test_roc_points_equal_those_of_scikit_learn(n_levels):
     np.testing.assert_allclose(kept, expected[1], atol=1e-15)
 
 
-def test_thinned_curve_is_small_and_nowhere_further_than_a_cell_from_the_whole():
+def test_drawn_curve_has_few_points_and_leaves_the_whole_nowhere():
     random = np.random.default_rng(1)
     whole = np.stack(roc_points(random.normal(0, 1, 50_000), random.normal(1, 1, 17_632)))
-    thin = np.stack(thinned(*whole))
-    assert thin.shape[1] < 8_100 < whole.shape[1] / 5
-    assert (thin[:, [0, -1]] == whole[:, [0, -1]]).all()
-    some = whole[:, random.integers(0, whole.shape[1], 2_000)]
-    nearest = np.abs(some[:, :, None] - thin[:, None]).max(axis=0).min(axis=1)
-    assert nearest.max() < 1 / 2000
-    assert np.trapezoid(thin[1], thin[0]) == pytest.approx(np.trapezoid(whole[1], whole[0]), abs=1e-4)
+    drawn_points = np.stack(bends(*whole))
+    assert drawn_points.shape[1] <= 300
+    assert (drawn_points[:, [0, -1]] == whole[:, [0, -1]]).all()
+    # Nowhere further up or down, or else to the side, than is seen; ends of a steep stretch are told by the side.
+    upwards = np.abs(np.interp(whole[0], *drawn_points) - whole[1])
+    sidewards = np.abs(np.interp(whole[1], *drawn_points[::-1]) - whole[0])
+    assert np.minimum(upwards, sidewards).max() < np.sqrt(2) / 2000
+    assert np.trapezoid(drawn_points[1], drawn_points[0]) == pytest.approx(
+        np.trapezoid(whole[1], whole[0]), abs=5e-4
+    )
 
 
 def test_small_curve_keeps_every_point():
     whole = roc_points([0.0, 1.0, 1.0, 2.0], [1.0, 2.0, 3.0])
-    assert [points.tolist() for points in thinned(*whole)] == [points.tolist() for points in whole]
+    assert [points.tolist() for points in bends(*whole)] == [points.tolist() for points in whole]
     # 0 keeps one ID image; 1 keeps three and lets one OOD image through; 2 and 3 let one more through each.
     assert whole[0].tolist() == [0, 0, 1 / 3, 2 / 3, 1]
     assert whole[1].tolist() == [0, 1 / 4, 3 / 4, 1, 1]
@@ -281,13 +284,13 @@ def compared(
 ) -> list[ComparedMethod]:
     """Methods in a crowd of `spread` around 85 %, every tenth far from it."""
     random = np.random.default_rng(seed)
-    families = list(FAMILY_STYLES)
+    families = list(PRINTED.families)
     methods = []
     for number in range(n_methods):
         x, y = 0.85 + (0.2 if number % 10 == 9 else spread) * random.uniform(-0.5, 0.5, 2)
         ends = [(v - half_width, v + half_width) if half_width else (None, None) for v in (x, y)]
         family = families[number % len(families)]
-        methods.append(ComparedMethod(f"Method-{number}", family, Auroc(x, *ends[0]), Auroc(y, *ends[1])))
+        methods.append(ComparedMethod(f"Method-{number}", family, Estimate(x, *ends[0]), Estimate(y, *ends[1])))
     return methods
 
 
@@ -334,7 +337,9 @@ def test_label_that_is_nearer_to_another_marker_is_joined_to_its_own():
 
 @pytest.mark.parametrize("auroc", [0.0, 1.0])
 def test_axes_end_at_0_and_100_percent(auroc):
-    methods = [ComparedMethod(title, "logit", Auroc(auroc), Auroc(auroc)) for title in ("Energy", "MaxLogit")]
+    methods = [
+        ComparedMethod(title, "logit", Estimate(auroc), Estimate(auroc)) for title in ("Energy", "MaxLogit")
+    ]
     (axes,) = drawn(comparison_figure(methods, x_set="near", y_set="far")).axes
     assert 0 <= axes.get_xlim()[0] <= auroc <= axes.get_xlim()[1] <= 1
     assert 0 <= axes.get_ylim()[0] <= auroc <= axes.get_ylim()[1] <= 1
@@ -343,8 +348,8 @@ def test_axes_end_at_0_and_100_percent(auroc):
 
 def test_markers_and_whiskers_stand_at_the_figures_of_each_method():
     methods = [
-        ComparedMethod("MSP", "probability", Auroc(0.7, 0.65, 0.72), Auroc(0.6)),
-        ComparedMethod("ViM", "feature + logit", Auroc(0.9), Auroc(0.8, 0.79, 0.83)),
+        ComparedMethod("MSP", "probability", Estimate(0.7, 0.65, 0.72), Estimate(0.6)),
+        ComparedMethod("ViM", "feature + logit", Estimate(0.9), Estimate(0.8, 0.79, 0.83)),
     ]
     figure = comparison_figure(methods, x_set="near", y_set="far")
     (axes,) = figure.axes
@@ -359,9 +364,9 @@ def test_markers_and_whiskers_stand_at_the_figures_of_each_method():
 
 
 def test_every_family_of_the_table_of_methods_has_a_marker():
-    assert {method.family for method in METHODS} <= FAMILY_STYLES.keys()
-    assert len({marker for marker, _ in FAMILY_STYLES.values()}) == len(FAMILY_STYLES)
-    assert len({colour for _, colour in FAMILY_STYLES.values()}) == len(FAMILY_STYLES)
+    assert {method.family for method in METHODS} <= PRINTED.families.keys()
+    assert len({marker for marker, _ in PRINTED.families.values()}) == len(PRINTED.families)
+    assert len({colour for _, colour in PRINTED.families.values()}) == len(PRINTED.families)
 
 
 def test_a_lone_label_goes_to_the_right_and_leaves_where_there_is_no_room():

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,12 @@ from curation.screening.operating_point import (
     reliability,
 )
 from curation.screening.risk import RiskModel
-from curation.screening.sources import ClassSource
 from manifests.durable import write_json
 from manifests.errors import InputError
+
+if TYPE_CHECKING:
+    # It loads torch, which reading a calibration does not need.
+    from curation.screening.sources import ClassSource
 
 _VERSION = 2
 """1 chose the bound on the risks of pictures that the model had seen."""
@@ -60,7 +63,7 @@ class Calibration:
         goal = self.max_lost if max_lost is None else max_lost
         return operating_point(self.fit_out, self.held_out_out, self.held_out_in, goal)
 
-    def check_holds_for(self, sources: Sequence[ClassSource], names: Sequence[str]) -> None:
+    def check_holds_for(self, sources: Sequence["ClassSource"], names: Sequence[str]) -> None:
         """Refuse sources, or numbers made of them, other than those that were calibrated.
 
         Raises

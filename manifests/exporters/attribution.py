@@ -9,7 +9,7 @@ from manifests.durable import write_text
 from manifests.exporters.exported_set import ExportedSet, Record
 from manifests.inert_csv import csv_text, inert
 from manifests.licences import licence_key
-from manifests.page import escaped, page
+from manifests.page import escaped, linked, page
 
 CSV_NAME = "ATTRIBUTION.csv"
 HTML_NAME = "ATTRIBUTION.html"
@@ -66,14 +66,7 @@ def _html_row(record: Record) -> str:
     author = record["author"] or "(not known)"
     name = license_name(record["license_url"]) or "(not known)"
     cells = (
-        _linked(record["image_id"], record["url"]), _linked(title, record["landing_url"]), escaped(author),
-        _linked(name, record["license_url"]),
+        linked(record["image_id"], record["url"]), linked(title, record["landing_url"]), escaped(author),
+        linked(name, record["license_url"]),
     )  # fmt: skip
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-def _linked(text: str, url: str | None) -> str:
-    """Return `text` as a link where `url` is one of the web: a ``javascript:`` URL stays text."""
-    if url is None or not url.lower().startswith(("https://", "http://")):
-        return escaped(text)
-    return f'<a href="{escaped(url)}" rel="nofollow noopener noreferrer">{escaped(text)}</a>'

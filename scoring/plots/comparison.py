@@ -13,17 +13,8 @@ from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
 from scoring.plots.labels import is_doubtful, place_labels
-from scoring.plots.results import Auroc
-from scoring.plots.style import (
-    COLUMN_WIDTH_IN,
-    FAMILY_STYLES,
-    GREY,
-    TEXT_WIDTH_IN,
-    house_style,
-    in_percent,
-    lines_of,
-    new_figure,
-)
+from scoring.plots.results import Estimate
+from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, TEXT_WIDTH_IN, Look, in_percent, lines_of
 
 _MOST_LABELS_IN_A_COLUMN = 16
 _MARKER_POINTS = {"D": 4.2, "^": 5.2, "s": 4.6, "*": 7.5}
@@ -41,40 +32,42 @@ class ComparedMethod:
 
     title: str
     family: str
-    x: Auroc
-    y: Auroc
+    x: Estimate
+    y: Estimate
 
 
-def comparison_figure(methods: Sequence[ComparedMethod], *, x_set: str, y_set: str) -> Figure:
+def comparison_figure(
+    methods: Sequence[ComparedMethod], *, x_set: str, y_set: str, look: Look = PRINTED
+) -> Figure:
     """Return one labelled marker a method, its AUROC on `x_set` to the right and on `y_set` upwards.
 
     Whiskers are the intervals, where there are any. The labels' places are searched for, so that none lies on
     another or on a marker; with many methods the picture is wider.
     """
     width_in = COLUMN_WIDTH_IN if len(methods) <= _MOST_LABELS_IN_A_COLUMN else 0.75 * TEXT_WIDTH_IN
-    with house_style():
-        figure = new_figure(width_in, width_in)
+    with look.style():
+        figure = look.new_figure(width_in, width_in)
         axes = figure.subplots()
         for method in methods:
-            _draw_method(axes, method)
+            _draw_method(axes, method, look)
         axes.margins(0.12)
         axes.set(xlim=np.clip(axes.get_xlim(), 0, 1), ylim=np.clip(axes.get_ylim(), 0, 1))
-        has_diagonal = _draw_diagonal(axes)
+        has_diagonal = _draw_diagonal(axes, look)
         in_percent(axes.xaxis)
         in_percent(axes.yaxis)
         axes.set_xlabel("\n".join(lines_of(["AUROC on", f"{x_set}, %"], 0.75 * width_in)))
         axes.set_ylabel("\n".join(lines_of(["AUROC on", f"{y_set}, %"], 0.75 * width_in)))
-        figure.legend(handles=_legend(methods, has_diagonal), loc="outside upper center", ncols=3)
-        _label(figure, axes, methods)
+        figure.legend(handles=_legend(methods, has_diagonal, look), loc="outside upper center", ncols=3)
+        _label(figure, axes, methods, look)
     return figure
 
 
-def _draw_method(axes: Axes, method: ComparedMethod) -> None:
-    marker, colour = FAMILY_STYLES[method.family]
+def _draw_method(axes: Axes, method: ComparedMethod, look: Look) -> None:
+    marker, colour = look.families[method.family]
     for start, end in _whiskers(method):
         axes.plot(*zip(start, end, strict=True), color=colour, linewidth=0.7, zorder=2)
     # A marker at 100 % would lose half its area.
-    axes.plot(method.x.value, method.y.value, zorder=3, clip_on=False, **_marker_style(marker, colour))
+    axes.plot(method.x.value, method.y.value, zorder=3, clip_on=False, **_marker_style(marker, colour, look))
 
 
 def _whiskers(method: ComparedMethod) -> list[tuple[tuple[float, float], tuple[float, float]]]:
@@ -88,47 +81,48 @@ def _whiskers(method: ComparedMethod) -> list[tuple[tuple[float, float], tuple[f
     return whiskers
 
 
-def _marker_style(marker: str, colour: str) -> dict[str, Any]:
+def _marker_style(marker: str, colour: str, look: Look) -> dict[str, Any]:
     return {
         "marker": marker,
-        "markersize": _MARKER_POINTS[marker],
+        "markersize": look.scale * _MARKER_POINTS[marker],
         "color": colour,
-        "markeredgecolor": "white",
+        "markeredgecolor": look.ground,
         "markeredgewidth": 0.3,
         "linestyle": "none",
     }
 
 
-def _draw_diagonal(axes: Axes) -> bool:
+def _draw_diagonal(axes: Axes, look: Look) -> bool:
     """Draw where both AUROC are equal, if that is in sight; the axes keep their limits."""
     x_limits, y_limits = axes.get_xlim(), axes.get_ylim()
     ends = [max(x_limits[0], y_limits[0]), min(x_limits[1], y_limits[1])]
     if ends[0] < ends[1]:
-        axes.plot(ends, ends, color=GREY, linestyle=":", linewidth=0.7, zorder=1)
+        axes.plot(ends, ends, color=look.quiet, linestyle=":", linewidth=0.7, zorder=1)
     return ends[0] < ends[1]
 
 
-def _legend(methods: Sequence[ComparedMethod], has_diagonal: bool) -> list[Line2D]:
+def _legend(methods: Sequence[ComparedMethod], has_diagonal: bool, look: Look) -> list[Line2D]:
     families = {method.family for method in methods}
     handles = [
-        Line2D([], [], label=family, **_marker_style(*style))
-        for family, style in FAMILY_STYLES.items()
+        Line2D([], [], label=family, **_marker_style(*style, look))
+        for family, style in look.families.items()
         if family in families
     ]
     if any(auroc.low is not None for method in methods for auroc in (method.x, method.y)):
-        handles.append(Line2D([], [], color=GREY, linewidth=0.7, label="95 % interval"))
+        handles.append(Line2D([], [], color=look.quiet, linewidth=0.7, label="95 % interval"))
     if has_diagonal:
-        handles.append(Line2D([], [], color=GREY, linestyle=":", linewidth=0.7, label="equal AUROC"))
+        handles.append(Line2D([], [], color=look.quiet, linestyle=":", linewidth=0.7, label="equal AUROC"))
     return handles
 
 
-def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod]) -> None:
+def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod], look: Look) -> None:
     figure.draw_without_rendering()
     # Places are found for this layout, which must not change on writing.
     figure.set_layout_engine("none")
-    dots_a_point = figure.dpi / 72
+    # A point of print.
+    dots_a_point = look.scale * figure.dpi / 72
     padding = _PADDING_POINTS * dots_a_point
-    texts = [_text(axes, method) for method in methods]
+    texts = [_text(axes, method, look) for method in methods]
     sizes = np.array([text.get_window_extent().size for text in texts]) + 2 * padding
     to_dots = axes.transData.transform
     points = to_dots([(method.x.value, method.y.value) for method in methods])
@@ -139,12 +133,14 @@ def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod]) -> Non
     is_far = np.linalg.norm(ends - points, axis=1) > _LONGEST_GAP_POINTS * dots_a_point
     has_line = is_far | is_doubtful(points, boxes)
     for text, point, box, end, is_joined in zip(texts, points, boxes, ends, has_line, strict=True):
-        text.set_position((box[:2] + padding - point) / dots_a_point)
+        text.set_position((box[:2] + padding - point) * 72 / figure.dpi)
         if is_joined:
-            axes.plot(*axes.transData.inverted().transform([point, end]).T, color=GREY, linewidth=0.4, zorder=1.5)
+            axes.plot(
+                *axes.transData.inverted().transform([point, end]).T, color=look.quiet, linewidth=0.4, zorder=1.5
+            )
 
 
-def _text(axes: Axes, method: ComparedMethod) -> Annotation:
+def _text(axes: Axes, method: ComparedMethod, look: Look) -> Annotation:
     return axes.annotate(
         method.title,
         (method.x.value, method.y.value),
@@ -152,9 +148,9 @@ def _text(axes: Axes, method: ComparedMethod) -> Annotation:
         textcoords="offset points",
         ha="left",
         va="bottom",
-        fontsize=_LABEL_FONT_POINTS,
+        fontsize=look.scale * _LABEL_FONT_POINTS,
         zorder=4,
-        path_effects=[withStroke(linewidth=1.2, foreground="white")],
+        path_effects=[withStroke(linewidth=1.2, foreground=look.ground)] if look.has_halo else [],
     )
 
 

@@ -11,16 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from scoring.metrics import fpr95_in, n_kept
-from scoring.plots.style import (
-    BLACK,
-    BLUE,
-    COLUMN_WIDTH_IN,
-    VERMILLION,
-    house_style,
-    in_percent,
-    lines_of,
-    new_figure,
-)
+from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, Look, house_style, in_percent, lines_of
 
 _FENCE_FACTOR = 3.0
 """Tukey (1977, "Exploratory Data Analysis", 2D): beyond three interquartile ranges a value is "far out"."""
@@ -45,8 +36,6 @@ _PANEL_WIDTH_IN = 3.0
 
 _LONGEST_BESIDE_ANOTHER = 27
 """Characters of the first legend text with which two columns of legend fit the width."""
-
-_ID_FILL, _LET_THROUGH_FILL = "#9CC4E4", "#F2B48C"
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +137,7 @@ def histogram_figure(
     threshold = threshold_in(in_scores)
     pairs, headers = [], []
     for ood_set, scores in out_scores.items():
-        edges = np.linspace(*ends, _n_bins(min(np.size(in_scores), np.size(scores))) + 1)
+        edges = np.linspace(*ends, n_bins(min(np.size(in_scores), np.size(scores))) + 1)
         pairs.append((histogram(in_scores, edges), histogram(scores, edges)))
         metrics = f"AUROC {100 * aurocs[ood_set]:.2f} %, fpr95_in {100 * fpr95_in(in_scores, scores):.2f} %"
         headers.append(_header(f"{ood_set} ({np.size(scores):,} images):", metrics, *pairs[-1]))
@@ -159,10 +148,10 @@ def histogram_figure(
     n_columns = 2 if len(in_label) <= _LONGEST_BESIDE_ANOTHER else 1
     n_lines = len(heading) + sum(map(len, headers)) + in_label.count("\n") + 4 // n_columns
     with house_style():
-        figure = new_figure(COLUMN_WIDTH_IN, _FRAME_IN + _PANEL_IN * len(pairs) + _LINE_IN * n_lines)
+        figure = PRINTED.new_figure(COLUMN_WIDTH_IN, _FRAME_IN + _PANEL_IN * len(pairs) + _LINE_IN * n_lines)
         panels = figure.subplots(len(pairs), 1, sharex=True, squeeze=False)[:, 0]
         for axes, pair, header in zip(panels, pairs, headers, strict=True):
-            _draw_panel(axes, *pair, threshold)
+            draw_panel(axes, *pair, threshold=threshold, look=PRINTED)
             axes.set_title("\n".join(header), loc="left", pad=2, linespacing=1.15)
         panels[-1].set_xlabel("OOD score (higher = more OOD)")
         figure.supylabel("images in a bin, %", fontsize=7)
@@ -170,21 +159,22 @@ def histogram_figure(
     return figure
 
 
-def _n_bins(n_images: int) -> int:
-    """Return the Rice rule's number, within what can be seen."""
+def n_bins(n_images: int) -> int:
+    """Return the Rice rule's number of bins, within what can be seen."""
     return int(np.clip(np.ceil(2 * np.cbrt(n_images)), _FEWEST_BINS, _MOST_BINS))
 
 
-def _draw_panel(axes: Axes, inside: Histogram, outside: Histogram, threshold: float) -> None:
+def draw_panel(axes: Axes, inside: Histogram, outside: Histogram, *, threshold: float, look: Look) -> None:
+    """Draw ID and OOD over their common bins, the threshold, and filled what it lets through of OOD."""
     edges = inside.edges
-    axes.stairs(inside.shares, edges, fill=True, facecolor=_ID_FILL)
-    axes.stairs(inside.shares, edges, color=BLUE, linewidth=0.6)
-    let_through = axes.stairs(outside.shares, edges, fill=True, facecolor=_LET_THROUGH_FILL, alpha=0.75)
+    axes.stairs(inside.shares, edges, fill=True, facecolor=look.in_fill)
+    axes.stairs(inside.shares, edges, color=look.blue, linewidth=0.6)
+    let_through = axes.stairs(outside.shares, edges, fill=True, facecolor=look.let_through_fill)
     kept_side = Rectangle((edges[0], 0), max(threshold - edges[0], 0), 1, transform=axes.get_xaxis_transform())
     let_through.set_clip_path(kept_side)
-    axes.stairs(outside.shares, edges, color=VERMILLION, linewidth=1.0)
+    axes.stairs(outside.shares, edges, color=look.vermillion, linewidth=1.0)
     if edges[0] <= threshold <= edges[-1]:
-        axes.axvline(threshold, color=BLACK, linestyle="--", linewidth=0.8)
+        axes.axvline(threshold, color=look.ink, linestyle="--", linewidth=0.8)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(0, 1.05 * _top(inside, outside))
     in_percent(axes.yaxis)
@@ -223,14 +213,8 @@ def _cut(inside: Histogram, outside: Histogram) -> list[str]:
 
 
 def _draw_legend(figure: Figure, heading: str, in_label: str, n_columns: int) -> None:
-    handles = [
-        Patch(facecolor=_ID_FILL, edgecolor=BLUE, linewidth=0.6, label=in_label),
-        Patch(facecolor="none", edgecolor=VERMILLION, label="OOD: set named above"),
-        Line2D([], [], color=BLACK, linestyle="--", linewidth=0.8, label="threshold: 95 % of ID kept"),
-        Patch(facecolor=_LET_THROUGH_FILL, label="OOD let through: fpr95_in"),
-    ]
     figure.legend(
-        handles=handles,
+        handles=legend_handles(in_label, "OOD: set named above", PRINTED),
         title=heading,
         title_fontsize=8,
         loc="outside upper center",
@@ -240,3 +224,13 @@ def _draw_legend(figure: Figure, heading: str, in_label: str, n_columns: int) ->
         columnspacing=1.0,
         borderpad=0.1,
     )
+
+
+def legend_handles(in_label: str, out_label: str, look: Look) -> list[Patch | Line2D]:
+    """Return what the parts of a panel mean, for a legend."""
+    return [
+        Patch(facecolor=look.in_fill, edgecolor=look.blue, linewidth=0.6, label=in_label),
+        Patch(facecolor="none", edgecolor=look.vermillion, label=out_label),
+        Line2D([], [], color=look.ink, linestyle="--", linewidth=0.8, label="threshold: 95 % of ID kept"),
+        Patch(facecolor=look.let_through_fill, label="OOD let through: fpr95_in"),
+    ]

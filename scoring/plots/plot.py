@@ -4,19 +4,17 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from manifests.errors import InputError
-from scoring.methods.table import Method
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram_figure
 from scoring.plots.results import Results, read_results
-from scoring.plots.roc import LINE_STYLES, RocCurve, roc_figure, roc_points
-from scoring.plots.style import FORMATS, write_figure
+from scoring.plots.roc import RocCurve, roc_figure, roc_points
+from scoring.plots.style import FORMATS, N_LINES, PRINTED, Look, write_figure
 
 Picture: TypeAlias = tuple[str, Callable[[], Figure]]
 """A file name without suffix, and what draws it."""
@@ -91,6 +89,43 @@ def plot_results(
     return PlotResult(tuple(paths), tuple(left_out))
 
 
+def roc_figure_of(results: Results, ood_set: str, *, n_methods: int | None = None, look: Look = PRINTED) -> Figure:
+    """Return the ROC curves of all methods, or of the `n_methods` best on average, on one OOD set."""
+    methods = results.best_first[:n_methods]
+    coloured = [method.title for method in methods[:N_LINES]]
+    curves = [
+        RocCurve(
+            method.title,
+            *roc_points(results.in_scores[method.name], results.out_scores[ood_set][method.name]),
+            results.aurocs[method.name, ood_set].value,
+        )
+        for method in methods
+    ]
+    has_grey = len(methods) > len(coloured)
+    return roc_figure(
+        curves,
+        coloured=coloured,
+        in_name=results.val,
+        out_name=ood_set,
+        note=f"in colour: the {len(coloured)} best\non average over the OOD sets" if has_grey else "",
+        look=look,
+    )
+
+
+def comparison_figure_of(results: Results, *, x_set: str, y_set: str, look: Look = PRINTED) -> Figure:
+    """Return the AUROC of all methods on `y_set` against that on `x_set`."""
+    compared = [
+        ComparedMethod(
+            method.title,
+            method.family,
+            x=results.aurocs[method.name, x_set],
+            y=results.aurocs[method.name, y_set],
+        )
+        for method in results.methods
+    ]
+    return comparison_figure(compared, x_set=x_set, y_set=y_set, look=look)
+
+
 def _histograms(results: Results) -> Iterator[Picture]:
     for method in results.methods:
         yield (
@@ -107,48 +142,14 @@ def _histograms(results: Results) -> Iterator[Picture]:
 
 
 def _roc_curves(results: Results) -> Iterator[Picture]:
-    best = sorted(results.methods, key=lambda method: -_average_auroc(results, method))[: len(LINE_STYLES)]
-    coloured = [method.title for method in best]
-    has_grey = len(results.methods) > len(best)
     for ood_set in results.ood_sets:
-        yield f"roc-{ood_set}", functools.partial(_roc_figure, results, ood_set, coloured, has_grey)
-
-
-def _average_auroc(results: Results, method: Method) -> float:
-    return fmean(results.aurocs[method.name, ood_set].value for ood_set in results.ood_sets)
-
-
-def _roc_figure(results: Results, ood_set: str, coloured: Sequence[str], has_grey: bool) -> Figure:
-    curves = [
-        RocCurve(
-            method.title,
-            *roc_points(results.in_scores[method.name], results.out_scores[ood_set][method.name]),
-            results.aurocs[method.name, ood_set].value,
-        )
-        for method in results.methods
-    ]
-    return roc_figure(
-        curves,
-        coloured=coloured,
-        in_name=results.val,
-        out_name=ood_set,
-        note=f"in colour: the {len(coloured)} best\non average over the OOD sets" if has_grey else "",
-    )
+        yield f"roc-{ood_set}", functools.partial(roc_figure_of, results, ood_set)
 
 
 def _comparisons(results: Results, x_set: str) -> Iterator[Picture]:
     for y_set in results.ood_sets:
         if y_set != x_set:
-            compared = [
-                ComparedMethod(
-                    method.title,
-                    method.family,
-                    x=results.aurocs[method.name, x_set],
-                    y=results.aurocs[method.name, y_set],
-                )
-                for method in results.methods
-            ]
             yield (
                 f"auroc-{y_set}-against-{x_set}",
-                functools.partial(comparison_figure, compared, x_set=x_set, y_set=y_set),
+                functools.partial(comparison_figure_of, results, x_set=x_set, y_set=y_set),
             )

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TypeAlias
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.parquet import read_parquet
 from manifests.workspace import checked_name
-from scoring.methods.table import METHODS, Method
-from scoring.metrics import auroc
+from scoring.methods.table import ALL_METHODS, Method
+from scoring.metrics import METRIC_NAMES, auroc
 from scoring.score import RESULTS_FILE_NAME, SCORES_FILE_NAME
 
 ScoresByMethod: TypeAlias = Mapping[str, NDArray[np.float64]]
@@ -25,12 +26,16 @@ _LARGEST_AUROC_ERROR = 1e-9
 
 
 @dataclass(frozen=True)
-class Auroc:
-    """The AUROC of one method on one OOD set and, where it was estimated, its interval; fractions."""
+class Estimate:
+    """One metric of one method on one OOD set and, where it was estimated, its interval; fractions."""
 
     value: float
     low: float | None = None
     high: float | None = None
+
+
+MetricsByMethod: TypeAlias = Mapping[tuple[str, str], Mapping[str, Estimate]]
+"""By method and OOD set, then by name of the metric."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,9 @@ class Results:
         Scores of its images, float64, finite, higher = more OOD.
     out_scores : mapping of OOD set to such a mapping
         In the order of the file.
-    aurocs : mapping of (method name, OOD set) to Auroc
+    image_ids : mapping of set to pyarrow.ChunkedArray
+        In the order of the scores.
+    metrics : MetricsByMethod
         As in ``results.csv``.
     """
 
@@ -55,12 +62,27 @@ class Results:
     val: str
     in_scores: ScoresByMethod
     out_scores: Mapping[str, ScoresByMethod]
-    aurocs: Mapping[tuple[str, str], Auroc]
+    image_ids: Mapping[str, pa.ChunkedArray]
+    metrics: MetricsByMethod
 
     @property
     def ood_sets(self) -> tuple[str, ...]:
         """Names of the OOD sets, in the order of the file."""
         return tuple(self.out_scores)
+
+    @property
+    def aurocs(self) -> Mapping[tuple[str, str], Estimate]:
+        """The AUROC of every method on every OOD set."""
+        return {key: found["auroc"] for key, found in self.metrics.items()}
+
+    @property
+    def best_first(self) -> tuple[Method, ...]:
+        """The methods by their AUROC on average over the OOD sets."""
+        return tuple(sorted(self.methods, key=lambda method: -self.average(method, "auroc")))
+
+    def average(self, method: Method, metric: str) -> float:
+        """Return the mean of a metric over the OOD sets, each weighing the same."""
+        return fmean(self.metrics[method.name, ood_set][metric].value for ood_set in self.ood_sets)
 
 
 def read_results(scores_dir: Path, *, val: str = "val", methods: Sequence[str] | None = None) -> Results:
@@ -98,8 +120,9 @@ def read_results(scores_dir: Path, *, val: str = "val", methods: Sequence[str] |
     columns = {method.name: _finite_scores(path, table, method.name) for method in chosen}
     scores = {name: {method: column[rows] for method, column in columns.items()} for name, rows in rows_of.items()}
     in_scores = scores.pop(val)
-    aurocs = _read_aurocs(_existing(scores_dir / RESULTS_FILE_NAME), chosen, tuple(scores))
-    results = Results(chosen, val, in_scores, scores, aurocs)
+    metrics = read_metrics(scores_dir / RESULTS_FILE_NAME, chosen, tuple(scores))
+    image_ids = {name: table.column("image_id").take(rows) for name, rows in rows_of.items()}
+    results = Results(chosen, val, in_scores, scores, image_ids, metrics)
     _check_of_one_run(scores_dir, results)
     return results
 
@@ -118,7 +141,7 @@ def _methods_in(path: Path, schema: pa.Schema) -> tuple[Method, ...]:
         raise TableError(
             f"{path}: expected columns image_id, set and one a method, found {', '.join(schema.names)}"
         )
-    known = {method.name: method for method in METHODS}
+    known = {method.name: method for method in ALL_METHODS}
     names = schema.names[2:]
     if unknown := [name for name in names if name not in known]:
         raise TableError(f"{path}: column {unknown[0]} is no known method: expected some of {', '.join(known)}")
@@ -126,7 +149,7 @@ def _methods_in(path: Path, schema: pa.Schema) -> tuple[Method, ...]:
     for name, dtype in expected.items():
         if schema.field(name).type != dtype:
             raise TableError(f"{path}: column {name} should be {dtype}, is {schema.field(name).type}")
-    return tuple(method for method in METHODS if method.name in names)
+    return tuple(method for method in ALL_METHODS if method.name in names)
 
 
 def _chosen(path: Path, found: Sequence[Method], names: Sequence[str] | None) -> tuple[Method, ...]:
@@ -170,17 +193,27 @@ def _finite_scores(path: Path, table: pa.Table, method: str) -> NDArray[np.float
     return scores
 
 
-def _read_aurocs(path: Path, methods: Sequence[Method], ood_sets: Sequence[str]) -> dict[tuple[str, str], Auroc]:
-    """Return what the file says of `methods` on `ood_sets`; it may say more, of other methods."""
-    found: dict[tuple[str, str], Auroc] = {}
-    for line, row in _lines(path):
+def read_metrics(path: Path, methods: Sequence[Method], ood_sets: Sequence[str]) -> MetricsByMethod:
+    """Return what the file says of `methods` on `ood_sets`; it may say more, of other methods.
+
+    Parameters
+    ----------
+    path : Path
+        ``results.csv``, or ``results.without_known_in.csv``.
+    methods, ood_sets : sequence
+        What it has to hold; of the metrics, AUROC.
+
+    Raises
+    ------
+    StageMissingError, TableError
+        As `read_results`.
+    """
+    found: dict[tuple[str, str], dict[str, Estimate]] = {}
+    for line, row in _lines(_existing(path)):
         key = row["method"], row["set"]
         if key in found:
             raise TableError(f"{path}, line {line}: method {key[0]} on set {key[1]} for the second time")
-        value, low, high = (_fraction(path, line, row, name) for name in ("auroc", "auroc_low", "auroc_high"))
-        if value is None or (low is None) != (high is None):
-            raise TableError(f"{path}, line {line}: expected auroc, and auroc_low with auroc_high or neither")
-        found[key] = Auroc(value, low, high)
+        found[key] = {name: _estimate(path, line, row, name) for name in METRIC_NAMES if name in row}
     wanted = [(method.name, ood_set) for method in methods for ood_set in ood_sets]
     for method_name, ood_set in wanted:
         if (method_name, ood_set) not in found:
@@ -188,6 +221,13 @@ def _read_aurocs(path: Path, methods: Sequence[Method], ood_sets: Sequence[str])
                 f"{path}: no line for method {method_name} on set {ood_set}; run the stage 'score' again"
             )
     return {key: found[key] for key in wanted}
+
+
+def _estimate(path: Path, line: int, row: Mapping[str, str], name: str) -> Estimate:
+    value, low, high = (_fraction(path, line, row, column) for column in (name, f"{name}_low", f"{name}_high"))
+    if value is None or (low is None) != (high is None):
+        raise TableError(f"{path}, line {line}: expected {name}, and {name}_low with {name}_high or neither")
+    return Estimate(value, low, high)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

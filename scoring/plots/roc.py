@@ -9,35 +9,10 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike, NDArray
 
-from scoring.plots.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PALE_GREY,
-    PURPLE,
-    SKY_BLUE,
-    VERMILLION,
-    house_style,
-    in_percent,
-    lines_of,
-    new_figure,
-)
+from scoring.plots.style import PRINTED, Look, in_percent, lines_of
 
-# Colour and dashes, so that no line depends on colour alone; yellow is too pale for a line on white.
-LINE_STYLES: tuple[tuple[str, LineStyleType], ...] = (
-    (VERMILLION, "-"),
-    (BLUE, "-"),
-    (GREEN, "--"),
-    (ORANGE, "-."),
-    (PURPLE, "--"),
-    (SKY_BLUE, "-."),
-    (BLACK, ":"),
-)
-
-_GRID = 2000
-"""Cells a side into which a curve is thinned; a curve of 3 inches has 900 dots at 300 dots an inch."""
+_TOLERANCE = 1 / 2000
+"""How far a drawn curve may be from the whole one; a curve of 3 inches has 900 dots at 300 dots an inch."""
 
 _PLOT_IN, _TITLE_IN, _ROWS_A_COLUMN = 3.25, 2.7, 20
 
@@ -81,22 +56,46 @@ def roc_points(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[NDArray[np.
     return let_through, kept
 
 
-def thinned(
+def bends(
     let_through: NDArray[np.float64], kept: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the curve with the first and the last point that it has in each cell of a grid too fine to be seen.
+    """Return the points of the curve at which it bends: a polyline that nowhere leaves the whole one visibly.
 
-    No point that is left out is further than one cell, 1/2000 of an axis, from the curve that remains.
+    No point that is left out is further than `_TOLERANCE`, in parts of an axis, from the curve that remains.
+
+    References
+    ----------
+    Ramer (1972) and Douglas and Peucker (1973): a stretch is split at its point furthest from the chord for as
+    long as that is too far.
     """
-    # The curve never turns back, so that it changes cell just where this sum changes.
-    cell = np.floor(let_through * _GRID) + np.floor(kept * _GRID)
-    changes = np.flatnonzero(np.diff(cell))
-    kept_points = np.unique(np.concatenate([[0], changes, changes + 1, [len(cell) - 1]]))
-    return let_through[kept_points], kept[kept_points]
+    points = np.stack([let_through, kept], axis=1)  # (n, 2)
+    is_kept = np.zeros(len(points), dtype=bool)
+    is_kept[[0, -1]] = True
+    stretches = [(0, len(points) - 1)]
+    while stretches:
+        first, last = stretches.pop()
+        if last - first < 2:
+            continue
+        # The ends differ, as each threshold keeps or lets through at least one image more.
+        chord = points[last] - points[first]
+        offset = points[first + 1 : last] - points[first]
+        distance = np.abs(chord[0] * offset[:, 1] - chord[1] * offset[:, 0]) / np.hypot(*chord)
+        furthest = int(distance.argmax())
+        if distance[furthest] > _TOLERANCE:
+            split = first + 1 + furthest
+            is_kept[split] = True
+            stretches += [(first, split), (split, last)]
+    return let_through[is_kept], kept[is_kept]
 
 
 def roc_figure(
-    curves: Sequence[RocCurve], *, coloured: Sequence[str], in_name: str, out_name: str, note: str = ""
+    curves: Sequence[RocCurve],
+    *,
+    coloured: Sequence[str],
+    in_name: str,
+    out_name: str,
+    note: str = "",
+    look: Look = PRINTED,
 ) -> Figure:
     """Return all `curves` in one square, and beside it their titles, best AUROC first.
 
@@ -105,24 +104,26 @@ def roc_figure(
     curves : sequence of RocCurve
         At least one.
     coloured : sequence of str
-        Titles of the curves to stand out, seven at most, each with the same colour in every figure; the others
+        Titles of the curves to stand out, `N_LINES` at most, each with the same colour in every figure; the others
         are grey.
     in_name, out_name : str
         What to call ID and OOD images on the axes.
     note : str
         How `coloured` were chosen, below the titles.
+    look : Look
+        Where it is shown.
     """
-    styles = dict(zip(coloured, LINE_STYLES, strict=False))
+    styles = dict(zip(coloured, look.lines, strict=False))
     ordered = sorted(curves, key=lambda curve: -curve.auroc)
     n_columns = -(-len(ordered) // _ROWS_A_COLUMN)
-    with house_style():
-        figure = new_figure(_PLOT_IN, _PLOT_IN)
+    with look.style():
+        figure = look.new_figure(_PLOT_IN, _PLOT_IN)
         axes = figure.subplots()
-        for line in _guides():
+        for line in _guides(look):
             axes.add_line(line)
         # The best on top, and grey below colour.
         for curve in sorted(curves, key=lambda curve: (curve.title in styles, curve.auroc)):
-            axes.add_line(_line(curve, styles))
+            axes.add_line(_line(curve, styles, look))
         axes.set(xlim=(0, 1), ylim=(0, 1))
         in_percent(axes.xaxis)
         in_percent(axes.yaxis)
@@ -131,7 +132,7 @@ def roc_figure(
         axes.set_xlabel("OOD images let through, %")
         axes.set_ylabel("ID images kept, % (ID is the positive class)")
         legend = figure.legend(
-            handles=[*(_line(curve, styles, _label(curve)) for curve in ordered), *_guides()],
+            handles=[*(_line(curve, styles, look, _label(curve)) for curve in ordered), *_guides(look)],
             title="AUROC, %" + (f"\n{note}" if note else ""),
             alignment="left",
             loc="outside right upper",
@@ -140,15 +141,15 @@ def roc_figure(
         )
         # As wide as its words need.
         legend_in = legend.get_window_extent().width / figure.dpi
-        figure.set_size_inches(_PLOT_IN + legend_in, _PLOT_IN)
+        figure.set_size_inches(look.scale * _PLOT_IN + legend_in, look.scale * _PLOT_IN)
     return figure
 
 
-def _guides() -> list[Line2D]:
-    return [
-        Line2D([0, 1], [0.95, 0.95], color=GREY, linestyle="--", linewidth=0.6, label="95 % of ID kept: fpr95_in"),
-        Line2D([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=0.6, label="chance"),
-    ]
+def _guides(look: Look) -> list[Line2D]:
+    kept = Line2D(
+        [0, 1], [0.95, 0.95], color=look.quiet, linestyle="--", linewidth=0.6, label="95 % of ID kept: fpr95_in"
+    )
+    return [kept, Line2D([0, 1], [0, 1], color=look.quiet, linestyle=":", linewidth=0.6, label="chance")]
 
 
 def _label(curve: RocCurve) -> str:
@@ -156,10 +157,10 @@ def _label(curve: RocCurve) -> str:
     return f"{100 * curve.auroc:6.2f}".replace(" ", "\N{FIGURE SPACE}") + f"  {curve.title}"
 
 
-def _line(curve: RocCurve, styles: Mapping[str, tuple[str, LineStyleType]], label: str = "") -> Line2D:
-    colour, dashes = styles.get(curve.title, (PALE_GREY, "-"))
+def _line(curve: RocCurve, styles: Mapping[str, tuple[str, LineStyleType]], look: Look, label: str = "") -> Line2D:
+    colour, dashes = styles.get(curve.title, (look.faint, "-"))
     return Line2D(
-        *thinned(curve.let_through, curve.kept),
+        *bends(curve.let_through, curve.kept),
         color=colour,
         linestyle=dashes,
         linewidth=1.2 if curve.title in styles else 0.6,
