@@ -87,4 +87,4 @@ def svg_of(figure: Figure, key: str) -> str:
     for colour, variable in _VARIABLES.items():
         drawn = drawn.replace(colour, variable)
     # Groups carry running names (`figure_1`, `axes_1`) that would repeat from drawing to drawing.
-    return re.sub(r'<g id="[A-Za-z0-9_.]+">', "<g>", drawn)
+    return re.sub(r'<g id="[A-Za-z0-9_.]+"(/?)>', r"<g\1>", drawn)

@@ -14,6 +14,9 @@ from manifests.report.pictures import Shown, Source, source_of
 MOST_INLINE = 60
 """Cards of a gallery whose pictures lie in the page: some 10 kB each."""
 
+_CARDS_OPEN = 12
+"""Of those, the ones that are seen without asking: a reader who scrolls by must come to the next chapter soon."""
+
 _CARDS_ON_PAGE = 48
 """Fills rows of 2, 3, 4 and 6 cards."""
 
@@ -40,8 +43,13 @@ def short_gallery(gallery: Gallery, shown: Mapping[Source, Shown], page_folder: 
     page_folder : Path
         Where the page will lie: pictures below it can be seen whole.
     """
-    cards = (_card_html(_card_data(card, shown, page_folder), "") for card in gallery.cards)
-    return f'<div class="cards" tabindex="-1">\n{"".join(cards)}</div>'
+    cards = [_card_html(_card_data(card, shown, page_folder), "") for card in gallery.cards]
+    first, others = cards[:_CARDS_OPEN], cards[_CARDS_OPEN:]
+    folded = (
+        f'<details class="more"><summary>The other {len(others)}</summary>\n'
+        f'<div class="cards" tabindex="-1">\n{"".join(others)}</div></details>'
+    )
+    return f'<div class="cards" tabindex="-1">\n{"".join(first)}</div>{folded if others else ""}'
 
 
 def long_gallery(gallery: Gallery, shown: Mapping[Source, Shown], page_folder: Path, pictures_folder: str) -> str:

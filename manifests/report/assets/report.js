@@ -156,13 +156,15 @@
   };
   const step = (by) => {
     const cards = current.closest(".cards");
-    let shots = [...cards.querySelectorAll(".shot")];
+    // The folded cards of a short gallery follow those that are seen.
+    const whole = current.closest(".gallery") ?? cards;
+    let shots = [...whole.querySelectorAll(".shot")];
     let place = shots.indexOf(current) + by;
     const gallery = galleries.get(cards);
     if (gallery && (place < 0 || place >= shots.length)) {
       const before = gallery.at;
       gallery.turn(by < 0 ? "previous" : "next");
-      shots = [...cards.querySelectorAll(".shot")];
+      shots = [...whole.querySelectorAll(".shot")];
       if (gallery.at === before) place -= by;
       else place = by < 0 ? shots.length - 1 : 0;
     }
