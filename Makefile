@@ -6,13 +6,17 @@ STAMP  := $(VENV)/.installed
 
 export FIFTYONE_DO_NOT_TRACK = 1
 
-.PHONY: demo test check format install browser bench-peers clean
+.PHONY: demo test docs check format install browser bench-peers clean
 
 demo: $(STAMP)
 	$(BIN)/python cli.py demo --workspace demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# The pages, with what the notebook gives, in build/docs. They ask for nothing from another host.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 DOCS_EXECUTE=1 $(BIN)/python -m mkdocs build --strict
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

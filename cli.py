@@ -3,17 +3,22 @@
 Heavy libraries are imported inside the commands, so that ``--help`` answers at once.
 """
 
+import ast
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from manifests.errors import InputError, OpenImageOError, one_line
+from manifests.completion import Completer, names_below
+from manifests.errors import InputError
+from manifests.run_report import NextStep, current_report
+from manifests.stage_commands import EXIT_TERMINATED, StageApp, run_app
 
 if TYPE_CHECKING:
     from curation.duplicates.rules import DuplicateRules
@@ -21,22 +26,85 @@ if TYPE_CHECKING:
     from curation.embedding_store import EmbeddingStore, StoreKey
     from curation.encoder import Encoder
     from curation.prototypes import Prototypes
+    from curation.releases import ReleaseCache
     from curation.screening.sources import ClassSource
     from manifests.label_space import ClassName
+    from manifests.report.parts import Section
     from manifests.workspace import Workspace
     from scoring.classifier_encoder import ClassifierEncoder
     from scoring.odin_input import OdinInput
     from scoring.zero_shot import ZeroShotModel
 
-EXIT_OUR_ERROR = 1
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-
 TINY_CLASSIFIER = Path(__file__).parent / "scoring" / "sample" / "weights" / "tiny_classifier.safetensors"
 
-app = typer.Typer(
+# Their workspace is none, or they tell the next step themselves.
+_WITHOUT_NEXT = frozenset({"bench", "status"})
+
+
+def _next_step(command: str, workspace: Path, given: Mapping[str, Any]) -> NextStep | None:
+    """Return what follows a command, where its workspace is one."""
+    if command in _WITHOUT_NEXT or not (workspace / "provenance").is_dir():
+        return None
+    from manifests.next_step import next_step
+    from manifests.workspace import Workspace
+
+    return next_step(Workspace(workspace), given)
+
+
+def _method_names(_: typer.Context) -> list[str]:
+    """Return the names of the methods out of their table as it is written: to import it takes seconds."""
+    table = ast.parse((Path(__file__).parent / "scoring" / "methods" / "table.py").read_text(encoding="utf-8"))
+    calls = [one for one in ast.walk(table) if isinstance(one, ast.Call) and isinstance(one.func, ast.Name)]
+    return [str(ast.literal_eval(one.args[0])) for one in calls if ast.unparse(one.func) == "Method" and one.args]
+
+
+_QUALITY_CHECKS = ("blur", "dark", "low_information", "odd_size", "extreme_aspect", "near_empty")
+
+# What a shell offers for values of options; said again here, as to import them from their home takes seconds.
+_COMPLETIONS: Mapping[str, Sequence[str] | Completer] = {
+    "baseline": _method_names,
+    "decisions.action": ("verify", "merge"),
+    "device": ("auto", "cpu", "cuda"),
+    "dim_rule": ("repo", "paper"),
+    "drop_quality": _QUALITY_CHECKS,
+    "embeddings": names_below("embeddings", "*/model.json"),
+    "engine": ("local", "ray"),
+    "exclude_quality": _QUALITY_CHECKS,
+    "export_format": (
+        "openood", "pytorch-ood", "torch", "torchvision", "huggingface", "webdataset", "croissant", "fiftyone",
+        "csv",
+    ),
+    "audit.action": ("plan", "report"),
+    "audit.name": names_below("audits", "*.json"),
+    "diff.after": names_below("manifests", "*/manifest.json"),
+    "diff.before": names_below("manifests", "*/manifest.json"),
+    "features": names_below("features", "*/head.safetensors"),
+    "file_format": ("png", "svg", "pdf"),
+    "manifest": names_below("manifests", "*/manifest.json"),
+    "map_method": ("pca", "umap"),
+    "method": _method_names,
+    "mode": ("authors", "openood"),
+    "official": ("vim", "openood"),
+    "order": ("risk", "random"),
+    "precision": ("auto", "fp32", "bf16", "fp16"),
+    "prototypes": ("names", "exemplars", "fused"),
+    "queue": ("first", "inspection", "dispute", "gold", "audit"),
+    "release": ("v3", "v7"),
+    "retry": ("missing", "placeholder", "not_an_image", "undecodable", "too_large", "refused", "failed"),
+    "scores": names_below("scores", "*/scores.parquet"),
+    "size": ("tiny", "small", "vit", "bit"),
+    "source": ("human", "machine"),
+    "subset": ("train", "validation", "test"),
+    "templates": ("openai", "simple"),
+    "what": (
+        "scoring", "download", "metadata", "screen", "views", "risk", "duplicates", "manifests", "annotate",
+    ),
+}  # fmt: skip
+
+app = StageApp(
+    next_step=_next_step,
+    completions=_COMPLETIONS,
     help="Curate, annotate, freeze and score an out-of-distribution benchmark for ImageNet-1K out of Open Images.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -51,6 +119,11 @@ AllowPrivateOption = Annotated[
     bool, typer.Option("--allow-private", help="Let private and loopback addresses pass.")
 ]
 ProxyOption = Annotated[str | None, typer.Option(help="http://HOST:PORT; the environment's are not used.")]
+AddressOption = Annotated[str, typer.Option(help="IP address to listen on; not encrypted.")]
+PortOption = Annotated[int, typer.Option(help="Port of the App; 0: the usual one of this workspace.")]
+OpenBrowserOption = Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")]
+ReleaseMirrorOption = Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")]
+ProposingOption = Annotated[str | None, typer.Option(help="Digest of the embeddings that propose pairs too.")]
 EngineOption = Annotated[
     str, typer.Option(help="Where shards run: local, or ray (RAY_ADDRESS names the cluster).")
 ]
@@ -65,6 +138,9 @@ ExemplarsOption = Annotated[
 PrototypesOption = Annotated[
     str | None, typer.Option(help="names, exemplars or fused; default: fused with --exemplars, else names.")
 ]
+MasksOption = Annotated[
+    bool, typer.Option("--masks", help="Take what 'localize --dropped' found small in a picture for its risk too.")
+]
 DEFAULT_WORKSPACE = Path("workspace")
 
 
@@ -73,6 +149,7 @@ def _announce(line: str) -> None:
 
 
 def _counted(stage: str, counts: dict[str, int]) -> None:
+    current_report().counts |= counts
     print(f"{stage}: " + ", ".join(f"{word} {n:,}" for word, n in sorted(counts.items())))
 
 
@@ -100,7 +177,27 @@ def _refuse_without_effect(context: typer.Context, reason: str, names: Iterable[
             raise typer.BadParameter(f"it has no effect {reason}: leave it out", context, param_hint=hint)
 
 
-@app.command()
+def _release_cache(folder: Path | None, base_url: str | None, **fetching: Any) -> "ReleaseCache":
+    from curation.releases import cache_at
+
+    return cache_at(folder, base_url, _announce, is_read_only=current_report().is_dry_run, **fetching)
+
+
+def _plans_to_fetch(cache: "ReleaseCache", names: Sequence[str]) -> bool:
+    """Return whether this is a dry run that ends here, with a plan of the files to fetch first."""
+    from manifests.work_plan import WorkPlan
+
+    if not current_report().is_dry_run or not (fetches := cache.fetches(names)):
+        return False
+    current_report().plan = WorkPlan(
+        len(fetches), len(names) - len(fetches), unit="files", fetches=fetches,
+        writes=[str(cache.folder / name) for name in names if not (cache.folder / name).exists()],
+        notes=["what is in them shows when they are here: a dry run then counts it"],
+    )  # fmt: skip
+    return True
+
+
+@app.command(dry_run=True)
 def candidates(
     context: typer.Context,
     metadata: Annotated[
@@ -109,7 +206,7 @@ def candidates(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     release: Annotated[str | None, typer.Option(help="Fetch the metadata of v3 or v7 instead.")] = None,
     cache: CacheOption = None,
-    base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
+    base_url: ReleaseMirrorOption = None,
     allow_private: AllowPrivateOption = False,
     proxy: ProxyOption = None,
     image_ids: Annotated[Path | None, typer.Option(help="Keep only the images of this list.")] = None,
@@ -125,21 +222,24 @@ def candidates(
     Example: python cli.py candidates --metadata test-images-with-rotation.csv --workspace workspace
     """
     from curation.candidates import Choice, propose_candidates
-    from curation.releases import cache_at, metadata_file
+    from curation.releases import metadata_file
     from manifests.workspace import Workspace
 
     if (metadata is None) == (release is None):
         raise InputError("candidates: expected either --metadata FILE or --release v3|v7")
     if release is not None:
-        fetched = cache_at(cache, base_url, _announce, allow_private=allow_private, proxy=proxy)
-        metadata = fetched.fetch(metadata_file(release, subset))
+        fetched = _release_cache(cache, base_url, allow_private=allow_private, proxy=proxy)
+        name = metadata_file(release, subset)
+        if _plans_to_fetch(fetched, [name]):
+            return
+        metadata = fetched.fetch(name)
     else:
         _refuse_without_effect(context, "with --metadata", _FETCHING)
     choice = Choice(image_ids, subset, limit, drop_original_duplicates)
     _counted("candidates", propose_candidates(Workspace(workspace), Path(str(metadata)), choice))
 
 
-@app.command()
+@app.command(dry_run=True)
 def labels(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -160,7 +260,7 @@ def labels(
         list[str] | None, typer.Option(help="With --release: human or machine; default: both.")
     ] = None,
     cache: CacheOption = None,
-    base_url: Annotated[str | None, typer.Option(help="With --release: a mirror of Open Images' files.")] = None,
+    base_url: ReleaseMirrorOption = None,
     allow_private: AllowPrivateOption = False,
     proxy: ProxyOption = None,
 ) -> None:
@@ -170,14 +270,17 @@ def labels(
     Example: python cli.py labels --release v7 --subset test --workspace workspace
     """
     from curation.labels import LabelFiles, collect_labels
-    from curation.releases import cache_at, fetch_label_files
+    from curation.releases import class_names_file, fetch_label_files, label_file_names
     from manifests.workspace import Workspace
 
     given = bool(human or machine or class_names)
     if given == (release is not None) or (given and class_names is None):
         raise InputError("labels: expected either --release v3|v7, or --class-names and --human or --machine")
     if release is not None:
-        fetched = cache_at(cache, base_url, _announce, allow_private=allow_private, proxy=proxy)
+        fetched = _release_cache(cache, base_url, allow_private=allow_private, proxy=proxy)
+        names = label_file_names(release, subset or ("test",), source or ())
+        if _plans_to_fetch(fetched, [*chain(*names.values()), class_names_file(release)]):
+            return
         files = LabelFiles(*fetch_label_files(fetched, release, subset or ("test",), source or ()))
     else:
         _refuse_without_effect(context, "without --release", ("subset", "source", *_FETCHING))
@@ -185,7 +288,7 @@ def labels(
     _counted("labels", collect_labels(Workspace(workspace), files))
 
 
-@app.command()
+@app.command(dry_run=True)
 def download(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -220,7 +323,8 @@ def download(
     \b
     Example: python cli.py download --workspace workspace --retry failed
     """
-    from curation.download import download_pictures
+    from curation.download import check_arguments, download_pictures
+    from curation.download_plan import DownloadRequest, plan_download
     from curation.engine.engine import cluster_engine
     from curation.fetch import FetchPolicy
     from curation.stopping import TerminatedError
@@ -233,6 +337,11 @@ def download(
         ca_bundle=str(ca_bundle) if ca_bundle else None, contact=contact,
         allowed_hosts=FetchPolicy.allowed_hosts | set(allow_host or ()),
     )  # fmt: skip
+    if current_report().is_dry_run:
+        check_arguments(workers, retry or (), max_failures)
+        request = DownloadRequest(base_url, tuple(from_tar or ()), frozenset(retry or ()), verify)
+        current_report().plan = plan_download(Workspace(workspace), request)
+        return
     try:
         with cluster_engine(engine) as cluster:
             counts = download_pictures(
@@ -242,10 +351,11 @@ def download(
             )  # fmt: skip
     except TerminatedError:
         raise typer.Exit(EXIT_TERMINATED) from None
+    current_report().written += [workspace / "images", workspace / "downloads.jsonl"]
     _counted("download", counts)
 
 
-@app.command()
+@app.command(dry_run=True)
 def embed(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     model: Annotated[
@@ -295,6 +405,7 @@ def embed(
     # Before torch is loaded: threads of the model that spin while they wait take the cores from those that decode.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from curation.embed import EmbedRules, clip_choice, embed_from_features, embed_with
+    from curation.embed_plan import plan_embed, plan_embed_features
     from curation.engine.engine import cluster_engine
     from curation.store_run import embed_summary
     from manifests.workspace import Workspace
@@ -306,7 +417,16 @@ def embed(
         "preprocess": preprocess or [],
     }
     if features is not None:
-        print(embed_summary(embed_from_features(space, space.find_features(features), feature_set)))
+        folder = space.find_features(features)
+        if current_report().is_dry_run:
+            current_report().plan = plan_embed_features(space, folder, feature_set)
+        else:
+            print(embed_summary(embed_from_features(space, folder, feature_set)))
+        return
+    if current_report().is_dry_run:
+        weights = checkpoint if classifier is not None else pretrained
+        name = classifier or model
+        current_report().plan = plan_embed(space, name, str(weights or ""), tiles, is_fast=fast_decode)
         return
     if classifier is not None:
         choice = _classifier_choice(classifier, checkpoint, given, device)
@@ -371,7 +491,7 @@ def _class_sources(
     return open_sources(space, embeddings, prototypes_of=prototypes_of, announce=_announce)
 
 
-@app.command()
+@app.command(dry_run=True)
 def quality(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
@@ -381,13 +501,16 @@ def quality(
     \b
     Example: python cli.py quality --workspace workspace
     """
-    from curation.screening.quality import measure_quality
+    from curation.screening.quality import measure_quality, plan_quality
     from manifests.workspace import Workspace
 
+    if current_report().is_dry_run:
+        current_report().plan = plan_quality(Workspace(workspace))
+        return
     _counted("quality", measure_quality(Workspace(workspace), n_workers=workers))
 
 
-@app.command()
+@app.command(dry_run=True)
 def calibrate(
     labelled: Annotated[
         Path,
@@ -409,6 +532,7 @@ def calibrate(
     exemplars: ExemplarsOption = None,
     prototypes: PrototypesOption = None,
     seed: Annotated[int, typer.Option(help="Of the split into a half to fit on and one to take figures on.")] = 0,
+    masks: MasksOption = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Make risk a probability, and choose what to drop, on pictures whose truth is known.
@@ -423,8 +547,9 @@ def calibrate(
     known, sources = _class_sources(space, embeddings or (), classes, templates, exemplars, prototypes, device)
     out_path = out or space.root / "calibration.json"
     summary = calibrate_risk(
-        space, known, sources, labelled, out_path, max_lost=max_lost, seed=seed, announce=_announce
-    )
+        space, known, sources, labelled, out_path, max_lost=max_lost, seed=seed, has_masks=masks,
+        announce=_announce,
+    )  # fmt: skip
     print(
         f"calibrate: fitted on {summary.n_fit:,}, held out {summary.n_held_out:,}, {summary.n_copies:,} copies, "
         f"{summary.n_absent:,} not here, {summary.n_other_words:,} neither in nor out; {out_path}, "
@@ -462,12 +587,10 @@ def _duplicate_rules(
     return rules if least_agreement is None else replace(rules, least_agreement=least_agreement)
 
 
-@app.command()
+@app.command(dry_run=True)
 def duplicates(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    embeddings: Annotated[
-        str | None, typer.Option(help="Digest of the embeddings that propose pairs too.")
-    ] = None,
+    embeddings: ProposingOption = None,
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
@@ -494,7 +617,7 @@ def duplicates(
     _counted("duplicates", counts)
 
 
-@app.command()
+@app.command(dry_run=True)
 def leaks(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     against: Annotated[
@@ -508,9 +631,7 @@ def leaks(
         Path | None, typer.Option(help="CSV image_id,other,is_same: choose the least agreement on these.")
     ] = None,
     least_precision: Annotated[float, typer.Option(help="With --pairs: what the bound must reach.")] = 0.99,
-    embeddings: Annotated[
-        str | None, typer.Option(help="Digest of the embeddings that propose pairs too.")
-    ] = None,
+    embeddings: ProposingOption = None,
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
@@ -544,7 +665,7 @@ def leaks(
     _counted("leaks", counts)
 
 
-@app.command()
+@app.command(dry_run=True)
 def screen(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     calibration: Annotated[
@@ -562,6 +683,7 @@ def screen(
     drop_quality: Annotated[
         list[str] | None, typer.Option(help="Drop what this check of 'quality' flags; repeatable.")
     ] = None,
+    masks: MasksOption = False,
     least_agreement: AgreementOption = None,
     least_similarity: SimilarityOption = None,
     most_bits: BitsOption = None,
@@ -591,12 +713,59 @@ def screen(
     from curation.screening.screen import ScreenRules, screen_pictures
 
     rules_of_duplicates = _duplicate_rules(least_agreement, least_similarity, most_bits, crops)
-    rules = ScreenRules(max_lost, control_share, tuple(drop_quality or ()), rules_of_duplicates, seed)
+    rules = ScreenRules(max_lost, control_share, tuple(drop_quality or ()), rules_of_duplicates, seed, masks)
     known, sources = _class_sources(space, embeddings or (), classes, templates, exemplars, prototypes, device)
     summary = screen_pictures(space, known, sources, rules, calibration_path=calibration, announce=_announce)
     _counted("screen", summary.counts)
     if summary.operating_point is not None:
         print(summary.operating_point)
+
+
+@app.command()
+def localize(
+    context: typer.Context,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Of 'train-localizer'; default: CLIP's heat map, without training.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="open_clip model name or config; default: that of the embeddings.")
+    ] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="With --model: its weights tag, or a local checkpoint.")
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option(help="Digest of the CLIP embeddings, where there are several.")
+    ] = None,
+    templates: TemplatesOption = "openai",
+    has_dropped: Annotated[
+        bool, typer.Option("--dropped", help="What the screen dropped too, as 'screen --masks' needs it.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="New pictures at most.")] = None,
+    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
+    device: DeviceOption = "auto",
+) -> None:
+    """Show annotators where in a picture each class might be: a mask a picture under review and class shown.
+
+    \b
+    Example: python cli.py localize --workspace workspace
+    """
+    if model is None:
+        _refuse_without_effect(context, "without --model", ["pretrained"])
+    else:
+        _refuse_without_effect(context, "with --model", ["embeddings"])
+    if checkpoint is not None:
+        _refuse_without_effect(context, "with --checkpoint", ["templates"])
+    from curation.localize.loading import choose_localizer
+    from curation.localize.localize import LocalizeRules, localize_pictures
+    from manifests.workspace import Workspace
+
+    space = Workspace(workspace)
+    chosen = {"model": model, "pretrained": pretrained, "embeddings": embeddings, "template_set": templates}
+    load = partial(choose_localizer, space, checkpoint, **chosen, device=device)
+    rules = LocalizeRules(has_dropped, limit, workers)
+    told = {**chosen, "checkpoint": None if checkpoint is None else str(checkpoint), "device": device}
+    print(localize_pictures(space, load, told, rules, announce=_announce))
 
 
 @app.command()
@@ -624,9 +793,9 @@ def annotate(
     guideline: Annotated[
         Path | None, typer.Option(help="Instructions in Markdown; default: those of the toolkit.")
     ] = None,
-    address: Annotated[str, typer.Option(help="IP address to listen on; not encrypted.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the App; 0: the usual one of this workspace.")] = 0,
-    open_browser: Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")] = False,
+    address: AddressOption = "127.0.0.1",
+    port: PortOption = 0,
+    open_browser: OpenBrowserOption = False,
     simulate_from: Annotated[
         Path | None, typer.Option(help="For demos: simulated annotators answer from this truth table.")
     ] = None,
@@ -673,9 +842,9 @@ def browse(
     map_method: Annotated[
         str, typer.Option("--map", help="Map of the embeddings: pca, or umap (needs umap-learn).")
     ] = "pca",
-    address: Annotated[str, typer.Option(help="IP address to listen on; not encrypted.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the App; 0: the usual one of this workspace.")] = 0,
-    open_browser: Annotated[bool, typer.Option("--open-browser", help="Open the page in the browser.")] = False,
+    address: AddressOption = "127.0.0.1",
+    port: PortOption = 0,
+    open_browser: OpenBrowserOption = False,
 ) -> None:
     """Show a curator all pictures and all that is known of them in the FiftyOne App.
 
@@ -693,7 +862,7 @@ def browse(
     print(f"browse: {n_pictures:,} pictures")
 
 
-@app.command()
+@app.command(dry_run=True)
 def consensus(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     votes: Annotated[
@@ -748,7 +917,7 @@ def consensus(
         print(f"  {line}")
 
 
-@app.command()
+@app.command(dry_run=True)
 def gold(
     add: Annotated[Path, typer.Option(help="CSV image_id,answer[,class_index][,note] of known answers.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -771,7 +940,7 @@ def gold(
         )
 
 
-@app.command()
+@app.command(dry_run=True)
 def inspect(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -801,7 +970,7 @@ def inspect(
     print("  answer it with: python cli.py annotate --queue inspection")
 
 
-@app.command()
+@app.command(dry_run=True)
 def decisions(
     action: Annotated[str, typer.Argument(metavar="verify|merge", help="What to do with the logs.")],
     others: Annotated[
@@ -846,17 +1015,21 @@ def _merge_decisions(workspace: Path, others: Sequence[Path]) -> None:
         print(f"  {len(unknown):,} images answered are no candidates here, first {unknown[0]}; all are kept")
 
 
-@app.command("simulate-annotators")
+@app.command("simulate-annotators", dry_run=True)
 def simulate_annotators(
     truth: Annotated[Path, typer.Option(help="CSV image_id,truth,class_index[,kind].")],
     annotators: Annotated[
-        str, typer.Option(help="Who, by error model: careful, hasty, always-ood; colluding copies the one before.")
+        str,
+        typer.Option(
+            help="Who, by error model: careful, hasty, always-ood, all-knowing; colluding copies the one before."
+        ),
     ] = "careful,careful",
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    queue: Annotated[str, typer.Option(help="What they answer: first, or audit.")] = "first",
     gold: Annotated[bool, typer.Option("--gold", help="They answer the gold images too.")] = False,
     seed: Annotated[int, typer.Option(help="Of their errors.")] = 0,
 ) -> None:
-    """Let simulated annotators answer the review set, each named as simulated in every log and table.
+    """Let simulated annotators answer a queue, each named as simulated in every log and table.
 
     \b
     Example: python cli.py simulate-annotators --truth truth.csv --annotators careful,hasty --gold
@@ -866,11 +1039,11 @@ def simulate_annotators(
     from manifests.workspace import Workspace
 
     team = simulated_team([kind.strip() for kind in annotators.split(",")])
-    summary = simulate_team(Workspace(workspace), truth, team, seed=seed, with_gold=gold)
+    summary = simulate_team(Workspace(workspace), truth, team, seed=seed, with_gold=gold, queue=queue)
     _counted(f"simulate-annotators ({', '.join(summary.annotator_ids)})", summary.n_by_answer)
 
 
-@app.command("annotators")
+@app.command("annotators", dry_run=True)
 def annotators_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     min_gold: Annotated[
@@ -942,7 +1115,7 @@ def plan(
     print(format_plan(errors, rows, target))
 
 
-@app.command()
+@app.command(dry_run=True)
 def audit(
     context: typer.Context,
     action: Annotated[
@@ -990,7 +1163,7 @@ def audit(
     print("\n".join(plan_lines(plan_audit(Workspace(workspace), manifest, goal, audit=name))))
 
 
-@app.command("build-manifest")
+@app.command("build-manifest", dry_run=True)
 def build_manifest_command(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -1044,6 +1217,8 @@ def build_manifest_command(
         max_per_group=max_per_duplicate_group, target=target, seed=seed,
         splits=dict(DEFAULT_SPLITS) if split is None else _shares(split),
     )  # fmt: skip
+    if _plans_lists(from_list or (), cache):
+        return
     fetching = {"allow_private": allow_private, "proxy": proxy}
     lists = [_id_list(value, cache, fetching) for value in from_list or ()]
     manifest = build_manifest(Workspace(workspace), name, version, lists=lists, official=official, rules=rules)
@@ -1067,15 +1242,41 @@ def _shares(values: Sequence[str]) -> dict[str, float]:
     return shares
 
 
-def _id_list(value: str, cache: Path | None, fetching: Mapping[str, Any]) -> tuple[str, Path]:
-    """Return a list's split and file; one that is named by its address is fetched."""
+_WEB = ("http://", "https://")
+
+
+def _split_and_place(value: str) -> tuple[str, str]:
     from manifests.draws import REST_SPLIT
 
     split, equals, place = value.partition("=")
     # An address may hold a "=" of its own.
-    if not equals or "/" in split:
-        split, place = REST_SPLIT, value
-    if not place.startswith(("http://", "https://")):
+    return (REST_SPLIT, value) if not equals or "/" in split else (split, place)
+
+
+def _plans_lists(values: Sequence[str], cache: Path | None) -> bool:
+    """Return whether this is a dry run that ends here, with a plan of the lists to fetch first."""
+    if not current_report().is_dry_run:
+        return False
+    from curation.list_files import list_path
+    from manifests.work_plan import Fetch, WorkPlan
+
+    paths = {
+        place: list_path(place, cache) for _, place in map(_split_and_place, values) if place.startswith(_WEB)
+    }
+    missing = {place: path for place, path in paths.items() if not path.exists()}
+    if missing:
+        current_report().plan = WorkPlan(
+            len(missing), len(values) - len(missing), unit="lists",
+            writes=[str(path) for path in missing.values()],
+            fetches=[Fetch(path.name, place) for place, path in missing.items()],
+        )  # fmt: skip
+    return bool(missing)
+
+
+def _id_list(value: str, cache: Path | None, fetching: Mapping[str, Any]) -> tuple[str, Path]:
+    """Return a list's split and file; one that is named by its address is fetched."""
+    split, place = _split_and_place(value)
+    if not place.startswith(_WEB):
         return split, Path(place)
     from curation.list_files import fetch_list
 
@@ -1147,7 +1348,7 @@ def _proof(folder: Path, image_id: str) -> str:
     return json.dumps({"record": records[index], "proof": vars(proof), "merkle_root": root}, ensure_ascii=False)
 
 
-@app.command("retire")
+@app.command("retire", dry_run=True)
 def retire_command(
     image_id: Annotated[str, typer.Argument(help="The image.")],
     reason: Annotated[str, typer.Option(help="Why; it is published with every later version.")],
@@ -1168,7 +1369,7 @@ def retire_command(
     print(f"retired {stone.image_id} of {stone.manifest} at {stone.at}: {stone.reason}")
 
 
-@app.command("diff")
+@app.command("diff", dry_run=True)
 def diff_command(
     before: Annotated[Path, typer.Argument(help="Folder of one version, or its name in the workspace.")],
     after: Annotated[Path, typer.Argument(help="The same of the other version.")],
@@ -1198,7 +1399,7 @@ def diff_command(
         print(diff_csv(differences), end="")
 
 
-@app.command()
+@app.command(dry_run=True)
 def export(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -1235,6 +1436,7 @@ def export(
         export_manifest,
         exported_set,
     )
+    from manifests.exporters.export_plan import plan_export
     from manifests.exporters.exported_set import Publication
     from manifests.frozen import find_manifest
     from manifests.workspace import Workspace
@@ -1248,6 +1450,10 @@ def export(
     publication = Publication(tuple(creator or ()), url, published)
     frozen = find_manifest(space.manifests_dir, manifest)
     out_dir = checked_out_dir(space, out or space.root / EXPORTS_DIR / frozen.folder.name)
+    if current_report().is_dry_run:
+        chosen = exported_set(space, frozen, publication=publication)
+        current_report().plan = plan_export(chosen, formats, out_dir, pictures=pictures)
+        return
     for name in formats:
         arguments = {"format": name, "manifest": frozen.folder.name, "out": str(out_dir), "pictures": pictures}
         arguments |= vars(publication)
@@ -1255,6 +1461,7 @@ def export(
             chosen = exported_set(space, frozen, publication=publication)
             folder = export_manifest(chosen, name, out_dir, pictures=pictures)
             record.counts = {"images": len(chosen.records), "retired_left_out": chosen.n_retired}
+        current_report().written.append(folder)
         print(f"export: {folder}, {len(chosen.records):,} images")
 
 
@@ -1290,7 +1497,7 @@ def _features_name(model_parts: Sequence[str | None], odin: "OdinInput | None") 
     return ".".join([*parts, *([odin.suffix] if odin else [])])
 
 
-@app.command("extract-features")
+@app.command("extract-features", dry_run=True)
 def extract_features_command(
     feature_set: Annotated[str, typer.Option("--set", help="Name of the set to write: train, val, ...")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -1353,7 +1560,7 @@ def extract_features_command(
     from manifests import schema
     from manifests.workspace import Workspace, checked_name
     from scoring.classifier import load_classifier
-    from scoring.extract import extract_features, extract_summary
+    from scoring.extract import extract_features, extract_summary, plan_extract
     from scoring.feature_model import FeatureModel
     from scoring.named_preprocessing import preprocessing_changes
     from scoring.odin_input import odin_input
@@ -1365,6 +1572,16 @@ def extract_features_command(
     tables = [] if images else [space.path_of(schema.CANDIDATES), space.path_of(schema.DOWNLOADS)]
     files = (checkpoint, clip, pretrained, classes, labels, image_ids)
     inputs = [*tables, *(Path(file) for file in files if file is not None)]
+    find_pictures = partial(
+        pictures_to_extract, space, images_dir=images, labels_path=labels, image_ids_path=image_ids,
+        manifest_name=manifest,
+    )  # fmt: skip
+    if current_report().is_dry_run:
+        source = find_pictures(n_classes=n_classes)
+        current_report().plan = plan_extract(
+            source, set_name=feature_set, features_dir=folder, batch_size=batch_size
+        )
+        return
     record_name = f"extract-features.{folder.name}.{checked_name(feature_set, '--set')}"
     with space.stage("extract-features", arguments, inputs, record_as=record_name) as record:
         network: FeatureModel
@@ -1378,10 +1595,7 @@ def extract_features_command(
                 model_arguments=_pairs(model_arg or (), "--model-arg"),
                 preprocessing=preprocessing_changes(preprocess or (), str(model)),
             )  # fmt: skip
-        source = pictures_to_extract(
-            space, images_dir=images, labels_path=labels, image_ids_path=image_ids, manifest_name=manifest,
-            n_classes=network.head.n_classes,
-        )  # fmt: skip
+        source = find_pictures(n_classes=network.head.n_classes)
         result = extract_features(
             source, network, set_name=feature_set, features_dir=folder, odin=odin, batch_size=batch_size,
             n_workers=workers,
@@ -1390,12 +1604,120 @@ def extract_features_command(
     print(extract_summary(result))
 
 
-@app.command()
+@app.command("train-dml")
+def train_dml_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of train/ and val/ (<part>_labels.csv or a folder a class), or of CIFAR's files."
+        ),
+    ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="Instead of --data: draw the sample's pictures, with settings for a CPU."),
+    ] = False,
+    loss: Annotated[
+        list[str] | None,
+        typer.Option(help="mcf, mnc or cosine (plain cross-entropy); may be given several times."),
+    ] = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Instead of --loss: train with all three, score, and print the claims."),
+    ] = False,
+    ood: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of an OOD set to write features of; repeatable.")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="wrn-DEPTH-WIDTH, tiny or timm:NAME; default: wrn-40-2, of the sample tiny.")
+    ] = None,
+    side: Annotated[
+        int | None, typer.Option(help="Side of the pictures, px; default: 32, of the sample 48.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: 200, of the sample 50.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Default: 128, of the sample 64.")] = None,
+    learning_rate: Annotated[float, typer.Option(help="Of the first epoch; a cosine takes it to 0.")] = 0.1,
+    center_schedule: Annotated[
+        str | None,
+        typer.Option(help="Center loss from epochs 60 and 80 (published), or from 30 and 40 % of them (scaled)."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Folders are <name>.<loss>; default: the network's name.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, order, crops, dropout and the sample's drawings.")] = 0,
+    amp: Annotated[
+        bool | None, typer.Option("--amp/--no-amp", help="Convolve in bfloat16; default: on a GPU.")
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train networks with a cosine classifier for DML+ and write their features: MCF (focal), MNC (center loss).
+
+    \b
+    Example: python cli.py train-dml --compare --sample --workspace dml
+    """
+    arguments = {option: str(value) for option, value in dict(locals()).items() if value is not None}
+    if sample == (data is not None):
+        raise InputError("train-dml: expected either --data FOLDER or --sample")
+    if compare == bool(loss):
+        raise InputError("train-dml: expected either --loss mcf|mnc|cosine or --compare")
+    folders = {key: Path(value) for key, value in _pairs(ood or (), "--ood").items()}
+    if compare and not (folders or sample):
+        raise InputError("train-dml --compare: expected at least one --ood NAME=FOLDER to score")
+    from manifests.workspace import Workspace, checked_name
+    from scoring.dml.compare import comparison_table
+    from scoring.dml.data import read_training_data
+    from scoring.dml.feature_folders import read_ood_sets
+    from scoring.dml.recipe import LOSSES, Recipe
+    from scoring.dml.stage import SAMPLE_RECIPE, SAMPLE_SIDE_PX, Folders, compare_losses, train_networks
+
+    given: dict[str, Any] = {
+        "network": network, "n_epochs": epochs, "batch_size": batch_size, "center_schedule": center_schedule,
+        "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
+    own = {key: value for key, value in given.items() if value is not None}
+    recipe = replace(SAMPLE_RECIPE if sample else Recipe("cosine"), **own)
+    for one in loss or LOSSES:
+        # Refused before pictures are read.
+        replace(recipe, loss=one)
+    prefix = checked_name(name or recipe.network.replace(":", "-"), "--name")
+    space = Workspace(workspace)
+    places = Folders(space.root / "training", space.features_dir, space.scores_dir)
+    with space.stage("train-dml", arguments, record_as=f"train-dml.{prefix}") as record:
+        record.seed = seed
+        if sample:
+            from curation.sample.training_world import draw_training_world
+
+            data, out_dir = draw_training_world(space.root / "world", seed=seed)
+            folders, side = {"out": out_dir, **folders}, side or SAMPLE_SIDE_PX
+        read = read_training_data(data or Path(), side_px=side)
+        ood_sets = read_ood_sets(folders)
+        record.counts = {"train": len(read.train.image_ids), "val": len(read.val.image_ids)}
+        if compare:
+            comparison = compare_losses(
+                read, recipe, ood_sets, places, name=prefix, device=device, amp=amp, announce=_announce
+            )
+            print(comparison_table(comparison))
+            return
+        results = train_networks(
+            read, recipe, loss or (), ood_sets, places, name=prefix, device=device, amp=amp, announce=_announce
+        )
+    for one, result in results.items():
+        last = result.history[-1]
+        print(
+            f"train-dml: {one}, {last.epoch} epochs ({result.n_done_before} done before), right "
+            f"{100 * last.val_accuracy:.2f} % of val; {places.features / f'{prefix}.{one}'}, {result.paths[-1]}"
+        )
+
+
+@app.command(dry_run=True)
 def score(
     ood: Annotated[list[str], typer.Option(help="An OOD set of the folder; may be given several times.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     features: Annotated[
         Path | None, typer.Option(help="Folder of sets and head; default: the workspace's only one.")
+    ] = None,
+    second_features: Annotated[
+        Path | None, typer.Option(help="Folder of the same sets by a second model, for dml_plus: MNC beside MCF.")
     ] = None,
     train: Annotated[str, typer.Option(help="In-distribution set that methods are fitted on.")] = "train",
     val: Annotated[str, typer.Option(help="In-distribution set that is scored.")] = "val",
@@ -1450,11 +1772,14 @@ def score(
     from scoring.heads import read_head
     from scoring.methods.fitting import options_from_text
     from scoring.score import score as score_sets
+    from scoring.score_plan import plan_score
     from scoring.score_settings import FigureSettings, FitSettings, SetNames
     from scoring.tables import results_table
 
     folder = Workspace(workspace).find_features(features)
-    out_dir = out or Workspace(workspace).scores_dir / folder.name
+    # Results of two models are of both.
+    results_name = ".".join(one.name for one in (folder, second_features) if one is not None)
+    out_dir = out or Workspace(workspace).scores_dir / results_name
     options = options_from_text(list(_pairs(option or (), "--option").items()))
     by_default = ("residual", "vim", *(["vim_group"] if groups else []))
     on_space = by_default if method is None else [one for one in ("residual", "vim", "vim_group") if one in method]
@@ -1473,19 +1798,25 @@ def score(
     # Away from a workspace, the folder of results keeps its own record.
     recorder = Workspace(workspace if out is None else out)
     names = SetNames(tuple(ood), val, train or None, fit_val or None)
+    if current_report().is_dry_run:
+        current_report().plan = plan_score(folder, names, out_dir, methods=method)
+        return
     sets = [*names.of_id, *names.ood]
     inputs = [folder / "head.safetensors", *(folder / f"{name}.parquet" for name in sets)]
+    if second_features is not None:
+        inputs += [second_features / path.name for path in inputs]
     inputs += [path for path in (groups, known_in) if path is not None]
-    with recorder.stage("score", arguments, inputs, record_as=f"score.{folder.name}") as record:
+    with recorder.stage("score", arguments, inputs, record_as=f"score.{results_name}") as record:
         result = score_sets(
             folder, names, out_dir, methods=method, fit=fit, figures=figures, device=device,
+            second_dir=second_features,
         )  # fmt: skip
         record.counts = dict(result.n_images)
     print(results_table(result))
     print("score: " + ", ".join(map(str, result.paths)))
 
 
-@app.command()
+@app.command(dry_run=True)
 def plot(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scores: Annotated[
@@ -1694,6 +2025,145 @@ def bench(
     print(bench_table(result))
 
 
+@app.command(dry_run=True)
+def report(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    out: Annotated[Path | None, typer.Option(help="The page; default: report.html in the workspace.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="<name>-<X.Y.Z>; default: the newest version of each set.")
+    ] = None,
+    no_gallery: Annotated[
+        bool, typer.Option("--no-gallery", help="Leave long galleries out: the page is the only file.")
+    ] = False,
+) -> None:
+    """Write one page that shows the whole workspace: funnel, screening, answers, manifest, scores, provenance.
+
+    \b
+    Example: python cli.py report --workspace workspace
+    """
+    from manifests.frozen import find_manifest
+    from manifests.report.gathered import report_lead
+    from manifests.report.render import plan_report, report_lines, write_report
+    from manifests.workspace import Workspace
+
+    if not workspace.is_dir():
+        raise InputError(f"--workspace {workspace}: there is no such folder; 'candidates' makes one")
+    space = Workspace(workspace)
+    if manifest is not None:
+        find_manifest(space.manifests_dir, manifest)
+    path, sections = out or workspace / "report.html", _report_sections(space, manifest)
+    if current_report().is_dry_run:
+        current_report().plan = plan_report(path, sections, has_long_galleries=not no_gallery)
+        return
+    title = f"Report of {workspace.resolve().name}"
+    written = write_report(path, title, sections, lead=report_lead(space), has_long_galleries=not no_gallery)
+    current_report().written += [] if written.pictures_dir is None else [written.pictures_dir]
+    current_report().counts |= {
+        "sections": written.n_sections, "sections_missing": written.n_missing, "cards": written.n_cards,
+        "thumbnails_made": written.pictures.made, "thumbnails_reused": written.pictures.reused,
+        "pictures_without": written.pictures.without,
+    }  # fmt: skip
+    for line in report_lines(written):
+        print(line)
+    if written.problems:
+        raise InputError("; ".join(written.problems))
+
+
+def _report_sections(space: "Workspace", manifest: str | None) -> "list[Section]":
+    import annotation.report
+    import curation.report
+    import scoring.report
+    from manifests.report.frozen_set import manifest_sections
+    from manifests.report.gathered import gathered
+    from manifests.report.overview import overview_sections
+    from manifests.report.provenance import provenance_sections
+
+    return gathered(
+        space,
+        [
+            ("overview", "From candidates to a manifest", overview_sections),
+            ("curation", "Curation", curation.report.sections),
+            ("annotation", "Annotation", annotation.report.sections),
+            ("manifest", "Manifest", partial(manifest_sections, name=manifest)),
+            ("scores", "Scores", scoring.report.sections),
+            ("provenance", "Provenance", provenance_sections),
+        ],
+    )
+
+
+@app.command("train-localizer")
+def train_localizer_command(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the localiser; what lies there goes on; <workspace>/localizer.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Root of RefCOCO's layout: anns/DATASET/, images/train2014/, masks/DATASET/."),
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="refcoco, refcoco+, refcocog_u or refcocog_g.")] = "refcoco",
+    test_split: Annotated[
+        list[str] | None, typer.Option(help="With --data: judge by this split at the end; repeatable.")
+    ] = None,
+    scenes: Annotated[int | None, typer.Option(help="Draw so many scenes to learn from instead.", min=1)] = None,
+    convert: Annotated[
+        Path | None, typer.Option(help="One of the ETRIS authors' checkpoints: convert it instead.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="open_clip model; with --scenes by default the sample's tiny CLIP.")
+    ] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Weights tag or a local checkpoint.")] = None,
+    interactor: Annotated[
+        str | None, typer.Option(help="paper (the default), or published: as the authors' code on ViT.")
+    ] = None,
+    input_px: Annotated[int | None, typer.Option(help="Side of the input; the paper's is 416.")] = None,
+    words: Annotated[int | None, typer.Option(help="Tokens of a phrase; 17, and 22 on refcocog.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The paper's are 50.")] = None,
+    milestone: Annotated[int | None, typer.Option(help="Epochs before the rate falls to a tenth; 35.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="The paper's is 32.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's; the paper's is 0.0001.")] = None,
+    bridger_factor: Annotated[float | None, typer.Option(help="Times the rate, for the Bridger; 1.")] = None,
+    readers: Annotated[int, typer.Option(help="With --data: processes that read pictures.", min=0)] = 4,
+    seed: Annotated[int, typer.Option(help="Of weights, order, phrases and scenes.")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train a localiser on a frozen CLIP, after ETRIS: where in a picture is what a phrase names.
+
+    \b
+    Example: python cli.py train-localizer --scenes 3000 --workspace workspace
+    """
+    arguments = {option: str(value) for option, value in dict(locals()).items() if value is not None}
+    from curation.localize.authors import convert_checkpoint
+    from curation.localize.training_run import LayoutChoice, ModelOfTowers, train_on_layout, train_on_scenes
+    from manifests.workspace import Workspace
+
+    given = {
+        "interactor": interactor, "input_px": input_px, "n_words": words, "n_epochs": epochs,
+        "milestone": milestone, "batch_size": batch_size, "learning_rate": learning_rate,
+        "bridger_factor": bridger_factor, "seed": seed,
+    }  # fmt: skip
+    if sum(way is not None for way in (data, scenes, convert)) != 1:
+        raise InputError("train-localizer: expected one of --data, --scenes and --convert")
+    if convert is not None and model is None:
+        raise InputError("train-localizer: --convert needs --model, such as RN101-quickgelu")
+    if data is not None and (model is None or pretrained is None):
+        raise InputError("train-localizer: --data needs --model and --pretrained")
+    towers = ModelOfTowers(model, pretrained, device)
+    space = Workspace(workspace)
+    folder = out or space.root / "localizer"
+    with space.stage("train-localizer", arguments) as record:
+        record.seed = seed
+        if convert is not None:
+            lines = [str(path) for path in convert_checkpoint(convert, str(model), folder, n_words=words or 17)]
+        elif data is not None:
+            layout = LayoutChoice(data, dataset, test_split or (), readers)
+            lines = train_on_layout(towers, layout, given, out_dir=folder, announce=_announce)
+        else:
+            lines = train_on_scenes(towers, scenes or 0, given, out_dir=folder, announce=_announce)
+        record.details = {"figures": lines}
+    print(*lines, sep="\n")
+
+
 @app.command()
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Show the funnel: how many images stand at which stage, and why the others left.
@@ -1701,20 +2171,29 @@ def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     \b
     Example: python cli.py status --workspace workspace
     """
+    from dataclasses import asdict
+
     from annotation.progress import progress_lines
     from manifests.control import control_estimate, format_control
     from manifests.funnel import format_funnel, funnel
+    from manifests.next_step import next_step
+    from manifests.underway import RUNNING, underway
     from manifests.workspace import Workspace
 
     if not workspace.is_dir():
         raise InputError(f"--workspace {workspace}: there is no such folder; 'candidates' makes one")
     space = Workspace(workspace)
-    print(format_funnel(funnel(space)))
-    for line in progress_lines(space):
+    steps, work = funnel(space), underway(space)
+    print(format_funnel(steps))
+    for line in (*work, *progress_lines(space)):
         print(line)
     estimate = control_estimate(space)
     if estimate is not None:
         print(format_control(estimate))
+    report = current_report()
+    report.data = {"funnel": [asdict(step) for step in steps], "underway": [asdict(one) for one in work]}
+    # What runs now comes first: nothing follows it yet.
+    report.next_step = None if any(one.state == RUNNING for one in work) else next_step(space)
 
 
 @app.command()
@@ -1740,24 +2219,7 @@ def demo(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 our error, 2 usage, 130 or 143 interrupted."""
-    try:
-        app(args=list(arguments) if arguments is not None else None, prog_name="openimage-o")
-    except SystemExit as finished:
-        code = finished.code if isinstance(finished.code, int) else 0
-        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            print("interrupted: what was done is saved; run the same command again", file=sys.stderr)
-        return code
-    except OpenImageOError as error:
-        # One line, whatever a library put into its message.
-        print(f"error: {one_line(error, 2000)}", file=sys.stderr)
-        return EXIT_OUR_ERROR
-    except OSError as error:
-        # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.
-        # Whether anything new is there is the stage's to know.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; no file is left half-written", file=sys.stderr)
-        return EXIT_OUR_ERROR
-    return 0
+    return run_app(app, sys.argv[1:] if arguments is None else arguments, "openimage-o")
 
 
 def main() -> NoReturn:

@@ -19,6 +19,7 @@ from annotation.log_reader import LogReader
 from manifests.durable import cut_torn_tail
 from manifests.errors import InputError, TableError, WorkspaceLockedError
 from manifests.workspace import Workspace
+from manifests.writes import note_written
 
 
 def log_path(workspace: Workspace, annotator_id: str) -> Path:
@@ -129,6 +130,7 @@ class DecisionLog:
                 f"{self._path}: the answer could not be stored ({error.strerror or error})"
             ) from error
         self._size_bytes += len(content)
+        note_written(self._path)
 
     def _write_at_end(self, stream: io.FileIO, content: bytes) -> None:
         try:

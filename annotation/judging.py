@@ -12,6 +12,7 @@ from typing import Any
 from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog
 from annotation.decisions import Decision, utc_now
+from annotation.evidence_masks import EvidenceMasks
 from annotation.review import ReviewItem
 from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
@@ -41,6 +42,8 @@ class JudgingSession:
         Of the same annotator.
     catalogue : Catalogue
         What can be shown of classes.
+    masks : EvidenceMasks, optional
+        Where in the pictures these might be.
 
     Raises
     ------
@@ -48,12 +51,15 @@ class JudgingSession:
         The queue is another annotator's.
     """
 
-    def __init__(self, log: DecisionLog, queue: WorkQueue, catalogue: Catalogue) -> None:
+    def __init__(
+        self, log: DecisionLog, queue: WorkQueue, catalogue: Catalogue, masks: EvidenceMasks | None = None
+    ) -> None:
         if log.annotator_id != queue.annotator_id:
             raise InputError(f"a queue of {log.annotator_id} was expected, found one of {queue.annotator_id}")
         self._log = log
         self._queue = queue
         self._catalogue = catalogue
+        self._masks = masks
         self._tool_version = tool_version()
         # What was answered between the reading of the queue and the opening of the log.
         for decision in log.decisions[queue.n_own :]:
@@ -99,6 +105,17 @@ class JudgingSession:
     def classes(self) -> list[dict[str, Any]]:
         """Return the whole label space for the search, in the order of class_index."""
         return self._catalogue.all_classes()
+
+    def masks(self, request: Request) -> list[dict[str, Any]]:
+        """Return where the classes shown beside the picture that the request names might be.
+
+        Raises
+        ------
+        InputError
+            The picture is not in this queue.
+        """
+        item = self._item_of(request)
+        return [] if self._masks is None else self._masks.of(item)
 
     def _respond(self, store: Callable[[Request], None], request: Request) -> dict[str, Any]:
         with self._lock:
@@ -202,6 +219,7 @@ class JudgingSession:
 
     def _shown(self, item: ReviewItem) -> dict[str, Any]:
         shown = self._catalogue.shown_item(item) | {"note": self._notes.get(item.image_id, "")}
+        shown["has_masks"] = self._masks is not None and self._masks.has(item.image_id)
         if self._queue.plan.name == "dispute":
             said = self._queue.answers_of_others(item.image_id)
             shown["answers"] = [self._answer_of_other(name, decision) for name, decision in said]

@@ -14,12 +14,16 @@ from annotation.decision_log import open_log
 from annotation.decisions import MAX_CLASS_INDEX, Decision, standing_answers
 from annotation.error_models import FALSE_IN_FACTOR, ErrorModel, SimulatedAnnotator, Truth, draw_key
 from annotation.gold import read_gold
-from annotation.review import read_review
+from annotation.queues import open_queue
+from annotation.review import ReviewItem, read_review
 from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace, tool_version
 
 GUIDELINE = "simulated"
+
+QUEUES = ("first", "audit")
+"""The queues that a simulated annotator can be set to."""
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 """Fixed, so that a second run writes the same bytes; plainly not the time of any human work."""
@@ -106,8 +110,9 @@ def simulate_team(
     *,
     seed: int = 0,
     with_gold: bool = False,
+    queue: str = "first",
 ) -> SimulationSummary:
-    """Let each of `team` answer every picture under review not answered yet, and return what was written.
+    """Let each of `team` answer every picture of a queue not answered yet, and return what was written.
 
     Parameters
     ----------
@@ -122,28 +127,43 @@ def simulate_team(
     with_gold : bool
         They answer the gold images too, in the queue ``gold``, with the same errors. Gold under review is answered
         in no other queue, as `annotation.queues` has it.
+    queue : str
+        ``first``, the pictures under review, or ``audit``, those of all audits. As with people, nobody audits a
+        picture that they have answered before.
 
     Raises
     ------
     InputError
-        The truth cannot be read, a picture under review is not in it, or gold is asked for and there is none.
+        The truth cannot be read, a picture of the queue is not in it, gold or audits are asked for and there are
+        none, or `queue` is another.
     StageMissingError
         `screen` has not been run.
     """
+    if queue not in QUEUES:
+        raise InputError(f"--queue: expected {' or '.join(QUEUES)}, found {queue!r}")
     truths = _read_truths(truth_path)
-    tasks = _review_tasks(workspace, truths, truth_path)
-    if with_gold:
-        tasks += _gold_tasks(workspace, truths)
+    gold_tasks = _gold_tasks(workspace, truths) if with_gold else []
     n_by_answer: Counter[str] = Counter()
     for annotator in team:
+        items = read_review(workspace) if queue == "first" else _audit_items(workspace, annotator.annotator_id)
+        tasks = _tasks(workspace, items, queue, truths, truth_path) + gold_tasks
         n_by_answer.update(_answer_all(workspace, annotator, tasks, seed))
     return SimulationSummary(
         tuple(annotator.annotator_id for annotator in team), dict(sorted(n_by_answer.items()))
     )
 
 
-def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path: Path) -> list[_Task]:
-    items = read_review(workspace)
+def _audit_items(workspace: Workspace, annotator_id: str) -> list[ReviewItem]:
+    """Return the pictures of all audits that this annotator has not answered, in the order of their queue."""
+    if not any(workspace.audits_dir.glob("*.parquet")):
+        raise InputError("--queue audit: there is no audit here: run 'audit plan' first")
+    queue = open_queue(workspace, annotator_id, "audit", gold_share=0.0)
+    return queue.upcoming(queue.n_left)
+
+
+def _tasks(
+    workspace: Workspace, items: Sequence[ReviewItem], queue: str, truths: Mapping[str, Truth], truth_path: Path
+) -> list[_Task]:
     absent = sorted(item.image_id for item in items if item.image_id not in truths)
     if absent:
         raise InputError(
@@ -151,7 +171,7 @@ def _review_tasks(workspace: Workspace, truths: Mapping[str, Truth], truth_path:
         )
     gold = read_gold(workspace)
     return [
-        _Task(item.image_id, "first", item.shown_classes, truths[item.image_id])
+        _Task(item.image_id, queue, item.shown_classes, truths[item.image_id])
         for item in items
         if item.image_id not in gold
     ]
@@ -185,7 +205,7 @@ def _answer_all(
     with open_log(workspace, annotator.annotator_id) as log:
         answered = {
             queue: standing_answers(decision for decision in log.decisions if decision.queue == queue)
-            for queue in ("first", "gold")
+            for queue in (*QUEUES, "gold")
         }
         decisions = [
             task.decision(annotator, seed, version) for task in tasks if task.image_id not in answered[task.queue]

@@ -128,6 +128,22 @@ class ClipEncoder:
         # Made unit here, in float32, and not by the model, which under autocast would do so in half precision.
         return torch.nn.functional.normalize(embeddings, dim=-1)
 
+    def dense_embeddings(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return unit embeddings of each place of preprocessed pictures, (n, n_dimensions, height, width)."""
+        from curation.localize.dense import dense_features
+
+        features = dense_features(self._model.visual, inputs.to(self.device)).float()
+        return torch.nn.functional.normalize(features, dim=1)
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """open_clip's own model, frozen, for what runs its layers one by one."""
+        return self._model
+
+    def tokens(self, texts: Sequence[str], n_tokens: int) -> torch.Tensor:
+        """Return token ids (n, n_tokens), 0 after a text's end mark; a longer text is cut before its end mark."""
+        return self._tokenizer(list(texts), context_length=n_tokens)  # type: ignore[call-arg]
+
     def encode_inputs(self, inputs: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return unit embeddings (n, n_dimensions) of preprocessed pictures (n, 3, height, width)."""
         with torch.inference_mode():

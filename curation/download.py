@@ -2,14 +2,12 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from curation.crew import work_through
 from curation.download_log import DownloadLog, Row
@@ -27,6 +25,7 @@ from curation.stopping import StopRequest
 from curation.tar_archive import pictures_in_tar
 from manifests import schema
 from manifests.errors import InputError
+from manifests.stage_progress import ProgressBar
 from manifests.workspace import Workspace
 
 MAX_FAILURES = 0.05
@@ -88,7 +87,7 @@ def download_pictures(
     KeyboardInterrupt
         Ctrl-C, or SIGTERM (`TerminatedError`); every picture that came to its end is saved.
     """
-    _check_arguments(n_workers, retry, max_failures)
+    check_arguments(n_workers, retry, max_failures)
     if engine is not None and tar_paths:
         raise InputError("--engine: archives are read on this machine: leave it out with --from-tar")
     policy = dataclasses.replace(policy or FetchPolicy(), host_concurrency=n_workers)
@@ -115,7 +114,8 @@ def download_pictures(
     return record.counts
 
 
-def _check_arguments(n_workers: int, retry: Sequence[str], max_failures: float) -> None:
+def check_arguments(n_workers: int, retry: Sequence[str], max_failures: float) -> None:
+    """Refuse what `download_pictures` does not take: InputError."""
     if not 1 <= n_workers <= MAX_WORKERS:
         raise InputError(f"--workers: expected 1 or more, {MAX_WORKERS} at most, found {n_workers}")
     strange = set(retry) - set(_RETRIED)
@@ -155,17 +155,12 @@ class _Run:
         if n_moved:
             announce(f"download: {n_moved:,} stored pictures to be fetched again were moved to {QUARANTINE}/")
         n_due = int(plan.is_due.sum())
-        with tqdm(total=n_due, desc="download", unit="img", disable=not sys.stderr.isatty()) as bar:
-            n_failed = 0
+        with ProgressBar(n_due, "download") as bar:
 
             def keep(finished: list[tuple[Task, Row | None]]) -> None:
-                nonlocal n_failed
                 rows = [(task, row) for task, row in finished if row is not None]
                 self._save(rows)
-                n_failed += sum(row["status"] != "ok" for _, row in rows)
-                if not bar.disable:
-                    bar.set_postfix({"without picture": n_failed}, refresh=False)
-                bar.update(len(rows))
+                bar.update(len(rows), n_failed=sum(row["status"] != "ok" for _, row in rows))
 
             if self._engine is None:
                 self._bring_tasks(self._tasks(plan), n_due, keep)
@@ -241,7 +236,7 @@ class _Run:
             for candidate in candidate_sources(self._workspace, self._request)
             if is_checked[candidate[0]]
         )
-        with tqdm(total=int(is_checked.sum()), desc="verify", unit="img", disable=not sys.stderr.isatty()) as bar:
+        with ProgressBar(int(is_checked.sum()), "verify") as bar:
 
             def keep(finished: list[tuple[Task, str]]) -> None:
                 for task, digest in finished:

@@ -1,9 +1,11 @@
 """What a run of `download` is asked for, and which images are due in it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +14,13 @@ from curation.download_log import DownloadLog
 from curation.download_state import OK, DownloadState, candidate_batches
 from curation.picture_store import PictureStore
 from curation.placeholders import repeated_pictures
+from manifests import schema
 from manifests.mirror import picture_url
+from manifests.work_plan import Fetch, WorkPlan
 from manifests.workspace import Workspace
+
+MEAN_PICTURE_BYTES = 287_000
+"""Of Open Images' 125,436 test pictures: https://github.com/cvdfoundation/open-images-dataset says 36 GB."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -93,3 +100,35 @@ def images_due(
             continue
         is_due[position] = bool(is_recorded[position]) and store.size_of(image_id) != state.sizes[position]
     return Plan(is_due, is_recorded)
+
+
+def plan_download(workspace: Workspace, request: DownloadRequest) -> WorkPlan:
+    """Return what a run would fetch, by the log and the files that are there, as `images_due` tells.
+
+    The log is opened as by the stage, which makes it and mends its torn end: in a dry run, the shadow's.
+
+    Raises
+    ------
+    StageMissingError
+        `candidates` has not been run.
+    """
+    # Before the log is made: without candidates, nothing is.
+    next(candidate_batches(workspace, ["image_id"]), None)
+    store = PictureStore(workspace)
+    with DownloadLog(workspace.downloads_log_path) as log:
+        state = DownloadState(workspace, log)
+        is_due = images_due(workspace, state, log, store, request).is_due
+    n_due = int(is_due.sum())
+    sizes = state.sizes[(state.codes == OK) & ~is_due]
+    mean_bytes = float(sizes.mean()) if len(sizes) else MEAN_PICTURE_BYTES
+    hosts = Counter(
+        urlsplit(source).netloc for at, _, source in candidate_sources(workspace, request) if is_due[at]
+    )
+    fetches = [Fetch("pictures", host, n, round(n * mean_bytes), True) for host, n in sorted(hosts.items())]
+    reads = [str(path) for path in request.tar_paths]
+    reads += ["every stored picture, to verify it"] if request.verify else []
+    writes = [str(workspace.root / "images"), str(workspace.downloads_log_path)] if n_due else []
+    return WorkPlan(
+        n_due, state.n_images - n_due, reads=reads, fetches=[] if request.tar_paths else fetches,
+        writes=[*writes, str(workspace.path_of(schema.DOWNLOADS))],
+    )  # fmt: skip

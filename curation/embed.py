@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from curation.embedding_store import EmbeddedImage, StoreKey
+from curation.embedding_store import EmbeddedImage, StoreKey, lasting_name
 from curation.encoder import Encoder
 from curation.encoding import Encoding, Waits, chosen_precision
 from curation.engine.engine import Engine
@@ -160,8 +160,9 @@ def embed_with(
         f"embed: {encoder.name} on {encoder.device} in {precision}, {rules.grid} tiles along the shorter side"
     )
     key = StoreKey(
-        encoder.source, _lasting(choice.model), _lasting(choice.pretrained), encoder.digest, encoder.n_dimensions,
-        rules.grid, precision=precision, decoding="fast" if rules.is_fast else "exact", settings=choice.settings,
+        encoder.source, lasting_name(choice.model), lasting_name(choice.pretrained), encoder.digest,
+        encoder.n_dimensions, rules.grid, precision=precision,
+        decoding="fast" if rules.is_fast else "exact", settings=choice.settings,
     )  # fmt: skip
     embed_groups: EmbedGroups = partial(embedded_images, encoding)
     if engine is not None:
@@ -229,7 +230,7 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
         The features, or their head, are not there or do not fit.
     """
     source = FeatureSource.read(features_dir, feature_set)
-    key = StoreKey("features", _lasting(str(features_dir)), feature_set, source.digest, source.n_features, 0)
+    key = StoreKey("features", lasting_name(str(features_dir)), feature_set, source.digest, source.n_features, 0)
 
     def embed_groups(groups: Sequence[Sequence[StoredPicture]]) -> Embedded:
         for picture in (picture for group in groups for picture in group):
@@ -240,9 +241,3 @@ def embed_from_features(workspace: Workspace, features_dir: Path, feature_set: s
                 yield EmbeddedImage(picture.image_id, picture.sha256, picture.rotation_deg or 0, (FULL,), *vector)
 
     return StoreRun(workspace, key, "cpu", Waits()).fill(embed_groups, source, {})
-
-
-def _lasting(name_or_path: str) -> str:
-    """Return an existing file or folder by its absolute path, as `screen` may run in another folder."""
-    path = Path(name_or_path)
-    return str(path.resolve()) if name_or_path and path.exists() else name_or_path

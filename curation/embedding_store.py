@@ -116,6 +116,12 @@ class EmbeddedImage:
         return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
 
 
+def lasting_name(name_or_path: str) -> str:
+    """Return an existing file or folder by its absolute path, as `screen` may run in another folder."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if name_or_path and path.exists() else name_or_path
+
+
 class EmbeddingStore:
     """The folder of one model's embeddings in a workspace."""
 

@@ -44,11 +44,7 @@ def fetch_list(
     InputError
         The list cannot be fetched, or what is there is no list of image ids.
     """
-    name = Path(urlsplit(url).path).name
-    if not name:
-        raise InputError(f"--from-list {url}: expected the address of a file")
-    # Many lists are called test.txt: each address has its own folder.
-    path = (folder or default_cache_folder()) / "lists" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    path = list_path(url, folder)
     if path.exists():
         return path
     policy = FetchPolicy(allow_private=allow_private, proxy=proxy).allowing(url)
@@ -56,7 +52,7 @@ def fetch_list(
     if notice := ignored_proxy_notice(policy):
         announce(notice)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{name}.partial")
+    partial = path.with_name(f"{path.name}.partial")
     fetch_file(url, partial, policy, _LIMITS)
     try:
         read_image_ids(partial)
@@ -66,3 +62,18 @@ def fetch_list(
         raise
     partial.replace(path)
     return path
+
+
+def list_path(url: str, folder: Path | None) -> Path:
+    """Return where `fetch_list` puts the list at `url`.
+
+    Raises
+    ------
+    InputError
+        `url` names no file.
+    """
+    name = Path(urlsplit(url).path).name
+    if not name:
+        raise InputError(f"--from-list {url}: expected the address of a file")
+    # Many lists are called test.txt: each address has its own folder.
+    return (folder or default_cache_folder()) / "lists" / hashlib.sha256(url.encode()).hexdigest()[:16] / name

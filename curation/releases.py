@@ -1,7 +1,7 @@
 """Open Images' files by name of release, fetched once into a cache that remembers each file's SHA-256."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from curation.metadata.image_table import SUBSETS
 from curation.network.connections import ignored_proxy_notice
 from manifests.durable import sha256_of_file, write_text
 from manifests.errors import InputError
+from manifests.work_plan import Fetch
 
 BASE_URL = "https://storage.googleapis.com/openimages"
 RELEASES = ("v3", "v7")
@@ -27,6 +28,14 @@ _V7_IMAGES = {
 # How files begin: gzip's mark; a header, or in class descriptions without one a MID.
 _BEGINNINGS = {".gz": (b"\x1f\x8b",), ".csv": (b"ImageID,", b"LabelName,", b"/")}
 _BOM = b"\xef\xbb\xbf"
+
+# As https://storage.googleapis.com/openimages/web/download.html tells them, for plans alone.
+_SIZES_BYTES = {
+    "2017_11/images_2017_11.tar.gz": 990_000_000,
+    "2017_11/annotations_human_2017_11.tar.gz": 137_000_000,
+    "2017_11/annotations_machine_2017_11.tar.gz": 447_000_000,
+    "2017_11/classes_2017_11.tar.gz": 295_000,
+}
 
 _V7_SUBSETS = {"train": "train", "validation": "val", "test": "test"}
 
@@ -97,12 +106,15 @@ class ReleaseCache:
         How `base_url` may be asked.
     announce : callable
         Told what is fetched.
+    is_read_only : bool
+        For dry runs: take files that are there as they are, without a lock, a look at their digest, or a fetch.
     """
 
     folder: Path
     base_url: str
     policy: FetchPolicy
     announce: Callable[[str], None]
+    is_read_only: bool = False
 
     def fetch(self, name: str) -> Path:
         """Return where the file lies, fetching it unless it is there.
@@ -117,6 +129,8 @@ class ReleaseCache:
             The file cannot be fetched, or is not the one that was seen first.
         """
         path = self.folder / name
+        if self.is_read_only:
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(path.with_name(f"{path.name}.lock")):
             if path.exists():
@@ -139,6 +153,14 @@ class ReleaseCache:
             self._believe(partial, path)
             partial.replace(path)
         return path
+
+    def fetches(self, names: Iterable[str]) -> list[Fetch]:
+        """Return what `fetch` would ask for: those of the files that are not in the folder."""
+        missing = [name for name in dict.fromkeys(names) if not (self.folder / name).exists()]
+        return [
+            Fetch(Path(name).name, f"{self.base_url.rstrip('/')}/{name}", 1, _SIZES_BYTES.get(name), True)
+            for name in missing
+        ]
 
     def _believe(self, found_path: Path, path: Path) -> None:
         """Record the digest of a file seen for the first time; refuse other bytes than were recorded."""
@@ -183,6 +205,7 @@ def cache_at(
     *,
     allow_private: bool = False,
     proxy: str | None = None,
+    is_read_only: bool = False,
 ) -> ReleaseCache:
     """Return a cache in `folder` of the files at `base_url`; by default the user's, of the official ones.
 
@@ -193,7 +216,7 @@ def cache_at(
     """
     found_url = base_url or BASE_URL
     policy = FetchPolicy(allow_private=allow_private, proxy=proxy).allowing(found_url)
-    return ReleaseCache(folder or default_cache_folder(), found_url, policy, announce)
+    return ReleaseCache(folder or default_cache_folder(), found_url, policy, announce, is_read_only)
 
 
 def fetch_label_files(
@@ -206,12 +229,22 @@ def fetch_label_files(
     InputError
         A word is unknown, or a file cannot be fetched or is not the one that was seen first.
     """
+    found = {
+        source: [cache.fetch(name) for name in names]
+        for source, names in label_file_names(release, subsets, sources).items()
+    }
+    return found.get("human", []), found.get("machine", []), cache.fetch(class_names_file(release))
+
+
+def label_file_names(release: str, subsets: Sequence[str], sources: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of the files with labels of some subsets, by source; of all sources where none is named.
+
+    Raises
+    ------
+    InputError
+        A word is unknown.
+    """
     for source in sources:
         if source not in SOURCES:
             raise InputError(f"--source: expected one of {', '.join(SOURCES)}, found {source!r}")
-    found = {
-        source: [cache.fetch(name) for name in label_files(release, source, subsets)]
-        for source in SOURCES
-        if source in (sources or SOURCES)
-    }
-    return found.get("human", []), found.get("machine", []), cache.fetch(class_names_file(release))
+    return {source: label_files(release, source, subsets) for source in SOURCES if source in (sources or SOURCES)}

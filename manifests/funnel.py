@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from manifests import schema
-from manifests.durable import read_json_lines
+from manifests.durable import image_ids_in_log
 from manifests.frozen import read_manifest
 from manifests.workspace import Workspace
 
@@ -95,5 +95,5 @@ def _decisions_step(workspace: Workspace) -> FunnelStep:
     logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
     if not logs:
         return FunnelStep("answered", 0, is_done=False)
-    answered = {row.get("image_id") for log in logs for row in read_json_lines(log)}
+    answered = set[str]().union(*map(image_ids_in_log, logs))
     return FunnelStep(f"answered ({', '.join(log.stem for log in logs)})", len(answered))

@@ -340,6 +340,41 @@ LEFT_OUT = TableSpec(
 """Beside each manifest: every image that is not in it, why, and its votes where it had any."""
 
 
+LOCALIZED = TableSpec(
+    "localized.parquet",
+    pa.schema(
+        [
+            IMAGE_ID,
+            _required("class_index", pa.int16()),
+            _required("localizer", pa.string()),
+            _required("sha256", pa.string()),
+            _required("rotation_deg", pa.int16()),
+            _required("area_share", pa.float32()),
+            _required("peak", pa.float32()),
+        ]
+    ),
+    "localize",
+    {},
+    key=("image_id", "class_index"),
+)
+"""Of each image and shown class, by the last `localize`: the share of the area with evidence, and the highest. The
+masks themselves lie in ``masks/<localizer>/``; see `manifests.masks`."""
+
+MASKS = pa.schema(
+    [
+        IMAGE_ID,
+        _required("sha256", pa.string()),
+        _required("rotation_deg", pa.int16()),
+        _required("class_index", pa.int16()),
+        _required("mask", pa.binary()),
+    ]
+)
+"""Of one shard of masks: one row an image and class, each mask a PNG."""
+
+UNREADABLE = pa.schema([IMAGE_ID, _required("sha256", pa.string()), _required("reason", pa.string())])
+"""Beside the shards of masks: the pictures that have none, and why."""
+
+
 def embeddings_schema(n_dimensions: int) -> pa.Schema:
     """Return the schema of one embeddings shard: one row an image and view, unit vectors in float16.
 

@@ -19,6 +19,7 @@ from manifests.errors import InputError, TableError
 from manifests.frozen import Manifest, frozen_folders, read_manifest
 from manifests.image_ids import is_image_id
 from manifests.workspace import Workspace
+from manifests.writes import note_written
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _append(workspace: Workspace, line: bytes) -> None:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())
+    note_written(workspace.tombstones_path)
 
 
 def _holder(workspace: Workspace, image_id: str, manifest: str | None) -> str:

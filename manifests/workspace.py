@@ -20,9 +20,11 @@ from manifests import schema
 from manifests.durable import remove_left_overs, sha256_of_file, write_json
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
 from manifests.parquet import read_parquet, write_parquet
+from manifests.stage_progress import noting_progress
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
 _RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
+HOLDER_NAME = ".lock-holder.json"
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -109,6 +111,11 @@ class Workspace:
     def embeddings_dir(self) -> Path:
         """Folder with one folder a model digest."""
         return self.root / "embeddings"
+
+    @property
+    def masks_dir(self) -> Path:
+        """Folder with one folder a localizer digest."""
+        return self.root / "masks"
 
     @property
     def fingerprints_dir(self) -> Path:
@@ -273,7 +280,7 @@ class Workspace:
     def _locked(self, stage_name: str) -> Iterator[None]:
         self._make_root()
         lock_path = self.root / ".lock"
-        holder_path = self.root / ".lock-holder.json"
+        holder_path = self.root / HOLDER_NAME
         lock = filelock.FileLock(lock_path)
         try:
             lock.acquire(blocking=False)
@@ -294,7 +301,8 @@ class Workspace:
                     "since": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
             )
-            yield
+            with noting_progress(self.root):
+                yield
         finally:
             holder_path.unlink(missing_ok=True)
             lock.release()
@@ -310,6 +318,7 @@ class Workspace:
             "certificates",
             "quarantine",
             "embeddings",
+            "masks",
             "fingerprints",
             "quality",
             "features",

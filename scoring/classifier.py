@@ -195,11 +195,46 @@ def untrained_network(model: str, n_classes: int) -> nn.Module:
     return timm.create_model(model, num_classes=n_classes)
 
 
-def _created(model: str, checkpoint: Path | None, n_classes: int | None, arguments: dict[str, Any]) -> nn.Module:
-    name, _, tag = model.partition(".")
+def untrained_features(model: str, side_px: int) -> tuple[nn.Module, int]:
+    """Return a network of timm with random weights that ends in its features, and how many these are.
+
+    Raises
+    ------
+    ModelError
+        There is no such model, or it cannot take pictures of `side_px`.
+    """
+    _check_known(model)
+    body = _Features(timm.create_model(model, num_classes=0))
+    try:
+        with torch.no_grad():
+            # In evaluation mode, in which batch normalisation takes one picture and learns nothing from it.
+            found = body.eval()(torch.zeros(1, 3, side_px, side_px))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ModelError(f"model {model!r}: cannot take pictures of {side_px} px ({first_line(error)})") from error
+    return body.train(), found.shape[1]
+
+
+class _Features(nn.Module):
+    """A network of timm without its head."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return _penultimate(self.network, pixels)
+
+
+def _check_known(model: str) -> None:
+    name = model.partition(".")[0]
     if not timm.is_model(name):
         matches = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise ModelError(f"model {model!r}: timm has none of that name; close: {', '.join(matches) or 'none'}")
+
+
+def _created(model: str, checkpoint: Path | None, n_classes: int | None, arguments: dict[str, Any]) -> nn.Module:
+    _check_known(model)
+    name, _, tag = model.partition(".")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
     if tag and tag not in tags:
         raise ModelError(f"model {model!r}: no weights of that tag; known for {name}: {', '.join(tags) or 'none'}")

@@ -127,10 +127,12 @@ def _block_scores(
     bulky = {name: scorer for name, scorer in scorers.items() if scorer.prefers_rows}
     light = {name: scorer for name, scorer in scorers.items() if name not in bulky}
     reasons: dict[str, str] = {}
-    parts = [_scores(light, head, batch.features, reasons) for batch in batches]
+    parts = [_scores(light, batch.outputs(head), reasons) for batch in batches]
     scores = {name: torch.cat([part[name] for part in parts]).numpy() for name in light if name not in reasons}
     if bulky:
-        together = _scores(bulky, head, torch.cat([batch.features for batch in batches]), reasons)
+        # Of one model, all of them.
+        features = torch.cat([batch.features for batch in batches])
+        together = _scores(bulky, Outputs(head, features.to(head.device)), reasons)
         scores |= {name: values.numpy() for name, values in together.items()}
     for name, values in scores.items():
         is_finite = np.isfinite(values)
@@ -152,11 +154,8 @@ def _blocks(feature_set: FeatureSet, block_rows: int) -> Iterator[list[FeatureBa
         yield waiting
 
 
-def _scores(
-    scorers: Mapping[str, Scorer], head: Head, features: torch.Tensor, reasons: dict[str, str]
-) -> dict[str, torch.Tensor]:
+def _scores(scorers: Mapping[str, Scorer], outputs: Outputs, reasons: dict[str, str]) -> dict[str, torch.Tensor]:
     """Return the scores of the methods that have some; `reasons` takes in why the others have none."""
-    outputs = Outputs(head, features.to(head.device))
     scores = {}
     for name, scorer in scorers.items():
         if name in reasons:

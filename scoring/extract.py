@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from manifests.allocator import keep_freed_memory
 from manifests.durable import write_json, write_text
 from manifests.errors import FeatureError, InputError
+from manifests.stage_progress import ProgressBar
+from manifests.stage_state import json_of
+from manifests.work_plan import WorkPlan
 from manifests.workspace import checked_name
 from scoring.feature_model import FeatureModel
 from scoring.feature_sets import FeatureSetWriter, feature_set_writer
@@ -130,7 +131,7 @@ def extract_features(
     write_head(features_dir, model.head)
     finished = finished_set(features_path, settings)
     store = PartStore(features_path.with_suffix(".parts"), json_sha256(settings))
-    parts = parts_of(source.pictures, max(_LEAST_PART, _BATCHES_A_PART * batch_size))
+    parts = _parts_to_make(source, batch_size)
     digests = _known_parts(parts, store, finished, set_name, n_workers)
     network_pass = NetworkPass(model, odin, batch_size=batch_size, n_workers=n_workers)
     speed = _make_missing_parts(parts, digests, store, network_pass, set_name)
@@ -143,6 +144,29 @@ def extract_features(
         write_json(record_path_of(features_path), {**_described(model), **settings, **made_of, "counts": counts})
     store.delete()
     return _result(features_path, counts, len(source.pictures), speed)
+
+
+def plan_extract(source: PictureSource, *, set_name: str, features_dir: Path, batch_size: int) -> WorkPlan:
+    """Return how many pictures a run would take through the network, told without loading the model.
+
+    A part that is there counts as done: a run reads its pictures again, and makes it anew where they, the model or
+    its preprocessing have changed.
+    """
+    features_path = features_dir / f"{checked_name(set_name, 'feature set')}.parquet"
+    made = {path.stem for path in features_path.with_suffix(".parts").glob("*.safetensors")}
+    made |= json_of(record_path_of(features_path)).get("parts", {}).keys()
+    parts = _parts_to_make(source, batch_size)
+    n_due = sum(len(part.pictures) for part in parts if part.name not in made)
+    absent = [f"{len(source.absent):,} pictures are asked for and not there"] if source.absent else []
+    return WorkPlan(
+        n_due, len(source.pictures) - n_due, reads=[f"{len(source.pictures):,} pictures"],
+        writes=[str(features_path), str(features_dir / "head.safetensors")],
+        notes=[*absent, "if model and pictures are those of the parts that are there"],
+    )  # fmt: skip
+
+
+def _parts_to_make(source: PictureSource, batch_size: int) -> list[Part]:
+    return parts_of(source.pictures, max(_LEAST_PART, _BATCHES_A_PART * batch_size))
 
 
 def extract_summary(result: ExtractResult) -> str:
@@ -187,7 +211,7 @@ def _known_parts(
             claimed[name].add(finished.parts[name])
     to_check = [part for part in parts if claimed[part.name] != {None}]
     n_pictures = sum(len(part.pictures) for part in to_check)
-    with tqdm(total=n_pictures, desc=f"check {set_name}", unit="image", disable=_quiet(n_pictures)) as progress:
+    with ProgressBar(n_pictures, f"check {set_name}") as progress:
         found = parts_sha256(to_check, n_workers, progress.update)
     return {name: digest for name, digest in found.items() if digest in claimed[name]}
 
@@ -204,15 +228,8 @@ def _make_missing_parts(
         store.write(part, rows)
         digests[part.name] = rows.pictures_sha256
 
-    with tqdm(
-        total=n_all, initial=n_all - n_missing, desc=f"extract {set_name}", unit="image", disable=_quiet(n_missing)
-    ) as progress:
+    with ProgressBar(n_all, f"extract {set_name}", initial=n_all - n_missing) as progress:
         return network_pass.run(missing, keep, progress.update)
-
-
-def _quiet(n_pictures: int) -> bool | None:
-    """Return tqdm's ``disable``: None means where stderr is no terminal."""
-    return None if n_pictures else True
 
 
 def _described(model: FeatureModel) -> dict[str, Any]:

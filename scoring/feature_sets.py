@@ -22,6 +22,7 @@ from manifests.errors import FeatureError
 from manifests.schema import features_schema
 from manifests.workspace import checked_name
 from scoring.heads import Head
+from scoring.outputs import Outputs
 
 GROUP_ROWS = 4096
 """Rows of a written row group: 32 MiB at 2,048 features."""
@@ -47,11 +48,19 @@ class FeatureBatch:
         (n,), null where unknown.
     features : Tensor
         Penultimate features, float32, (n, n_features), finite, on the CPU.
+    second_norm : Tensor, optional
+        Norms of the features of a second model (see `scoring.second_model`), float64, (n,), on the CPU.
     """
 
     image_ids: pa.Array
     class_index: pa.Array
     features: torch.Tensor
+    second_norm: torch.Tensor | None = None
+
+    def outputs(self, head: Head) -> Outputs:
+        """Return what is known of these images when they are scored, on the device of `head`."""
+        second_norm = None if self.second_norm is None else self.second_norm.to(head.device)
+        return Outputs(head, self.features.to(head.device), second_norm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +93,13 @@ class FeatureSet:
     def n_images(self) -> int:
         """Number of rows."""
         return len(self.image_ids)
+
+    def class_index(self) -> pa.ChunkedArray:
+        """Return the classes of all images, int32, null where unknown, in the file's order."""
+        try:
+            return pq.read_table(self.path, columns=["class_index"]).column("class_index")
+        except (pa.ArrowException, OSError) as error:
+            raise FeatureError(f"{self.path}: cannot be read as Parquet ({error})") from error
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         rows_of_file = self._rows_of_file()

@@ -72,7 +72,7 @@ def check_may_replace(out_dir: Path, lineage: Mapping[str, Any]) -> None:
     found = _lineage_in(out_dir / RECORD_FILE_NAME)
     if found is None:
         return
-    if found["model"] != lineage["model"]:
+    if any(found.get(key) != lineage.get(key) for key in ("model", "second_model")):
         raise FeatureError(f"{out_dir}: holds the scores of another model; give another --out, or delete them")
     before = {name: manifest for name, manifest in found["manifests"].items() if manifest}
     for name, manifest in lineage["manifests"].items():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from manifests.errors import FeatureError
 from scoring.heads import Head
 
 _LEAST_FLOAT32_SUM = 1e-25
@@ -24,10 +25,14 @@ class Outputs:
         On the device to compute on.
     features : Tensor
         Penultimate features x, float32, (n, n_features), on the same device.
+    second_norm : Tensor, optional
+        Norms of the features that a second model has of the same images, float64, (n,), on the same device: all
+        that a method of two models takes of the second.
     """
 
     head: Head
     features: torch.Tensor
+    second_norm: torch.Tensor | None = None
     _remembered: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -100,6 +105,18 @@ class Outputs:
     def feature_norm(self) -> torch.Tensor:
         """norm(x), float64, (n,)."""
         return torch.linalg.vector_norm(self.features, dim=1, dtype=torch.float64)
+
+    def norm_of_second_model(self) -> torch.Tensor:
+        """Return `second_norm`, float64, (n,).
+
+        Raises
+        ------
+        FeatureError
+            There is no second model.
+        """
+        if self.second_norm is None:
+            raise FeatureError("takes the features of two models: name the second's (--second-features DIR)")
+        return self.second_norm
 
     @functools.cached_property
     def feature_sum(self) -> torch.Tensor:

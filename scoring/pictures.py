@@ -133,7 +133,7 @@ def pictures_of_workspace(workspace: Workspace, *, image_ids: Collection[str] | 
 def pictures_to_extract(
     workspace: Workspace,
     *,
-    n_classes: int,
+    n_classes: int | None = None,
     images_dir: Path | None = None,
     labels_path: Path | None = None,
     image_ids_path: Path | None = None,
@@ -145,8 +145,8 @@ def pictures_to_extract(
     ----------
     workspace : Workspace
         With the downloads, where there is no `images_dir`, and with the manifest.
-    n_classes : int
-        Upper bound, exclusive, of a class index.
+    n_classes : int, optional
+        Upper bound, exclusive, of a class index; where it is not known yet, none is checked.
     images_dir, labels_path : Path, optional
         As `pictures_in_folder` takes them.
     image_ids_path : Path, optional

@@ -12,6 +12,7 @@ from manifests.allocator import keep_freed_memory
 from manifests.devices import device_name
 from manifests.durable import write_json, write_text
 from manifests.errors import FeatureError, InputError
+from scoring.chosen_methods import check_baseline_is_in, chosen_methods, without_idle_sets
 from scoring.contamination import ContaminationLimits, LeftOut, contamination_limits, leave_out
 from scoring.evaluate import ScoresOfSet, score_sets, write_score_table
 from scoring.feature_convergence import feature_convergence
@@ -19,10 +20,12 @@ from scoring.feature_sets import FeatureSet, open_feature_set
 from scoring.figures import Figures, differences_csv, figures_of, results_csv, without_images
 from scoring.heads import Head, read_head
 from scoring.lineage import RECORD_FILE_NAME, check_may_replace, lineage_of
+from scoring.methods.dml_plus import DMLPlus
 from scoring.methods.fitting import FittedMethods, fit_methods
-from scoring.methods.table import METHODS, Method, methods_named
+from scoring.methods.table import Method
 from scoring.methods.vim import ViM
 from scoring.score_settings import AS_THE_AUTHORS, WITH_INTERVALS, FigureSettings, FitSettings, SetNames
+from scoring.second_model import read_second_model
 from scoring.training.class_means import MeansByClass
 from scoring.training.gather import Training
 from scoring.training.moments import SecondMoment
@@ -56,8 +59,8 @@ class ScoreResult:
     n_images : dict of str to int
         Images of each set that was read.
     fitted : mapping of str to float
-        ``D`` of the principal space and ``alpha`` of ViM, and ``WFC`` and ``CFC`` of the model (see
-        `feature_convergence`) beside Mahalanobis, where these were fitted.
+        ``D`` of the principal space and ``alpha`` of ViM, lambda of DML+, and ``WFC`` and ``CFC`` of the model
+        (see `feature_convergence`) beside Mahalanobis, where these were fitted.
     warnings : tuple of str
         What a reader of the figures has to know, one sentence each.
     paths : tuple of Path
@@ -85,6 +88,7 @@ def score(
     methods: Sequence[str] | None = None,
     fit: FitSettings = AS_THE_AUTHORS,
     figures: FigureSettings = WITH_INTERVALS,
+    second_dir: Path | None = None,
     device: str = "auto",
     chunk_rows: int | None = None,
 ) -> ScoreResult:
@@ -106,6 +110,8 @@ def score(
         reason; one that is named, that options are given for, or that is the baseline, has to be fitted.
     fit, figures : FitSettings, FigureSettings
         How methods are fitted, and what is made of their scores.
+    second_dir : Path, optional
+        Folder of features of the same sets by a second model, for the methods of two models.
     device : {"auto", "cpu", "cuda", "cuda:N"}
         Where to compute.
     chunk_rows : int, optional
@@ -114,12 +120,13 @@ def score(
     Raises
     ------
     InputError
-        A method, mode, option or device is unknown; a method needs training features and no set of them is named;
+        A method, mode, option or device is unknown; a method needs training features and no set of them is named,
+        or a second model and there is none, or there is one for no method;
         the baseline is not among the methods; no image known to be in distribution is in an OOD set.
     FeatureError
         A set or the head is missing or damaged or they do not fit each other; an OOD set shares images with an ID
-        set; a method that was asked for cannot be fitted; a score is not finite; sets or earlier results are of
-        another model or manifest.
+        set; a second model has other images, classes or manifests; a method that was asked for cannot be fitted;
+        a score is not finite; sets or earlier results are of another model or manifest.
     """
     keep_freed_memory()
     place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
@@ -127,20 +134,25 @@ def score(
         raise InputError(f"contamination: {unknown[0]!r} is not among the OOD sets {', '.join(names.ood)}")
     head = read_head(features_dir)
     moved_by = lineage_of(features_dir, head, names.scored)["model"]["odin"]
-    chosen, fit = _chosen_methods(methods, fit, moved_by)
-    _check_baseline_is_in(chosen, figures.baseline)
-    names = _without_idle_sets(names, chosen, fit)
+    chosen, fit = chosen_methods(methods, fit, moved_by, has_second=second_dir is not None)
+    check_baseline_is_in(chosen, figures.baseline)
+    names = without_idle_sets(names, chosen, fit)
     sets = {name: open_feature_set(features_dir, name, head, chunk_rows) for name in (*names.of_id, *names.ood)}
     _check_out_is_not_in(sets, names)
     lineage = lineage_of(features_dir, head, tuple(sets))
+    if second_dir is not None:
+        second = read_second_model(second_dir, head, lineage, tuple(sets))
+        sets = {name: second.paired(one, chunk_rows) for name, one in sets.items()}
+        lineage = {**lineage, "second_model": second.model}
     check_may_replace(out_dir, lineage)
     known_in = _known_in(sets, names, figures)
 
     head = head.to(place)
     validation = Training(head, sets[names.fit_val]) if names.fit_val else None
     training = Training(
-        head, sets[names.train] if names.train else (), validation=validation, group_of=fit.group_of
-    )
+        head, sets[names.train] if names.train else (), validation=validation,
+        scored=Training(head, sets[names.val]), group_of=fit.group_of,
+    )  # fmt: skip
     fitted = fit_methods(chosen, training, mode=fit.mode, overrides=fit.options)
     asked_for = {*(methods or ()), *fit.options, *filter(None, [figures.baseline])}
     _check_asked_for(fitted, asked_for)
@@ -171,41 +183,6 @@ def score(
     )
     write_json(out_dir / RECORD_FILE_NAME, _record(result, lineage, fitted, fit, figures))
     return result
-
-
-def _chosen_methods(
-    methods: Sequence[str] | None, fit: FitSettings, moved_by: Mapping[str, float] | None
-) -> tuple[tuple[Method, ...], FitSettings]:
-    """Return the methods to fit, and how: on pictures that ODIN moved, ODIN alone and at the same temperature."""
-    if moved_by is None:
-        return (methods_named(methods) if methods is not None else METHODS), fit
-    if methods is not None and list(methods) != ["odin"]:
-        raise FeatureError(
-            f"these features are of pictures that ODIN moved by {moved_by['epsilon']}: only the method odin reads "
-            f"them, found {', '.join(methods)}; score the others on the features of the pictures as they are"
-        )
-    options = {"odin": {"temperature": moved_by["temperature"], **fit.options.get("odin", {})}}
-    return methods_named(["odin"]), replace(fit, options=options)
-
-
-def _check_baseline_is_in(chosen: Sequence[Method], baseline: str | None) -> None:
-    names = [method.name for method in chosen]
-    if baseline is not None and baseline not in names:
-        raise InputError(f"baseline: expected one of the methods ({', '.join(names)}), found {baseline!r}")
-
-
-def _without_idle_sets(names: SetNames, methods: Sequence[Method], fit: FitSettings) -> SetNames:
-    """Return `names` without the sets that no method is fitted on, so that they need not be there."""
-    needing = [method.name for method in methods if method.needs != "head"]
-    on_validation = [method.name for method in methods if method.is_openood_on_validation]
-    if needing and names.train is None:
-        raise InputError(
-            f"{', '.join(needing)}: fitted on training features; name a training set, or leave them out"
-        )
-    has_validation = fit.mode == "openood" and on_validation
-    return SetNames(
-        names.ood, names.val, names.train if needing else None, names.fit_val if has_validation else None
-    )
 
 
 def _check_out_is_not_in(sets: Mapping[str, FeatureSet], names: SetNames) -> None:
@@ -274,8 +251,13 @@ def _figures(in_scores: ScoresOfSet, out_scores: Mapping[str, ScoresOfSet], sett
 
 
 def _fitted_numbers(fitted: FittedMethods) -> dict[str, float]:
-    vim = fitted.scorers.get("vim")
-    return {"D": vim.space.dim, "alpha": vim.alpha} if isinstance(vim, ViM) else {}
+    vim, dml_plus = fitted.scorers.get("vim"), fitted.scorers.get("dml_plus")
+    numbers: dict[str, float] = {}
+    if isinstance(vim, ViM):
+        numbers |= {"D": vim.space.dim, "alpha": vim.alpha}
+    if isinstance(dml_plus, DMLPlus):
+        numbers["lambda of DML+"] = dml_plus.scale
+    return numbers
 
 
 def _convergence(fitted: FittedMethods, training: Training) -> tuple[dict[str, float], list[str]]:

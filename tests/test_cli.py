@@ -16,7 +16,7 @@ STAGES = {
     "candidates", "labels", "download", "embed", "quality", "calibrate", "duplicates", "leaks", "screen",
     "annotate", "browse", "consensus", "gold", "inspect", "decisions", "simulate-annotators", "annotators", "plan",
     "build-manifest", "verify-manifest", "retire", "diff", "audit", "export", "extract-features", "score", "plot",
-    "bench", "status",
+    "bench", "train-dml", "report", "status",
     "demo",
 }  # fmt: skip
 

@@ -250,8 +250,9 @@ def start_download(workspace, base_url, n_workers=4):
 
 
 def finish(process):
+    """Return the exit code and what is on standard error, but for the next step."""
     _, errors = process.communicate(timeout=60)
-    return process.returncode, errors
+    return process.returncode, "".join(line for line in errors.splitlines(keepends=True) if line[:6] != "next: ")
 
 
 def tables_of(workspace):

@@ -21,7 +21,7 @@ HOMES = {
     "timm": ("scoring/classifier.py",),
     "urllib3": ("curation/network/",),
     "fiftyone": ("annotation/app/", "annotation/plugins/", "curation/bench/screen/fiftyone_brain.py"),
-    "matplotlib": ("scoring/plots/", "curation/screening/plots/"),
+    "matplotlib": ("scoring/plots/", "curation/screening/plots/", "manifests/report/drawing.py"),
     "pytorch_ood": ("scoring/bench/",),
     "ray": ("curation/engine/ray_cluster.py",),
     "torch": ("curation/", "scoring/"),

@@ -74,6 +74,19 @@ class ShowCatalogue(foo.Operator):
         return {"classes": _session(ctx).classes(), "guideline_text": _served[0].guideline_text}
 
 
+class ShowMasks(foo.Operator):
+    """Returns where in one picture each shown class might be; asked for only when it is wanted."""
+
+    @property
+    def config(self) -> foo.OperatorConfig:
+        """Its name."""
+        return _unlisted("show_masks", "Show where classes might be")
+
+    def execute(self, ctx: foo.ExecutionContext) -> dict[str, Any]:
+        """Return the masks of one picture."""
+        return {"masks": _session(ctx).masks(ctx.params)}
+
+
 class StoreAnswer(foo.Operator):
     """Stores one answer; when it returns, the answer is on disk."""
 
@@ -100,4 +113,4 @@ class UndoAnswer(foo.Operator):
         return _session(ctx).undo(ctx.params)
 
 
-OPERATORS = (ShowCandidate, ShowCatalogue, StoreAnswer, UndoAnswer)
+OPERATORS = (ShowCandidate, ShowCatalogue, ShowMasks, StoreAnswer, UndoAnswer)

@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 1 << 20
 """An answer takes less than 4 kB, the App's longest query about 20 kB."""
 
 PLUGIN = "@openimage-o/judge"
-OPERATORS = ("show_candidate", "show_catalogue", "store_answer", "undo_answer")
+OPERATORS = ("show_candidate", "show_catalogue", "show_masks", "store_answer", "undo_answer")
 """The operators of ours that an annotator may run."""
 
 # The App runs these when it opens a page and shows an error where they are refused; both only read.

@@ -5,7 +5,6 @@ that was not, on one machine or several, end in the same bytes. A rerun reads no
 """
 
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tqdm import tqdm
 
 from curation.duplicates.thumbnails import N_BYTES, Thumbnails, thumbnail_of_bytes
 from curation.engine.engine import Engine
@@ -22,6 +20,7 @@ from curation.engine.local import LocalEngine
 from curation.verified_bytes import verified_bytes
 from manifests.errors import TableError, UnreadableImageError
 from manifests.parquet import read_parquet, write_parquet
+from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture
 
 N_SHARDS = 64
@@ -153,13 +152,13 @@ class FingerprintStore:
         n_new = sum(len(missing) for _, missing in work)
         engine = engine or LocalEngine(1 if n_new <= _FEW_PICTURES else n_workers)
         tables = engine.map(fingerprint_files, [missing for _, missing in work])
-        with tqdm(total=n_new, desc="hash", unit="img", disable=not sys.stderr.isatty()) as bar:
+        with ProgressBar(n_new, "hash") as bar:
             for (shard, missing), table in zip(work, tables, strict=True):
                 self._add(shard, table)
                 n_unreadable = table.column("thumbnail").null_count
                 counts["unreadable"] += n_unreadable
                 counts["new"] += len(missing) - n_unreadable
-                bar.update(len(missing))
+                bar.update(len(missing), n_failed=n_unreadable)
         return counts
 
     def shards(self) -> Iterator[Fingerprints]:

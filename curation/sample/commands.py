@@ -38,8 +38,8 @@ _BROKEN_SHARE = "0.15"
 """The sample's world has broken and missing pictures on purpose, 8 in 100; `download` takes 5 for a failed run."""
 
 
-def embedded_commands(world: World, base_url: str, classifier_path: Path, labelled_path: Path) -> Commands:
-    """Return the commands that take the embedded sample from metadata to scores; all lack ``--workspace``.
+def commands_to_manifest(world: World, base_url: str, labelled_path: Path) -> Commands:
+    """Return the commands that take the embedded sample from metadata to a frozen set; all lack ``--workspace``.
 
     Parameters
     ----------
@@ -47,12 +47,9 @@ def embedded_commands(world: World, base_url: str, classifier_path: Path, labell
         The sample.
     base_url : str
         A mirror of its pictures.
-    classifier_path : Path
-        Weights of the tiny classifier.
     labelled_path : Path
         As `write_labelled` wrote it.
     """
-    classifier = (*_TINY_CLASSIFIER, "--checkpoint", str(_short(classifier_path)))
     classes = ("--classes", str(world.classes_path))
     calibration_path = world.root.parent / "calibration.json"
     return [
@@ -62,17 +59,42 @@ def embedded_commands(world: World, base_url: str, classifier_path: Path, labell
         ("quality",),
         ("calibrate", "--labelled", str(labelled_path), "--max-lost", MAX_LOST, *classes),
         ("screen", "--calibration", str(calibration_path), *classes),
-        ("annotate", "--simulate-from", str(world.truth_path)),
+        ("simulate-annotators", "--truth", str(world.truth_path), "--annotators", "careful,careful"),
         ("consensus",),
         ("build-manifest", "--name", "openimage_o", "--version", "1.0.0"),
-        ("export", "--format", "openood", "--pictures"),
+    ]  # fmt: skip
+
+
+def commands_to_report(
+    world: World, classifier_path: Path, manifest: str, certificate_path: Path | None
+) -> Commands:
+    """Return the commands that take a frozen set of the embedded sample to scores and report.
+
+    Parameters
+    ----------
+    world : World
+        The sample.
+    classifier_path : Path
+        Weights of the tiny classifier.
+    manifest : str
+        The version to export and to score on.
+    certificate_path : Path or None
+        What it is certified by.
+    """
+    classifier = (*_TINY_CLASSIFIER, "--checkpoint", str(_short(classifier_path)))
+    certified = () if certificate_path is None else ("--contamination", str(certificate_path))
+    return [
+        ("verify-manifest", manifest, "--deep"),
+        ("export", "--format", "openood", "--pictures", "--manifest", manifest),
         ("extract-features", *classifier, "--set", "train", "--images", str(world.imagenet_train_dir),
          "--labels", str(world.train_labels_path)),
         ("extract-features", *classifier, "--set", "val", "--images", str(world.imagenet_val_dir),
          "--labels", str(world.val_labels_path)),
-        ("extract-features", *classifier, "--set", "openimage_o", "--manifest", "openimage_o-1.0.0"),
-        ("score", "--train", "train", "--val", "val", "--ood", "openimage_o"),
+        ("extract-features", *classifier, "--set", "openimage_o", "--manifest", manifest),
+        ("score", "--train", "train", "--val", "val", "--ood", "openimage_o", *certified),
+        ("plot",),
         ("status",),
+        ("report",),
     ]  # fmt: skip
 
 

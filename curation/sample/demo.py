@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from curation.sample.audits import audit_until_certified, newest_manifest
 from curation.sample.commands import (
     Commands,
-    embedded_commands,
+    commands_to_manifest,
+    commands_to_report,
     real_commands,
     write_labelled,
     write_real_lists,
@@ -16,7 +18,7 @@ from curation.sample.grade import format_grades, grade
 from curation.sample.mirror import serving
 from curation.sample.world import make_world
 from manifests.errors import InputError
-from manifests.frozen import find_manifest
+from manifests.frozen import Manifest
 from manifests.workspace import Workspace
 
 _MARKER = ".made-by-demo"
@@ -48,19 +50,41 @@ def run_embedded_demo(folder: Path, classifier_path: Path, run_command: RunComma
     labelled_path = folder / "world" / "labelled.csv"
     write_labelled(world.truth_path, labelled_path)
     with serving(world.mirror_dir) as base_url:
-        commands = embedded_commands(world, base_url, classifier_path, labelled_path)
+        commands = commands_to_manifest(world, base_url, labelled_path)
         code = _run_all(commands, folder, run_command)
     if code:
         return code
     workspace = Workspace(folder)
-    manifest = find_manifest(workspace.manifests_dir, None)
+    audited = audit_until_certified(
+        workspace, world.truth_path, lambda commands: _run_all(commands, folder, run_command)
+    )
+    if audited.code:
+        return audited.code
+    manifest = newest_manifest(workspace)
+    commands = commands_to_report(world, classifier_path, manifest.folder.name, audited.certificate_path)
+    code = _run_all(commands, folder, run_command)
+    if code:
+        return code
     print(
         f"\n{format_grades(grade(workspace, manifest, world.truth_path))}\n"
-        "(A drawn world and simulated annotators: the figures show the machinery, not OpenImage-O.)\n\n"
+        f"{_certified_line(manifest)}\n"
+        "(A drawn world, simulated annotators, simulated auditors: the figures show the machinery, not "
+        "OpenImage-O.)\n\n"
+        f"Open       {folder / 'report.html'}\n"
         f"Look at    {manifest.folder}, {folder / 'exports'}, {folder / 'scores'}\n"
         f"Annotate   python cli.py annotate --annotator me --examples {world.examples_dir} --workspace {folder}"
     )
     return 0
+
+
+def _certified_line(manifest: Manifest) -> str:
+    certificate = manifest.header.get("certificate")
+    if certificate is None:
+        return f"{manifest.folder.name} is not certified: the audits found too many defects"
+    return (
+        f"{manifest.folder.name} is certified: at most {certificate['upper_bound_here']:.2%} in-distribution, at "
+        f"{100 * certificate['confidence']:.4g}% confidence"
+    )
 
 
 def run_real_demo(folder: Path, data_dir: Path, run_command: RunCommand) -> int:

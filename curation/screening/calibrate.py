@@ -22,6 +22,7 @@ from curation.screening.operating_point import (
 from curation.screening.plots.calibration import write_calibration_plot
 from curation.screening.risk import fit_risk, unseen_risks
 from curation.screening.screen import verified_of
+from curation.screening.small_masks import SmallMasks, read_small_masks
 from curation.screening.sources import ClassSource
 from curation.screening.truth import LabelledPicture, fold_of, is_held_out, read_truth
 from manifests import schema
@@ -76,6 +77,7 @@ def calibrate(
     *,
     max_lost: float = 0.005,
     seed: int = 0,
+    has_masks: bool = False,
     announce: Callable[[str], None] = lambda line: None,
 ) -> CalibrateSummary:
     """Write a calibration and beside it its plot, and return the figures of the held-out half.
@@ -99,6 +101,8 @@ def calibrate(
         The goal: largest share of truly OOD pictures that may be dropped.
     seed : int
         Of the split.
+    has_masks : bool
+        Take the evidence of small masks for risk too, see `small_masks`; `screen` then needs it as well.
     announce : callable
         Told in one line what else is used.
 
@@ -108,16 +112,21 @@ def calibrate(
         The labelled pictures are not what they should be, or one half lacks `in` or `out` pictures.
     """
     truth = read_truth(labelled_path)
-    arguments = {"max_lost": max_lost, "seed": seed, "sources": [source.digest for source in sources]}
+    arguments = {
+        "max_lost": max_lost, "seed": seed, "has_masks": has_masks,
+        "sources": [source.digest for source in sources],
+    }  # fmt: skip
     inputs = [labelled_path, workspace.path_of(schema.DOWNLOADS), workspace.path_of(schema.LABELS)]
+    inputs += [workspace.path_of(schema.LOCALIZED)] if has_masks else []
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage("calibrate", arguments, inputs) as record:
         verified = verified_of(workspace, classes, announce)
         check_max_lost(max_lost)
         original_of = find_duplicates(workspace, DuplicateRules(), store=sources[0].store)
         calibration, counts = fit_calibration(
-            workspace, sources, truth.pictures, verified, max_lost=max_lost, seed=seed, original_of=original_of
-        )
+            workspace, sources, truth.pictures, verified, max_lost=max_lost, seed=seed, original_of=original_of,
+            masks=read_small_masks(workspace, stored_pictures(workspace)) if has_masks else None,
+        )  # fmt: skip
         calibration.write(out_path)
         plot_path = out_path.with_suffix(".png")
         write_calibration_plot(calibration, plot_path)
@@ -154,6 +163,7 @@ def fit_calibration(
     max_lost: float,
     seed: int,
     original_of: Mapping[str, str],
+    masks: SmallMasks | None = None,
 ) -> tuple[Calibration, LabelledCounts]:
     """Return the calibration of labelled pictures, and how many of them were fitted on and held out.
 
@@ -167,7 +177,7 @@ def fit_calibration(
     pictures = {k: picture for k, picture in stored_pictures(workspace).items() if k in labelled}
     if not pictures:
         raise InputError("--labelled: none of its pictures has been downloaded to this workspace")
-    gathered = list(gather(sources, pictures, verified))
+    gathered = list(gather(sources, pictures, verified, masks))
     all_ids = [image_id for block in gathered for image_id in block.image_ids]
     # Sorted by image id: sums must not depend on the order of shards.
     place_of = {image_id: place for place, image_id in enumerate(all_ids)}
@@ -180,7 +190,7 @@ def fit_calibration(
     _check_halves(is_in, held_out)
     fit = ~held_out
     folds = np.array([fold_of(original, seed, N_FOLDS) for original in originals])
-    names = number_names(sources, verified)
+    names = number_names(sources, verified, masks)
     model = fit_risk(names, numbers[fit], is_in[fit])
     unseen = unseen_risks(names, numbers[fit], is_in[fit], folds[fit])
     risks = model.risks(numbers)

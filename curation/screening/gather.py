@@ -11,6 +11,7 @@ import pyarrow as pa
 from curation.labels import VerifiedClasses
 from curation.screening.evidence import NO_CLASS, NUMBER_NAMES, Evidence, TopClasses, compare
 from curation.screening.shown import Proposals, shown_columns
+from curation.screening.small_masks import SmallMasks
 from curation.screening.sources import ClassSource
 from manifests.errors import InputError
 from manifests.stored_pictures import StoredPicture
@@ -27,10 +28,15 @@ class Gathered:
     shown: dict[str, pa.ListArray]
 
 
-def number_names(sources: Sequence[ClassSource], verified: Mapping[str, VerifiedClasses] | None) -> list[str]:
+def number_names(
+    sources: Sequence[ClassSource],
+    verified: Mapping[str, VerifiedClasses] | None,
+    masks: SmallMasks | None = None,
+) -> list[str]:
     """Return the names of the columns of `Gathered.numbers`."""
     names = [f"{source.word} {source.store.key.digest}: {name}" for source in sources for name in NUMBER_NAMES]
-    return names if verified is None else [*names, _VERIFIED_NUMBER]
+    names += [] if verified is None else [_VERIFIED_NUMBER]
+    return names if masks is None else [*names, masks.number_name]
 
 
 def unreadable_reasons(sources: Sequence[ClassSource], pictures: Mapping[str, StoredPicture]) -> dict[str, str]:
@@ -47,6 +53,7 @@ def gather(
     sources: Sequence[ClassSource],
     pictures: Mapping[str, StoredPicture],
     verified: Mapping[str, VerifiedClasses] | None,
+    masks: SmallMasks | None = None,
 ) -> Iterator[Gathered]:
     """Yield the evidence on `pictures`, those apart that a source could not read.
 
@@ -55,16 +62,15 @@ def gather(
     Raises
     ------
     InputError
-        A source has no embedding of a picture as it is stored now, and no reason for that.
+        A source has no embedding of a picture as it is stored now, and no reason for that, or `masks` has no mask.
     """
     unreadable = unreadable_reasons(sources, pictures)
     wanted: dict[int, list[str]] = {}
     for image_id in pictures.keys() - unreadable.keys():
         wanted.setdefault(sources[0].store.shard_of(image_id), []).append(image_id)
     for shard, image_ids in sorted(wanted.items()):
-        yield _gather_shard(
-            sources, shard, {image_id: pictures[image_id] for image_id in sorted(image_ids)}, verified
-        )
+        of_shard = {image_id: pictures[image_id] for image_id in sorted(image_ids)}
+        yield _gather_shard(sources, shard, of_shard, verified, masks)
 
 
 def _gather_shard(
@@ -72,6 +78,7 @@ def _gather_shard(
     shard: int,
     pictures: Mapping[str, StoredPicture],
     verified: Mapping[str, VerifiedClasses] | None,
+    masks: SmallMasks | None,
 ) -> Gathered:
     asked = {image_id: sorted(classes.present) for image_id, classes in (verified or {}).items()}
     proposals: list[Proposals] = []
@@ -93,6 +100,8 @@ def _gather_shard(
         proposals.append(_joined(source.word, blocks, order))
     if verified is not None:
         numbers.append(np.array([[bool(asked.get(image_id))] for image_id in pictures], np.float64))
+    if masks is not None:
+        numbers.append(np.array([[masks.of(image_id)] for image_id in pictures], np.float64))
     return Gathered(list(pictures), np.concatenate(numbers, axis=1), shown_columns(proposals))
 
 

@@ -1,12 +1,12 @@
 """The stage `quality`: scores and flags of every downloaded picture, in one pass over the files."""
 
 import hashlib
-import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from curation.screening.checks import CHECKS, picture_facts
 from curation.verified_bytes import verified_bytes
@@ -15,7 +15,9 @@ from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, StageMissingError, UnreadableImageError
 from manifests.images import decode_image
 from manifests.parquet import read_parquet, write_parquet
+from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.work_plan import WorkPlan
 from manifests.workspace import Workspace
 
 _N_PARTS = 256
@@ -42,20 +44,37 @@ def measure_quality(workspace: Workspace, *, n_workers: int = 2) -> dict[str, in
     inputs = [workspace.path_of(schema.CANDIDATES), workspace.path_of(schema.DOWNLOADS)]
     with workspace.stage("quality", {"thresholds": thresholds}, inputs) as record:
         pictures = stored_pictures(workspace)
-        parts: dict[int, list[StoredPicture]] = {}
-        for picture in pictures.values():
-            parts.setdefault(_part_of(picture.image_id), []).append(picture)
-        with tqdm(total=len(pictures), desc="quality", unit="img", disable=not sys.stderr.isatty()) as bar:
+        parts = _in_parts(pictures.values())
+        with ProgressBar(len(pictures), "quality") as bar:
             tables = []
             for part, wanted in sorted(parts.items()):
                 tables.append(_measured_part(workspace, part, wanted, n_workers))
-                bar.update(len(wanted))
+                bar.update(len(wanted), n_failed=len(wanted) - tables[-1].num_rows)
         table = _flagged(pa.concat_tables(tables))
         workspace.write(schema.QUALITY, table)
         record.counts = {"measured": table.num_rows, "unreadable": len(pictures) - table.num_rows} | {
             name: pc.sum(table.column(f"is_{name}")).as_py() or 0 for name in CHECKS
         }
         return record.counts
+
+
+def plan_quality(workspace: Workspace) -> WorkPlan:
+    """Return which pictures a run would read; `StageMissingError` as `measure_quality`."""
+    pictures = stored_pictures(workspace)
+    n_known = sum(
+        len(_known_of_part(_path_of_part(workspace, part), wanted)[0])
+        for part, wanted in _in_parts(pictures.values()).items()
+    )
+    n_due = len(pictures) - n_known
+    writes = [str(workspace.path_of(schema.QUALITY)), *([str(workspace.root / "quality")] if n_due else [])]
+    return WorkPlan(n_due, n_known, reads=[f"{n_due:,} pictures"] if n_due else [], writes=writes)
+
+
+def _in_parts(pictures: Iterable[StoredPicture]) -> dict[int, list[StoredPicture]]:
+    parts: dict[int, list[StoredPicture]] = {}
+    for picture in pictures:
+        parts.setdefault(_part_of(picture.image_id), []).append(picture)
+    return parts
 
 
 def flagged_images(workspace: Workspace, checks: Sequence[str], but: Collection[str] = ()) -> set[str]:
@@ -101,7 +120,24 @@ def _part_of(image_id: str) -> int:
 
 def _measured_part(workspace: Workspace, part: int, wanted: Collection[StoredPicture], n_workers: int) -> pa.Table:
     """Return the scores of `wanted`, after measuring those that the part on disk lacks and writing it anew."""
-    path = workspace.root / "quality" / f"part-{part:04d}.parquet"
+    path = _path_of_part(workspace, part)
+    known, n_stored = _known_of_part(path, wanted)
+    missing = [picture for picture in wanted if picture.image_id not in known]
+    ahead = prepared_ahead(_scores, missing, n_workers=n_workers, n_ahead=_PICTURES_AHEAD * n_workers)
+    measured = {picture.image_id: row for picture, row in ahead if row is not None}
+    rows = sorted((known | measured).values(), key=lambda row: row["image_id"])
+    table = pa.Table.from_pylist(rows, schema=_PART_SCHEMA)
+    if missing or len(rows) < n_stored:
+        write_parquet(path, table)
+    return table
+
+
+def _path_of_part(workspace: Workspace, part: int) -> Path:
+    return workspace.root / "quality" / f"part-{part:04d}.parquet"
+
+
+def _known_of_part(path: Path, wanted: Collection[StoredPicture]) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the rows on disk of those of `wanted` that have not changed since, and how many rows there are."""
     stored = {row["image_id"]: row for row in read_parquet(path).to_pylist()} if path.exists() else {}
     known = {
         picture.image_id: row
@@ -109,14 +145,7 @@ def _measured_part(workspace: Workspace, part: int, wanted: Collection[StoredPic
         if (row := stored.get(picture.image_id))
         and (row["sha256"], row["rotation_deg"]) == (picture.sha256, picture.rotation_deg or 0)
     }
-    missing = [picture for picture in wanted if picture.image_id not in known]
-    ahead = prepared_ahead(_scores, missing, n_workers=n_workers, n_ahead=_PICTURES_AHEAD * n_workers)
-    measured = {picture.image_id: row for picture, row in ahead if row is not None}
-    rows = sorted((known | measured).values(), key=lambda row: row["image_id"])
-    table = pa.Table.from_pylist(rows, schema=_PART_SCHEMA)
-    if missing or len(rows) < len(stored):
-        write_parquet(path, table)
-    return table
+    return known, len(stored)
 
 
 def _scores(picture: StoredPicture) -> dict[str, str | float] | None:

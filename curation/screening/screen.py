@@ -21,6 +21,7 @@ from curation.screening.evidence import HIGHEST_COSINE, NUMBER_NAMES
 from curation.screening.gather import Gathered, gather, number_names, unreadable_reasons
 from curation.screening.operating_point import OperatingPoint
 from curation.screening.quality import flagged_images
+from curation.screening.small_masks import read_small_masks
 from curation.screening.sources import ClassSource
 from manifests import schema
 from manifests.errors import InputError
@@ -46,6 +47,8 @@ class ScreenRules:
         What a near-duplicate is.
     seed : int
         Chooses the control images.
+    has_masks : bool
+        With a calibration that has it too: take the evidence of small masks for risk, see `small_masks`.
     """
 
     max_lost: float | None = None
@@ -53,6 +56,7 @@ class ScreenRules:
     drop_quality: tuple[str, ...] = ()
     duplicates: DuplicateRules = field(default_factory=DuplicateRules)
     seed: int = 0
+    has_masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,10 +108,11 @@ def screen_pictures(
     arguments = {
         "max_lost": rules.max_lost, "control_share": rules.control_share, "seed": rules.seed,
         "drop_quality": list(rules.drop_quality), "duplicates": vars(rules.duplicates),
-        "sources": [source.digest for source in sources],
+        "sources": [source.digest for source in sources], "has_masks": rules.has_masks,
     }  # fmt: skip
     tables = [schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.LEAKS]
     tables += [schema.QUALITY] if rules.drop_quality else []
+    tables += [schema.LOCALIZED] if rules.has_masks else []
     inputs = [workspace.path_of(table) for table in tables]
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage(
@@ -116,11 +121,12 @@ def screen_pictures(
         pictures = stored_pictures(workspace)
         verified = verified_of(workspace, classes, announce)
         _announce_cut(verified, announce)
-        names = number_names(sources, verified)
+        masks = read_small_masks(workspace, pictures) if rules.has_masks else None
+        names = number_names(sources, verified, masks)
         if calibration is not None:
             calibration.check_holds_for(sources, names)
         unreadable = unreadable_reasons(sources, pictures)
-        gathered = list(gather(sources, pictures, verified))
+        gathered = list(gather(sources, pictures, verified, masks))
         reasons = _reasons(workspace, sources, rules, unreadable)
         table = _screened(gathered, calibration, rules, reasons)
         table = pa.concat_tables([_with_absent(table, verified), _unreadable_rows(unreadable)])
@@ -255,6 +261,8 @@ def _check_rules(rules: ScreenRules, calibration_path: Path | None) -> None:
         raise InputError(f"--control-share: expected 0 to 1, found {rules.control_share}")
     if rules.max_lost is not None and calibration_path is None:
         raise InputError("--max-lost: needs --calibration FILE, which 'calibrate' makes of labelled images")
+    if rules.has_masks and calibration_path is None:
+        raise InputError("--masks: needs --calibration FILE, which 'calibrate --masks' makes of labelled images")
     strange = set(rules.drop_quality) - set(CHECKS)
     if strange:
         raise InputError(f"--drop-quality: expected some of {', '.join(CHECKS)}, found {min(strange)!r}")

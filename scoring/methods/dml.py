@@ -42,7 +42,7 @@ class DML(Scorer):
     @classmethod
     def needs(cls, head: Head, *, scale: float | None = None) -> tuple[Statistic, ...]:
         """Return the sums that lambda is made of, where it is not given; raises as `fit` for a wrong one."""
-        _check_scale(scale)
+        check_scale("DML", scale)
         return (CosinesAndNorms(),) if scale is None else ()
 
     @classmethod
@@ -63,15 +63,9 @@ class DML(Scorer):
         FeatureError
             That ratio is not positive and finite.
         """
-        _check_scale(scale)
+        check_scale("DML", scale)
         if scale is None:
-            sum_cosine, sum_norm = training[CosinesAndNorms()]
-            scale = sum_norm / sum_cosine if sum_cosine else math.inf
-            if not 0 < scale < math.inf:
-                raise FeatureError(
-                    f"lambda = mean norm / mean MaxCosine of the training images is not positive and finite (sum "
-                    f"of norms {sum_norm:.6g}, sum of cosines {sum_cosine:.6g}); give a scale"
-                )
+            scale = balancing_scale(*training[CosinesAndNorms()])
         return cls(WeightDirections.of(training), scale)
 
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
@@ -81,31 +75,59 @@ class DML(Scorer):
 
 @dataclass(frozen=True)
 class CosinesAndNorms(Statistic):
-    """Sum of max_c cos(x, w_c) and sum of norm(x) over the training images, two floats."""
+    """Sum of max_c cos(x, w_c) and sum of norm(x) over the training images, two floats.
+
+    Attributes
+    ----------
+    second : bool
+        The norms are of the second model's features.
+    """
+
+    second: bool = False
 
     def begin(self, training: Training) -> "CosineMeasurement":
         """Return a measurement of nothing yet."""
-        return CosineMeasurement(WeightDirections.of(training))
+        return CosineMeasurement(WeightDirections.of(training), second=self.second)
 
 
 class CosineMeasurement(Measurement):
     """Two float64 sums."""
 
-    def __init__(self, directions: WeightDirections) -> None:
+    def __init__(self, directions: WeightDirections, *, second: bool) -> None:
         self._directions = directions
+        self._second = second
         self._sum_cosine = 0.0
         self._sum_norm = 0.0
 
     def add(self, batch: TrainingBatch) -> None:
         """Take in some images."""
         self._sum_cosine += float(self._directions.max_cosine(batch.outputs).sum())
-        self._sum_norm += float(batch.outputs.feature_norm.sum())
+        outputs = batch.outputs
+        self._sum_norm += float((outputs.norm_of_second_model() if self._second else outputs.feature_norm).sum())
 
     def result(self) -> tuple[float, float]:
         """Return the sums."""
         return self._sum_cosine, self._sum_norm
 
 
-def _check_scale(scale: float | None) -> None:
+def balancing_scale(sum_cosine: float, sum_norm: float) -> float:
+    """Return mean norm / mean cosine, with which the two weigh the same over the images that were summed.
+
+    Raises
+    ------
+    FeatureError
+        It is not positive and finite.
+    """
+    scale = sum_norm / sum_cosine if sum_cosine else math.inf
+    if not 0 < scale < math.inf:
+        raise FeatureError(
+            f"lambda = mean norm / mean MaxCosine of the training images is not positive and finite (sum "
+            f"of norms {sum_norm:.6g}, sum of cosines {sum_cosine:.6g}); give a scale"
+        )
+    return scale
+
+
+def check_scale(title: str, scale: float | None) -> None:
+    """Refuse a lambda of the method `title` that is negative or not finite; raises InputError."""
     if scale is not None and not 0 <= scale < math.inf:
-        raise InputError(f"DML: expected a scale (lambda) of at least 0, found {scale}")
+        raise InputError(f"{title}: expected a scale (lambda) of at least 0, found {scale}")

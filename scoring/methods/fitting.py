@@ -7,7 +7,7 @@ from typing import Any
 
 from manifests.errors import FeatureError, InputError
 from scoring.methods.contract import Scorer
-from scoring.methods.table import METHODS, Method
+from scoring.methods.table import ALL_METHODS, Method
 from scoring.training.gather import Statistic, Training
 
 MODES = ("authors", "openood")
@@ -97,7 +97,7 @@ def options_from_text(values: Sequence[tuple[str, str]]) -> dict[str, dict[str, 
     InputError
         A name is not METHOD.OPTION, there is no such option, or its value is no number where it should be one.
     """
-    by_name = {method.name: method for method in METHODS}
+    by_name = {method.name: method for method in ALL_METHODS}
     options: dict[str, dict[str, Any]] = {}
     for key, text in values:
         name, dot, option = key.partition(".")

@@ -11,6 +11,7 @@ from scoring.methods.ash_s import ASHS
 from scoring.methods.contract import Scorer
 from scoring.methods.dice import DICE
 from scoring.methods.dml import DML
+from scoring.methods.dml_plus import DMLPlus
 from scoring.methods.energy import Energy
 from scoring.methods.fdbd import FDBD
 from scoring.methods.gen import GEN
@@ -194,6 +195,16 @@ METHODS = (
 
 METHOD_NAMES = tuple(method.name for method in METHODS)
 
+TWO_MODEL_METHODS = (
+    Method(
+        "dml_plus", "DML+", "feature + logit", DMLPlus, "train", "Zhang and Xiang 2023, section 4.3",
+        "-(lambda max_c cos(x, w_c) + norm(x')), x' of a second model",
+    ),
+)  # fmt: skip
+"""Methods that take the features of two models of the same images."""
+
+ALL_METHODS = (*METHODS, *TWO_MODEL_METHODS)
+
 
 def methods_named(names: Sequence[str]) -> tuple[Method, ...]:
     """Return the methods of these names, in the order of the table.
@@ -203,9 +214,9 @@ def methods_named(names: Sequence[str]) -> tuple[Method, ...]:
     InputError
         A name is not in the table, or stands twice, or there is none.
     """
-    unknown = [name for name in names if name not in METHOD_NAMES]
-    if unknown:
-        raise InputError(f"method {unknown[0]!r} is not known: expected some of {', '.join(METHOD_NAMES)}")
+    known = [method.name for method in ALL_METHODS]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"method {unknown[0]!r} is not known: expected some of {', '.join(known)}")
     if not names or len(set(names)) < len(names):
         raise InputError(f"methods: expected at least one, each once, found {', '.join(names) or 'none'}")
-    return tuple(method for method in METHODS if method.name in names)
+    return tuple(method for method in ALL_METHODS if method.name in names)

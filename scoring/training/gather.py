@@ -73,6 +73,8 @@ class Training:
         Read as often as `gather` needs, so a generator will not do.
     validation : Training, optional
         The same of the ID validation images that the mode ``openood`` fits some methods on.
+    scored : Training, optional
+        The same of the ID images that are scored, for what a published script takes from them.
     group_of : sequence of int, optional
         Group of each class, for the methods that add up groups of classes.
     """
@@ -83,6 +85,7 @@ class Training:
         train: Iterable[FeatureBatch] = (),
         *,
         validation: "Training | None" = None,
+        scored: "Training | None" = None,
         group_of: Sequence[int] | None = None,
     ) -> None:
         self.head = head
@@ -90,6 +93,7 @@ class Training:
         self.group_of = group_of
         self.n_reads = 0
         self._validation = validation
+        self._scored = scored
         self._n_images: int | None = None
         self._known: dict[Hashable, Any] = {}
 
@@ -113,6 +117,19 @@ class Training:
                 "(--fit-val NAME)"
             )
         return self._validation
+
+    @property
+    def scored(self) -> "Training":
+        """The ID images that are scored.
+
+        Raises
+        ------
+        FeatureError
+            None were given.
+        """
+        if self._scored is None:
+            raise FeatureError("this fit is on the ID images that are scored, and there are none here")
+        return self._scored
 
     def gather(self, statistics: Iterable[Statistic]) -> Self:
         """Measure all `statistics` that are not known yet in as few readings as they allow, and return self.
@@ -170,10 +187,10 @@ class Training:
         total = getattr(self.train, "n_images", None)
         with tqdm(total=total, desc=f"fit, reading {self.n_reads}", unit="image", disable=None) as progress:
             for batch in self.train:
-                features = batch.features.to(self.head.device)
-                yield TrainingBatch(Outputs(self.head, features), self._class_index(batch), first_row)
-                first_row += len(features)
-                progress.update(len(features))
+                outputs = batch.outputs(self.head)
+                yield TrainingBatch(outputs, self._class_index(batch), first_row)
+                first_row += len(outputs)
+                progress.update(len(outputs))
 
     def _class_index(self, batch: FeatureBatch) -> torch.Tensor:
         classes = batch.class_index.fill_null(UNKNOWN_CLASS).to_numpy(zero_copy_only=False).astype(np.int64)

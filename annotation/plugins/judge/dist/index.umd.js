@@ -1,6 +1,6 @@
 // The judging panel, in plain JavaScript on the globals of the FiftyOne App (1.22): no build step, no remote asset.
 // Its state lives outside React, as the App unmounts all panels when its server goes away. In order: state, server,
-// outbox, pictures, answers, keys, components, style.
+// outbox, pictures, masks, answers, keys, components, style.
 (() => {
   "use strict";
   const h = React.createElement;
@@ -21,6 +21,11 @@
   const MOST_ZOOM = 16;
   const N_FOUND = 8;
   const N_KEPT_PICTURES = 80;
+  // Evidence below this is none, and is not stretched until it looks like some.
+  const LEAST_PEAK = 0.1;
+  const MOST_DARKNESS = 0.8;
+  // Dark blue, to be seen on night scenes too.
+  const MASK_COLOUR = [16, 28, 84];
   const WORDS = { o: "out", d: "difficult", s: "skip" };
   const SOURCES = { clip: "CLIP", classifier: "classifier", human: "human label" };
   const SOURCE_TITLES = {
@@ -40,7 +45,7 @@
 
   const view = {
     state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
-    shownAt: 0, lit: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
+    shownAt: 0, lit: null, maskedId: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
   };
   const listeners = new Set();
   let datasetName = null;
@@ -253,6 +258,47 @@
   };
   const pan = (x, y) => zoom.scale > 1 && zoomTo({ x: zoom.x + x, y: zoom.y + y });
 
+  // ---- masks: where a class might be; asked for only when they are wanted, as most pictures are judged without
+
+  const masks = new Map();
+  const toggleMasks = async () => {
+    const item = candidate();
+    if (!item?.has_masks) return;
+    const imageId = item.image_id;
+    show({ maskedId: view.maskedId === imageId ? null : imageId });
+    if (view.maskedId !== imageId || masks.has(imageId)) return;
+    try {
+      const reply = await call("show_masks", { image_id: imageId });
+      masks.set(imageId, reply.masks);
+      if (masks.size > N_KEPT_PICTURES) masks.delete(masks.keys().next().value);
+      show({});
+    } catch (error) {
+      show({ maskedId: null });
+    }
+  };
+  // Of the card that is pointed at, else of the first that has one.
+  const maskOf = (item) => {
+    const found = (view.maskedId === item.image_id && masks.get(item.image_id)) || [];
+    return found.find((mask) => mask.class_index === view.lit) ?? found[0];
+  };
+  // All but the evidence is darkened, so that what is to be judged keeps its colours. As a share of the peak: weak
+  // evidence is to be seen too, and the caption says how weak it is.
+  const paintMask = async (canvas, mask) => {
+    const picture = Object.assign(new Image(), { src: `data:image/png;base64,${mask.png}` });
+    await picture.decode();
+    Object.assign(canvas, { width: picture.naturalWidth, height: picture.naturalHeight });
+    const pen = canvas.getContext("2d");
+    pen.drawImage(picture, 0, 0);
+    const cells = pen.getImageData(0, 0, canvas.width, canvas.height);
+    const full = 255 * Math.max(mask.peak, LEAST_PEAK);
+    for (let at = 0; at < cells.data.length; at += 4) {
+      const darkness = MOST_DARKNESS * (1 - Math.min(1, cells.data[at] / full));
+      cells.data.set([...MASK_COLOUR, 255 * darkness], at);
+    }
+    pen.putImageData(cells, 0, 0);
+    canvas.dataset.classIndex = mask.class_index;
+  };
+
   // ---- answers
 
   // The image is named by whoever draws the button: a late click cannot judge the wrong picture.
@@ -349,7 +395,7 @@
   };
   const ALWAYS = {
     u: undo, n: openOverlay("note"), "/": openOverlay("search"), g: openOverlay("guideline"), "?": openOverlay("guideline"),
-    z: resetZoom, r: () => zoomTo({ turn: (zoom.turn + 90) % 360, x: 0, y: 0 }), "+": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4),
+    m: toggleMasks, z: resetZoom, r: () => zoomTo({ turn: (zoom.turn + 90) % 360, x: 0, y: 0 }), "+": () => zoomBy(1.4), "-": () => zoomBy(1 / 1.4),
     arrowleft: () => pan(60, 0), arrowright: () => pan(-60, 0), arrowup: () => pan(0, 60), arrowdown: () => pan(0, -60),
   };
 
@@ -417,7 +463,8 @@
       onResize.observe(stage.current);
       return () => onResize.disconnect();
     }, []);
-    const lit = item.classes.find((shown) => shown.class_index === view.lit)?.box;
+    const mask = maskOf(item);
+    const lit = !mask && item.classes.find((shown) => shown.class_index === view.lit)?.box;
     const percent = (share) => `${100 * share}%`;
     return h("div", {
       className: "oio-stage", ref: stage, onDoubleClick: resetZoom,
@@ -426,9 +473,20 @@
     },
       h("div", { id: "oio-sheet", style: { "--ratio": item.width_px / item.height_px } },
         h("div", { ref: slot, className: "oio-slot" }),
+        mask && h(Mask, { key: mask.class_index, mask }),
         lit && h("div", { id: "oio-box", style: {
-          left: percent(lit[0]), top: percent(lit[1]), width: percent(lit[2] - lit[0]), height: percent(lit[3] - lit[1]) } })));
+          left: percent(lit[0]), top: percent(lit[1]), width: percent(lit[2] - lit[0]), height: percent(lit[3] - lit[1]) } })),
+      mask && h(MaskCaption, { mask, shown: item.classes.find((shown) => shown.class_index === mask.class_index) }));
   };
+
+  const Mask = ({ mask }) => {
+    const canvas = React.useRef(null);
+    React.useLayoutEffect(() => void paintMask(canvas.current, mask), [mask]);
+    return h("canvas", { id: "oio-mask", ref: canvas });
+  };
+  const MaskCaption = ({ mask, shown }) =>
+    h("div", { id: "oio-mask-caption" }, h("kbd", null, "M"), ` Where might it be: ${shown.name}. Evidence ${mask.peak.toFixed(2)} of 1`,
+      mask.area_share > 0 && `, on ${(100 * mask.area_share).toFixed(mask.area_share < 0.1 ? 1 : 0)} % of the picture`);
 
   const light = (classIndex) => ({
     onMouseEnter: () => show({ lit: classIndex }), onMouseLeave: () => show({ lit: null }),
@@ -483,6 +541,7 @@
       button("D", "difficult", "Difficult", () => answer(imageId, "difficult"), imageId),
       button("S", "skip", "Skip", () => answer(imageId, "skip"), imageId),
       button("U", "undo", "Undo", undo, undoable() && !isUndoing()),
+      item?.has_masks && button("M", "masks", "Where?", toggleMasks, imageId),
       button("N", "note", item && noteOf(item) ? "Note ✓" : "Note", openOverlay("note"), imageId),
       button("G", "guideline", "Guideline", openOverlay("guideline"), true));
   };
@@ -605,9 +664,13 @@
       overflow: hidden; touch-action: none; }
     #oio-sheet { position: relative; width: min(100cqw, calc(100cqh * var(--ratio))); aspect-ratio: var(--ratio); }
     .oio-slot { position: absolute; inset: 0; container-type: size; }
-    .oio-slot img { position: absolute; left: 50%; top: 50%; width: 100cqw; height: 100cqh; object-fit: contain; }
+    /* The App's own style holds pictures to the width of their parent, which a sideways one exceeds before it is turned. */
+    .oio-slot img { position: absolute; left: 50%; top: 50%; width: 100cqw; height: 100cqh; max-width: none; object-fit: contain; }
     .oio-slot img.oio-sideways { width: 100cqh; height: 100cqw; }
     #oio-box { position: absolute; box-sizing: border-box; border: 3px solid #ff9f5a; box-shadow: 0 0 0 2px #000, 0 0 0 9999px rgba(0, 0, 0, 0.35);
+      pointer-events: none; }
+    #oio-mask { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; }
+    #oio-mask-caption { position: absolute; left: 8px; top: 8px; padding: 4px 10px; border-radius: 6px; background: #16181c; color: #f2f3f5;
       pointer-events: none; }
     .oio-side { flex: 2; min-width: 430px; max-width: 900px; min-height: 0; display: flex; flex-direction: column; gap: 6px; }
     .oio-cards { flex: 1; min-height: 0; display: grid; grid-template-columns: 1fr 1fr; grid-template-rows: repeat(5, minmax(0, 1fr)); gap: 6px; }

@@ -1,0 +1,56 @@
+"""A picture of any shape in a square input, and an answer on that square back on the picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture lies in its square input.
+
+    Attributes
+    ----------
+    side_px : int
+        Side of the input.
+    left, top, width, height : int
+        The picture in it, in pixels of the input: scaled to touch two sides, in the middle between the others.
+    """
+
+    side_px: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def place(self, picture: Image.Image, colour: tuple[int, int, int]) -> torch.Tensor:
+        """Return an RGB picture in the input, uint8 (3, side, side), with `colour` around it."""
+        square = Image.new("RGB", (self.side_px, self.side_px), colour)
+        square.paste(picture.resize((self.width, self.height), Image.Resampling.BICUBIC), (self.left, self.top))
+        return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+    def place_mask(self, mask: Image.Image) -> torch.Tensor:
+        """Return a mask of 0 and 255 in the input, uint8 (side, side), in between along its edge."""
+        square = Image.new("L", (self.side_px, self.side_px))
+        square.paste(mask.resize((self.width, self.height), Image.Resampling.BILINEAR), (self.left, self.top))
+        return torch.from_numpy(np.array(square))
+
+    def cut_out(self, square: torch.Tensor) -> torch.Tensor:
+        """Return what a map (h, w) over the whole input says of the picture: (height, width), bilinear."""
+        x = (torch.arange(self.width, device=square.device) + 0.5 + self.left) * (2 / self.side_px) - 1
+        y = (torch.arange(self.height, device=square.device) + 0.5 + self.top) * (2 / self.side_px) - 1
+        places = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=2)[None]  # (1, height, width, 2)
+        cut = functional.grid_sample(square[None, None], places, padding_mode="border", align_corners=False)
+        return cut[0, 0]
+
+
+def letterbox_of(width: int, height: int, side_px: int) -> Letterbox:
+    """Return the box of a picture of this size."""
+    scale = side_px / max(width, height)
+    inner_width, inner_height = max(1, round(width * scale)), max(1, round(height * scale))
+    return Letterbox(
+        side_px, (side_px - inner_width) // 2, (side_px - inner_height) // 2, inner_width, inner_height
+    )

@@ -1,0 +1,257 @@
+"""The stage `localize`: where in each picture under review each of its shown classes might be."""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from curation.localize.localizer import Localizer
+from curation.verified_bytes import verified_bytes
+from manifests import schema
+from manifests.ahead import prepared_ahead
+from manifests.errors import InputError, UnreadableImageError
+from manifests.images import decode_image
+from manifests.label_space import read_label_space
+from manifests.masks import MaskedImage, MaskStore, mask_facts, mask_of
+from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.workspace import Workspace
+
+_NO_NUMBER = "the localizer gives a value that is no number"
+
+
+@dataclass(frozen=True)
+class LocalizeRules:
+    """Which pictures are localized, and how many are decoded ahead.
+
+    Attributes
+    ----------
+    has_dropped : bool
+        Those too that `screen` dropped, for it to take masks as evidence.
+    limit : int, optional
+        New pictures at most. Which these are depends on a hash of their ids alone, so that what has masks tells
+        annotators nothing of a picture's risk.
+    n_workers : int
+        Threads that decode.
+
+    Raises
+    ------
+    InputError
+        A value is out of range.
+    """
+
+    has_dropped: bool = False
+    limit: int | None = None
+    n_workers: int = 2
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--limit", self.limit), ("--workers", self.n_workers)):
+            if value is not None and value < 1:
+                raise InputError(f"{flag}: expected 1 or more, found {value}")
+
+
+@dataclass(frozen=True)
+class LocalizeSummary:
+    """What a run did: the localizer's digest, and pictures that are new, kept, unreadable and still to do."""
+
+    digest: str
+    n_new: int
+    n_kept: int
+    n_unreadable: int
+    n_left: int
+    seconds: float
+
+    def __str__(self) -> str:
+        rate = f" at {self.n_new / self.seconds:.1f} images/s" if self.n_new and self.seconds else ""
+        left = f", {self.n_left:,} left by --limit" if self.n_left else ""
+        return (
+            f"localize: {self.n_new:,} new{rate}, {self.n_kept:,} there already, {self.n_unreadable:,} "
+            f"unreadable{left}; masks {self.digest}"
+        )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A picture, and the classes shown beside it."""
+
+    picture: StoredPicture
+    classes: tuple[int, ...]
+
+    def is_met_by(self, stored: MaskedImage | None) -> bool:
+        return stored is not None and stored.is_of(self.picture) and set(stored.masks) == set(self.classes)
+
+
+def localize_pictures(
+    workspace: Workspace,
+    load: Callable[[], Localizer],
+    arguments: Mapping[str, Any],
+    rules: LocalizeRules | None = None,
+    *,
+    announce: Callable[[str], None] = lambda line: None,
+) -> LocalizeSummary:
+    """Write the masks that the workspace lacks, and ``localized.parquet``.
+
+    Pictures under review and those with a known answer (gold) are localized alike: which has masks must not tell
+    annotators one from another.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Screened.
+    load : callable
+        Returns the localizer; called once the workspace has been looked at, as it takes seconds.
+    arguments : mapping
+        What it was loaded with, for the record.
+    rules : LocalizeRules, optional
+        Which pictures.
+    announce : callable
+        Told in one line what localizes.
+
+    Raises
+    ------
+    StageMissingError
+        `screen` or a stage before it has not been run.
+    """
+    rules = rules or LocalizeRules()
+    _wanted(workspace, rules)
+    localizer = load()
+    announce(f"localize: {localizer.name}")
+    digest = localizer.digest
+    inputs = [
+        workspace.path_of(table) for table in (schema.CANDIDATES, schema.DOWNLOADS, schema.SCREEN, schema.GOLD)
+    ]
+    told = {**arguments, "has_dropped": rules.has_dropped, "limit": rules.limit}
+    with workspace.stage("localize", told, [*inputs, workspace.classes_path]) as record:
+        run = _Run(workspace, localizer, MaskStore(workspace, digest), rules)
+        summary = run.fill(_wanted(workspace, rules))
+        record.counts = {
+            "localized": summary.n_new + summary.n_kept, "unreadable": summary.n_unreadable, "left": summary.n_left
+        }  # fmt: skip
+        record.details = {"localizer": localizer.name, "digest": digest}
+    return summary
+
+
+def _wanted(workspace: Workspace, rules: LocalizeRules) -> dict[str, _Wanted]:
+    """Return the pictures to localize by id, those apart that are shown beside no class."""
+    rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
+    gold = set(workspace.read(schema.GOLD).column("image_id").to_pylist()) if workspace.has(schema.GOLD) else set()
+    pictures = stored_pictures(workspace)
+    return {
+        row["image_id"]: _Wanted(pictures[row["image_id"]], tuple(row["shown_classes"]))
+        for row in rows
+        if row["shown_classes"] and row["image_id"] in pictures
+        if rules.has_dropped or row["status"] == "review" or row["image_id"] in gold
+    }
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run over the pictures of a workspace, into one store."""
+
+    workspace: Workspace
+    localizer: Localizer
+    store: MaskStore
+    rules: LocalizeRules
+
+    def fill(self, wanted: Mapping[str, _Wanted]) -> LocalizeSummary:
+        """Write each shard that lacks a mask or holds one that is not wanted, and then the table."""
+        started = time.monotonic()
+        shards: dict[int, list[_Wanted]] = {}
+        for image_id in sorted(wanted):
+            shards.setdefault(self.store.shard_of(image_id), []).append(wanted[image_id])
+        missing = self._missing(shards)
+        n_missing = sum(map(len, missing.values()))
+        known = self.store.read_unreadable()
+        chosen = self._chosen(missing, known)
+        unreadable = self._fill_shards(wanted, shards, chosen, len(wanted) - n_missing)
+        tried = {one.picture.image_id for group in chosen.values() for one in group}
+        untried = {k: v for k, v in known.items() if k in wanted and k not in tried}
+        self.store.write_unreadable(untried | unreadable)
+        self._write_table()
+        n_chosen = len(tried)
+        return LocalizeSummary(
+            self.store.digest, n_chosen - len(unreadable), len(wanted) - n_missing, len(unreadable),
+            n_missing - n_chosen, time.monotonic() - started,
+        )  # fmt: skip
+
+    def _missing(self, shards: Mapping[int, Sequence[_Wanted]]) -> dict[int, list[_Wanted]]:
+        missing = {}
+        for shard, of_shard in sorted(shards.items()):
+            stored = self.store.read_shard(shard)
+            missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
+        return missing
+
+    def _chosen(self, missing: Mapping[int, Sequence[_Wanted]], known: Container[str]) -> dict[int, list[_Wanted]]:
+        """Return up to the limit of what is missing, by shard; last what could not be read before."""
+        in_order = [one for group in missing.values() for one in group]
+        in_order.sort(key=lambda one: one.picture.image_id in known)
+        chosen: dict[int, list[_Wanted]] = {}
+        for one in in_order[: self.rules.limit]:
+            chosen.setdefault(self.store.shard_of(one.picture.image_id), []).append(one)
+        return dict(sorted(chosen.items()))
+
+    def _fill_shards(
+        self,
+        wanted: Mapping[str, _Wanted],
+        shards: Mapping[int, Sequence[_Wanted]],
+        chosen: Mapping[int, Sequence[_Wanted]],
+        n_kept: int,
+    ) -> dict[str, tuple[str, str]]:
+        """Write the shards; return, by image id, the sha256 of pictures without masks, and why."""
+        names = {known.class_index: known.name for known in read_label_space(self.workspace.classes_path)}
+        unreadable: dict[str, tuple[str, str]] = {}
+        n_workers = self.rules.n_workers
+        results = prepared_ahead(
+            _read, itertools.chain.from_iterable(chosen.values()), n_workers=n_workers, n_ahead=2 * n_workers
+        )
+        total = n_kept + sum(map(len, chosen.values()))
+        progress = tqdm(total=total, initial=n_kept, desc="localize", unit="img", disable=not sys.stderr.isatty())
+        with progress as bar:
+            for shard in sorted({*shards, *self.store.numbers()}):
+                stored = self.store.read_shard(shard)
+                images = {k: v for k, v in stored.items() if k in wanted and wanted[k].is_met_by(v)}
+                for one, read in itertools.islice(results, len(chosen.get(shard, ()))):
+                    bar.update()
+                    made = read if isinstance(read, str) else self._masked(one, read, names)
+                    if isinstance(made, str):
+                        unreadable[one.picture.image_id] = (one.picture.sha256, made)
+                    else:
+                        images[one.picture.image_id] = made
+                if images != stored:
+                    self.store.write_shard(shard, images)
+        return unreadable
+
+    def _masked(self, one: _Wanted, picture: Image.Image, names: Mapping[int, str]) -> MaskedImage | str:
+        called = [names.get(class_index, f"class {class_index}") for class_index in one.classes]
+        evidence = self.localizer.evidence(picture, called)
+        if not np.isfinite(evidence).all():
+            return _NO_NUMBER
+        masks = {
+            class_index: mask_of(of_class, picture.size)
+            for class_index, of_class in zip(one.classes, evidence, strict=True)
+        }
+        return MaskedImage(one.picture.image_id, one.picture.sha256, one.picture.rotation_deg or 0, masks)
+
+    def _write_table(self) -> None:
+        rows = [
+            (image.image_id, class_index, self.store.digest, image.sha256, image.rotation_deg, *mask_facts(mask))
+            for images in self.store.shards()
+            for image in images.values()
+            for class_index, mask in image.masks.items()
+        ]
+        names = schema.LOCALIZED.schema.names
+        rows_by_name = [dict(zip(names, row, strict=True)) for row in sorted(rows)]
+        self.workspace.write(schema.LOCALIZED, rows_by_name)
+
+
+def _read(one: _Wanted) -> Image.Image | str:
+    """Return the upright picture, or why there is none."""
+    try:
+        return decode_image(verified_bytes(one.picture.path, one.picture.sha256), one.picture.rotation_deg)
+    except UnreadableImageError as error:
+        return error.reason

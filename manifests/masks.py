@@ -1,0 +1,162 @@
+"""Evidence masks on disk: where in a picture each of its shown classes might be, by one localizer.
+
+``masks/<localizer digest>/`` holds ``shard-NNNN.parquet`` and ``unreadable.parquet``. A mask is a small 8-bit PNG
+that covers the whole upright picture, 0 for no evidence to 255 for all. An image's shard depends on its id alone,
+and a shard is either whole or absent, so that a run that was killed ends later in the bytes of one that was not.
+"""
+
+import hashlib
+import io
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from manifests import schema
+from manifests.errors import TableError
+from manifests.parquet import read_parquet, write_parquet
+from manifests.stored_pictures import StoredPicture
+from manifests.workspace import Workspace
+
+LONGEST_SIDE_CELLS = 64
+"""Of a mask: an object of 1 % of the area has six cells to its side, and ten masks take about 10 kB a picture."""
+
+IS_EVIDENCE_FROM = 128
+"""From here on a cell counts as the class's: a `curation.localize.localizer.Localizer` says 0.5."""
+
+_N_SHARDS = 256
+
+
+@dataclass(frozen=True)
+class MaskedImage:
+    """The masks of one picture.
+
+    Attributes
+    ----------
+    image_id : str
+        Its id.
+    sha256, rotation_deg : str, int
+        Of which pixels: where they differ from the stored picture's, the masks are outdated.
+    masks : mapping of int to bytes
+        PNG by class index.
+    """
+
+    image_id: str
+    sha256: str
+    rotation_deg: int
+    masks: Mapping[int, bytes]
+
+    def is_of(self, picture: StoredPicture) -> bool:
+        """Return whether these are masks of the picture as it is stored now."""
+        return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
+
+
+class MaskStore:
+    """The folder of one localizer's masks in a workspace."""
+
+    def __init__(self, workspace: Workspace, digest: str) -> None:
+        self.digest = digest
+        self.folder = workspace.masks_dir / digest
+
+    @staticmethod
+    def shard_of(image_id: str) -> int:
+        """Return the shard of an image, which depends on its id alone."""
+        return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_SHARDS
+
+    def read_shard(self, shard: int) -> dict[str, MaskedImage]:
+        """Return the images of one shard by id; empty where it has not been written.
+
+        Raises
+        ------
+        TableError
+            The file is damaged or of another version.
+        """
+        path = self._shard_path(shard)
+        if not path.exists():
+            return {}
+        table = read_parquet(path)
+        if not table.schema.equals(schema.MASKS):
+            raise TableError(
+                f"{path}: not masks as this version writes them: delete the folder, run 'localize' again"
+            )
+        images = {}
+        rows = zip(*table.to_pydict().values(), strict=True)
+        for key, of_image in itertools.groupby(rows, key=lambda row: row[:3]):
+            images[key[0]] = MaskedImage(*key, {class_index: mask for *_, class_index, mask in of_image})
+        return images
+
+    def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:
+        """Write one shard, sorted by image id and class, in one step; one without an image is deleted."""
+        rows = [
+            (image.image_id, image.sha256, image.rotation_deg, class_index, mask)
+            for _, image in sorted(images.items())
+            for class_index, mask in sorted(image.masks.items())
+        ]
+        if not rows:
+            self._shard_path(shard).unlink(missing_ok=True)
+            return
+        columns = dict(zip(schema.MASKS.names, map(list, zip(*rows, strict=True)), strict=True))
+        write_parquet(self._shard_path(shard), pa.table(columns, schema=schema.MASKS))
+
+    def numbers(self) -> list[int]:
+        """Return the shards that have been written."""
+        return [shard for shard in range(_N_SHARDS) if self._shard_path(shard).exists()]
+
+    def shards(self) -> Iterator[dict[str, MaskedImage]]:
+        """Yield the images of each shard that has been written."""
+        return map(self.read_shard, self.numbers())
+
+    def write_unreadable(self, found: Mapping[str, tuple[str, str]]) -> None:
+        """Write of some images, by id, the sha256 and why they have no masks."""
+        columns = list(zip(*((image_id, *told) for image_id, told in sorted(found.items())), strict=True))
+        names = schema.UNREADABLE.names
+        table = pa.table(dict(zip(names, columns or [()] * len(names), strict=True)), schema=schema.UNREADABLE)
+        write_parquet(self._unreadable_path, table)
+
+    def read_unreadable(self) -> dict[str, tuple[str, str]]:
+        """Return, by image id, the sha256 of pictures that had no masks when they were last tried, and why."""
+        if not self._unreadable_path.exists():
+            return {}
+        rows = zip(*read_parquet(self._unreadable_path).to_pydict().values(), strict=True)
+        return {image_id: (sha256, reason) for image_id, sha256, reason in rows}
+
+    @property
+    def _unreadable_path(self) -> Path:
+        return self.folder / "unreadable.parquet"
+
+    def _shard_path(self, shard: int) -> Path:
+        return self.folder / f"shard-{shard:04d}.parquet"
+
+
+def mask_of(evidence: npt.NDArray[np.float32], size_px: tuple[int, int]) -> bytes:
+    """Return a mask as it is stored, of evidence (height, width) in [0, 1] and the upright picture's size."""
+    image = Image.fromarray(np.rint(evidence * 255).astype(np.uint8))
+    # Made smaller it is a mean over cells, larger a line between them: Pillow's bilinear filter does either.
+    image = image.resize(mask_size(size_px), Image.Resampling.BILINEAR)
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def mask_size(size_px: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height in cells of the mask of a picture of this size."""
+    longest = max(size_px)
+    width, height = (max(1, round(LONGEST_SIDE_CELLS * side / longest)) for side in size_px)
+    return width, height
+
+
+def cells_of(mask: bytes) -> npt.NDArray[np.uint8]:
+    """Return the cells (height, width) of a stored mask."""
+    with Image.open(io.BytesIO(mask), formats=["PNG"]) as image:
+        return np.asarray(image.convert("L"))
+
+
+def mask_facts(mask: bytes) -> tuple[float, float]:
+    """Return the share of the area that counts as the class's, and the highest evidence, both in [0, 1]."""
+    cells = cells_of(mask)
+    return float((cells >= IS_EVIDENCE_FROM).mean()), float(cells.max() / 255)

@@ -1,0 +1,276 @@
+"""What follows in a workspace: the first stage of the main job that is missing, or older than what it reads."""
+
+import ast
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manifests import schema
+from manifests.frozen import HEADER_FILE, frozen_folders
+from manifests.run_report import NextStep
+from manifests.stage_state import changed_at, is_current, json_of, record_of
+from manifests.workspace import Workspace
+
+_EXAMPLE_CLIP = ("--model", "ViT-B-32", "--pretrained", "laion2b_s34b_b79k")
+_EXAMPLE_CLASSIFIER = ("--model", "resnet50.tv_in1k")
+_EXAMPLE_SETS = {
+    "train": ("--images", "imagenet/train", "--labels", "train.csv"),
+    "val": ("--images", "imagenet/val", "--labels", "val.csv"),
+}
+_AUDIT_BOUND = "0.01"
+_N_IMAGENET_CLASSES = 1000
+_ANNOTATE = ("annotate", "--annotator", "NAME")
+_SAME_CLASSES = ("classes", "templates", "exemplars", "prototypes", "embeddings")
+_MODEL_OPTIONS = (
+    "model", "checkpoint", "n_classes", "model_arg", "preprocess", "clip", "pretrained", "classes", "templates",
+    "name",
+)  # fmt: skip
+
+
+def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> NextStep | None:
+    """Return the command that follows, None where the workspace is done or only a person can say.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose tables, records and folders tell what there is.
+    given : mapping, optional
+        Options of the command that was just run: those that the next one needs alike are taken over.
+    """
+    steps: Sequence[Callable[[Workspace], NextStep | None]] = (
+        _to_fetch, _to_embed, lambda space: _to_screen(space, given or {}), _to_judge,
+    )  # fmt: skip
+    if workspace.has(schema.CANDIDATES) or not frozen_folders(workspace.manifests_dir):
+        for step in steps:
+            found = step(workspace)
+            if found is not None:
+                return found
+    if not frozen_folders(workspace.manifests_dir):
+        return None
+    return _after_manifest(workspace)
+
+
+def _step(workspace: Workspace, words: Iterable[str], why: str) -> NextStep:
+    return NextStep(shlex.join(["python", "cli.py", *words, "--workspace", str(workspace.root)]), why)
+
+
+def _to_fetch(workspace: Workspace) -> NextStep | None:
+    if not workspace.has(schema.CANDIDATES):
+        return _step(workspace, ("candidates", "--release", "v7", "--subset", "test"), "there are no candidates")
+    if workspace.has(schema.DOWNLOADS) and is_current(workspace, "download"):
+        return None
+    words = ["download"]
+    arguments = record_of(workspace, "download").get("arguments", {})
+    if arguments.get("base_url"):
+        words += ["--base-url", arguments["base_url"]]
+    if arguments.get("allow_private"):
+        words.append("--allow-private")
+    if workspace.has(schema.DOWNLOADS) and arguments:
+        return _step(workspace, words, "the candidates have changed since the last download")
+    is_begun = workspace.has(schema.DOWNLOADS) or workspace.downloads_log_path.exists()
+    return _step(workspace, words, "the download has not come to its end" if is_begun else "no picture is here")
+
+
+def _is_screened(workspace: Workspace) -> bool:
+    return workspace.has(schema.SCREEN) and is_current(workspace, "screen")
+
+
+def _to_embed(workspace: Workspace) -> NextStep | None:
+    if _is_screened(workspace):
+        return None
+    if not record_of(workspace, "download").get("counts", {}).get("ok"):
+        return None
+    stores = sorted(workspace.embeddings_dir.glob("*/model.json"))
+    if not stores:
+        return _step(workspace, ("embed", *_EXAMPLE_CLIP), "no picture is embedded")
+    for path in stores:
+        if not (path.parent / "unreadable.parquet").exists():
+            return _step(workspace, ("embed", *_model_words(json_of(path))), "embedding has not come to its end")
+        if not is_current(workspace, f"embed.{path.parent.name}"):
+            words = ("embed", *_model_words(json_of(path)))
+            return _step(workspace, words, "the pictures have changed since they were embedded")
+    return None
+
+
+def _model_words(key: Mapping[str, Any]) -> list[str]:
+    """Return the options of `embed` that lead to the store with this description."""
+    model, pretrained = str(key.get("model", "")), str(key.get("pretrained", ""))
+    if key.get("source") == "features":
+        return ["--features", model, "--set", pretrained]
+    words = ["--tiles", str(key.get("grid", 0))]
+    if key.get("source") == "classifier":
+        settings = key.get("settings", {})
+        words = ["--classifier", model, *(["--checkpoint", pretrained] if pretrained else []), *words]
+        words += ["--n-classes", str(settings["n_classes"])] if settings.get("n_classes") else []
+        words += [
+            word
+            for pair in settings.get("model_arguments", {}).items()
+            for word in ("--model-arg", "=".join(pair))
+        ]
+        words += [word for one in settings.get("preprocess", ()) for word in ("--preprocess", one)]
+    else:
+        words = ["--model", model, *(["--pretrained", pretrained] if pretrained else []), *words]
+    return [*words, *(["--fast-decode"] if key.get("decoding") == "fast" else [])]
+
+
+def _to_screen(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | None:
+    if _is_screened(workspace) or not any(workspace.embeddings_dir.glob("*/unreadable.parquet")):
+        return None
+    words = ["screen"]
+    calibration_path = given.get("out") if "labelled" in given else None
+    calibration_path = calibration_path or workspace.root / "calibration.json"
+    if calibration_path.exists():
+        words += ["--calibration", str(calibration_path)]
+    same = {name: given[name] for name in _SAME_CLASSES if given.get(name) and "labelled" in given}
+    if not same.get("classes") and _has_other_classes(workspace):
+        same["classes"] = workspace.classes_path
+    words += _option_words(same)
+    is_there = workspace.has(schema.SCREEN)
+    return _step(workspace, words, "what was screened has changed since" if is_there else "nothing is screened")
+
+
+def _has_other_classes(workspace: Workspace) -> bool:
+    """Return whether the last screen compared with other classes than the 1,000 of ImageNet."""
+    path = workspace.classes_path
+    return path.exists() and path.read_bytes().count(b"\n") != _N_IMAGENET_CLASSES + 1
+
+
+def _option_words(options: Mapping[str, Any]) -> list[str]:
+    words = []
+    for name, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            words += [f"--{name.replace('_', '-')}", str(one)]
+    return words
+
+
+def _to_judge(workspace: Workspace) -> NextStep | None:
+    """Return what the annotators' part still needs, up to the manifest."""
+    if not workspace.has(schema.SCREEN):
+        return None
+    logs, rounds = _answer_files(workspace)
+    counts = record_of(workspace, "screen").get("counts", {})
+    if not logs:
+        n_review = counts.get("review", 0) + counts.get("control", 0)
+        return _step(workspace, _ANNOTATE, f"{n_review:,} images wait for annotators") if n_review else None
+    read = record_of(workspace, "consensus").get("inputs", {})
+    if not (workspace.has(schema.VERDICTS) and is_current(workspace, "consensus") and logs <= read.keys()):
+        return _step(workspace, ("consensus",), "answers are not counted yet")
+    if rounds - read.keys():
+        return _step(workspace, (*_ANNOTATE, "--queue", "inspection"), "a round of inspection is drawn")
+    if _is_frozen(workspace):
+        return None
+    verdicts = record_of(workspace, "consensus").get("counts", {})
+    if verdicts.get("verdict_open"):
+        return _step(workspace, _ANNOTATE, f"{verdicts['verdict_open']:,} images lack answers")
+    if verdicts.get("verdict_disputed"):
+        why = f"{verdicts['verdict_disputed']:,} images are in dispute"
+        return _step(workspace, (*_ANNOTATE, "--queue", "dispute"), why)
+    if not verdicts.get("verdict_out"):
+        return None
+    version = ("--version", "auto") if frozen_folders(workspace.manifests_dir) else ()
+    return _step(workspace, ("build-manifest", *version), "what was agreed on is not frozen")
+
+
+def _answer_files(workspace: Workspace) -> tuple[set[str], set[str]]:
+    """Return the names, as records have them, of logs with answers, and of rounds of inspection."""
+    logs = [path for path in workspace.decisions_dir.glob("*.jsonl") if path.stat().st_size]
+    rounds = workspace.inspections_dir.glob("round-*.json")
+    return _names_below(workspace, logs), _names_below(workspace, rounds)
+
+
+def _names_below(workspace: Workspace, paths: Iterable[Path]) -> set[str]:
+    return {path.relative_to(workspace.root).as_posix() for path in paths}
+
+
+def _newest_manifest(workspace: Workspace) -> Path:
+    return max(frozen_folders(workspace.manifests_dir), key=lambda folder: changed_at(folder / HEADER_FILE))
+
+
+def _is_frozen(workspace: Workspace) -> bool:
+    """Return whether the last manifest built follows from the verdicts, withdrawals and certificates of now."""
+    if not frozen_folders(workspace.manifests_dir):
+        return False
+    builds = [workspace.root / "provenance" / f"{name}.json" for name in workspace.record_names("build-manifest.")]
+    if not builds:
+        return False
+    last = max(builds, key=changed_at)
+    follows = [workspace.tombstones_path, *workspace.certificates_dir.glob("*.json")]
+    return is_current(workspace, last.stem) and changed_at(last) >= max(map(changed_at, follows))
+
+
+def _after_manifest(workspace: Workspace) -> NextStep | None:
+    folder = _newest_manifest(workspace)
+    header = json_of(folder / HEADER_FILE)
+    for step in (_to_answer_audit(workspace), _to_export(workspace, folder, header)):
+        if step is not None:
+            return step
+    if header.get("logs") and not any(workspace.audits_dir.glob("*.json")):
+        words = ("audit", "plan", "--manifest", folder.name, "--bound", _AUDIT_BOUND)
+        return _step(workspace, words, "nothing is certified")
+    return _to_score(workspace, folder, header) or _to_report(workspace)
+
+
+def _to_answer_audit(workspace: Workspace) -> NextStep | None:
+    logs_at = max(map(changed_at, workspace.decisions_dir.glob("*.jsonl")), default=0)
+    for path in sorted(workspace.audits_dir.glob("*.json")):
+        if (workspace.certificates_dir / path.name).exists():
+            continue
+        read_at = changed_at(workspace.root / "provenance" / f"audit.{path.stem}.report.json")
+        if logs_at > max(changed_at(path), read_at):
+            return _step(workspace, ("audit", "report", "--name", path.stem), "the audit has new answers")
+        return _step(workspace, (*_ANNOTATE, "--queue", "audit"), f"the audit {path.stem} waits for answers")
+    return None
+
+
+def _to_export(workspace: Workspace, folder: Path, header: Mapping[str, Any]) -> NextStep | None:
+    if (workspace.root / "exports" / folder.name).is_dir():
+        return None
+    counts = header.get("counts", {})
+    has_pictures = workspace.has(schema.DOWNLOADS) and counts.get("with_sha256") == counts.get("images")
+    words = ("export", "--format", "openood", *(["--pictures"] if has_pictures else []), "--manifest", folder.name)
+    return _step(workspace, words, f"{folder.name} is not exported")
+
+
+def _to_score(workspace: Workspace, folder: Path, header: Mapping[str, Any]) -> NextStep | None:
+    """Return the set of features that a classifier lacks, or `score`, or `plot`; None where all are there."""
+    name = str(header.get("name", folder.name))
+    heads = sorted(workspace.features_dir.glob("*/head.safetensors"), key=changed_at)
+    features_dir = heads[-1].parent if heads else None
+    sets = {} if features_dir is None else {path.stem: path for path in features_dir.glob("*.parquet")}
+    out_sets = [one for one in sorted(sets) if one not in _EXAMPLE_SETS]
+    wanted = [*_EXAMPLE_SETS, *([] if out_sets else [name])]
+    for missing in [one for one in wanted if one not in sets][:1]:
+        of_set = _EXAMPLE_SETS.get(missing, ("--manifest", folder.name))
+        words = ("extract-features", *_same_model(workspace, features_dir), "--set", missing, *of_set)
+        return _step(workspace, words, f"there are no features of {missing}")
+    if features_dir is None:
+        return None
+    scores_path = workspace.scores_dir / features_dir.name / "scores.parquet"
+    if changed_at(scores_path) < max(map(changed_at, sets.values())):
+        oods = [word for one in out_sets for word in ("--ood", one)]
+        words = ("score", "--features", features_dir.name, "--train", "train", "--val", "val", *oods)
+        return _step(workspace, words, "features are not scored")
+    if not (scores_path.parent / "plots").is_dir():
+        return _step(workspace, ("plot", "--scores", features_dir.name), "scores are not plotted")
+    return None
+
+
+def _same_model(workspace: Workspace, features_dir: Path | None) -> Sequence[str]:
+    """Return the options that `extract-features` was given for the sets that are there."""
+    records = workspace.record_names(f"extract-features.{features_dir.name}.") if features_dir is not None else []
+    if not records:
+        return _EXAMPLE_CLASSIFIER
+    given = record_of(workspace, records[0]).get("arguments", {})
+    # The record keeps texts; of a list, how Python writes it.
+    values = {name: given[name] for name in _MODEL_OPTIONS if name in given}
+    return _option_words(
+        {name: ast.literal_eval(text) if text.startswith("[") else text for name, text in values.items()}
+    )
+
+
+def _to_report(workspace: Workspace) -> NextStep | None:
+    newest = max(map(changed_at, (workspace.root / "provenance").glob("*.json")), default=0)
+    if changed_at(workspace.root / "report.html") >= newest:
+        return None
+    return _step(workspace, ("report",), "the report is not as new as what it tells")

@@ -1,0 +1,294 @@
+"""Training one network of DML+: epochs, their figures, and a checkpoint after each, from which it goes on."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from manifests.allocator import keep_freed_memory
+from manifests.devices import device_name
+from manifests.durable import write_text
+from manifests.errors import InputError, ModelError
+from scoring.dml.augmentation import cropped_and_mirrored, inputs_of
+from scoring.dml.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from scoring.dml.convergence import measured_convergence
+from scoring.dml.data import TrainingData
+from scoring.dml.history import EpochFigures, history_csv
+from scoring.dml.losses import center_loss, focal_loss, moved_centers
+from scoring.dml.networks import CosineNetwork, cosine_network
+from scoring.dml.recipe import Recipe
+from scoring.dml.trained import TrainedNetwork, evaluated, head_of, preprocessing_record, trained_network
+from scoring.plots.style import write_figure
+from scoring.plots.training_curves import training_figure
+
+CHECKPOINT_FILE_NAME = "checkpoint.safetensors"
+HISTORY_FILE_NAME = "history.csv"
+CURVES_FILE_NAME = "curves.png"
+
+_MOST_MEASURED = 10_000
+"""Training pictures, evenly spaced, that WFC and CFC are taken of after every epoch: of CIFAR, every fifth."""
+
+_SECONDS_BETWEEN_CURVES = 30
+"""Drawing takes half a second, which of a small network is a whole epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What `train` came to.
+
+    Attributes
+    ----------
+    model : TrainedNetwork
+        After the last epoch, on the device that it was trained on.
+    history : tuple of EpochFigures
+        Every epoch.
+    n_done_before : int
+        Epochs that earlier runs had done, and this one did not repeat.
+    paths : tuple of Path
+        Checkpoint, table and plot of the epochs.
+    """
+
+    model: TrainedNetwork
+    history: tuple[EpochFigures, ...]
+    n_done_before: int
+    paths: tuple[Path, ...]
+
+
+def train(
+    data: TrainingData,
+    recipe: Recipe,
+    run_dir: Path,
+    *,
+    device: str = "auto",
+    amp: bool | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> TrainResult:
+    """Return a trained network and its history, after writing both and the curves to `run_dir`.
+
+    After each epoch ``checkpoint.safetensors`` and ``history.csv`` are replaced, each in one step, and now and
+    then ``curves.png``. A run that was stopped goes on with the epoch that it was in, and ends in the bytes of an
+    undisturbed one on the same device with the same number of threads: all that is drawn in an epoch depends on
+    seed and epoch alone.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Pictures.
+    recipe : Recipe
+        Settings.
+    run_dir : Path
+        Of this training alone; made where needed.
+    device : {"auto", "cpu", "cuda", "cuda:N"}
+        Where to compute.
+    amp : bool, optional
+        Whether convolutions are in bfloat16, losses and weights staying float32; by default on a GPU.
+    announce : callable, optional
+        Told one line an epoch.
+
+    Raises
+    ------
+    InputError
+        `run_dir` holds a training of other settings or data; fewer pictures than two; no such device.
+    ModelError
+        The network cannot be made, the checkpoint is damaged, or the loss is no longer finite.
+    """
+    keep_freed_memory()
+    place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
+    has_amp = place.type == "cuda" if amp is None else amp
+    settings = {
+        "recipe": recipe.record(),
+        "data": {"name": data.name, "n_classes": data.n_classes, "sha256": dict(data.digests)},
+        "preprocessing": preprocessing_record(data.preprocessing),
+        "device": place.type,
+        "amp": has_amp,
+    }
+    if len(data.train.targets) < 2:
+        raise InputError(f"{data.name}: expected at least two training pictures, found {len(data.train.targets)}")
+    path = run_dir / CHECKPOINT_FILE_NAME
+    with _repeatable(place):
+        run = _Run(data, recipe, place, has_amp)
+        history: tuple[EpochFigures, ...] = ()
+        if path.exists():
+            found = read_checkpoint(path)
+            _check_same(path, found.settings, settings)
+            run.restore(found, path)
+            history = found.history
+        n_before = len(history)
+        drawn = time.monotonic()
+        for epoch in range(n_before, recipe.n_epochs):
+            figures, images_per_s = run.epoch(epoch)
+            history = (*history, figures)
+            write_checkpoint(path, run.checkpoint(settings, history))
+            write_text(run_dir / HISTORY_FILE_NAME, history_csv(history))
+            if time.monotonic() - drawn > _SECONDS_BETWEEN_CURVES:
+                _write_curves(run_dir, history, recipe)
+                drawn = time.monotonic()
+            if announce is not None:
+                announce(figures.told(recipe.n_epochs, images_per_s))
+    # Table too: a run that was killed between two writes lacks the last epoch in it.
+    write_text(run_dir / HISTORY_FILE_NAME, history_csv(history))
+    _write_curves(run_dir, history, recipe)
+    paths = (path, run_dir / HISTORY_FILE_NAME, run_dir / CURVES_FILE_NAME)
+    return TrainResult(trained_network(read_checkpoint(path), path, device), history, n_before, paths)
+
+
+class _Run:
+    """A training in progress."""
+
+    def __init__(self, data: TrainingData, recipe: Recipe, place: torch.device, has_amp: bool) -> None:
+        self._data = data
+        self._recipe = recipe
+        self._place = place
+        self._has_amp = has_amp
+        torch.manual_seed(recipe.seed_of("weights"))
+        side = data.preprocessing.input_size_px
+        network = cosine_network(recipe.network, data.n_classes, side_px=side, dropout=recipe.dropout)
+        self._network: CosineNetwork = network.to(place).to(memory_format=torch.channels_last)
+        centers = torch.randn(data.n_classes, network.weight.shape[1])
+        self._centers = centers.to(place) if recipe.loss == "mnc" else None
+        self._optimizer = torch.optim.SGD(
+            self._network.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+        )
+        preprocessing = data.preprocessing
+        self._mean, self._std = (
+            torch.tensor(values, device=place)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
+        )
+
+    def checkpoint(self, settings: dict[str, Any], history: tuple[EpochFigures, ...]) -> Checkpoint:
+        """Return what the next epoch depends on."""
+        momentum = {
+            name: self._optimizer.state[weight]["momentum_buffer"]
+            for name, weight in self._network.named_parameters()
+        }
+        return Checkpoint(settings, history, self._network.state_dict(), momentum, self._centers)
+
+    def restore(self, found: Checkpoint, path: Path) -> None:
+        """Go on from a checkpoint."""
+        names = [name for name, _ in self._network.named_parameters()]
+        if found.momentum.keys() != set(names) or (found.centers is None) != (self._centers is None):
+            raise ModelError(f"{path}: lacks momentum or centers of this training; delete it")
+        try:
+            self._network.load_state_dict(dict(found.network))
+        except RuntimeError as error:
+            raise ModelError(f"{path}: does not hold the network that it names; delete it") from error
+        state = self._optimizer.state_dict()
+        state["state"] = {number: {"momentum_buffer": found.momentum[name]} for number, name in enumerate(names)}
+        self._optimizer.load_state_dict(state)
+        if found.centers is not None:
+            self._centers = found.centers.to(self._place)
+
+    def epoch(self, epoch: int) -> tuple[EpochFigures, float]:
+        """Learn from every picture once, and return the figures and how many pictures went by a second."""
+        recipe, train_part = self._recipe, self._data.train
+        generator = torch.Generator().manual_seed(recipe.seed_of("pictures", epoch))
+        torch.manual_seed(recipe.seed_of("dropout", epoch))
+        for group in self._optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_of(epoch)
+        self._network.train()
+        batch_size = min(recipe.batch_size, len(train_part.targets))
+        # As the authors', an epoch leaves out what does not fill a batch; which these are changes with the epoch.
+        n_seen = len(train_part.targets) // batch_size * batch_size
+        order = torch.randperm(len(train_part.targets), generator=generator)[:n_seen]
+        sums = torch.zeros(2, dtype=torch.float64, device=self._place)
+        began = time.monotonic()
+        with tqdm(total=n_seen, desc=f"epoch {epoch + 1}", unit="image", disable=None, leave=False) as progress:
+            for chosen in order.split(batch_size):
+                pixels = cropped_and_mirrored(train_part.pixels[chosen].to(self._place), generator)
+                targets = train_part.targets[chosen].to(self._place)
+                sums += self._step(pixels, targets, recipe.center_weight(epoch)) * len(chosen)
+                progress.update(len(chosen))
+        loss, accuracy = (sums / n_seen).tolist()
+        images_per_s = n_seen / (time.monotonic() - began)
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the loss of epoch {epoch + 1} is {loss}: the training diverged; lower the learning rate"
+            )
+        figures = self._figures(epoch, loss, accuracy)
+        return figures, images_per_s
+
+    def _step(self, pixels: torch.Tensor, targets: torch.Tensor, center_weight: float) -> torch.Tensor:
+        """Take one step of SGD; return loss and share of right pictures, float64 (2,), on the device."""
+        recipe, network = self._recipe, self._network
+        with torch.autocast(self._place.type, torch.bfloat16, enabled=self._has_amp):
+            features = network(inputs_of(pixels, self._mean, self._std))
+        features = features.float()  # (n, n_features)
+        if recipe.loss == "mnc":
+            logits = features @ network.unit_weight.T
+        else:
+            logits = recipe.scale * torch.nn.functional.normalize(features) @ network.unit_weight.T
+        if recipe.loss == "mcf":
+            loss = focal_loss(logits, targets, recipe.gamma)
+        else:
+            loss = torch.nn.functional.cross_entropy(logits, targets)
+        if self._centers is not None and center_weight:
+            loss = loss + center_weight * center_loss(features, self._centers, targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        if self._centers is not None and center_weight:
+            self._centers = moved_centers(features.detach(), self._centers, targets)
+        accuracy = (logits.argmax(dim=1) == targets).double().mean()
+        return torch.stack([loss.detach().double(), accuracy])
+
+    def _figures(self, epoch: int, loss: float, accuracy: float) -> EpochFigures:
+        recipe, data = self._recipe, self._data
+        head = head_of(self._network).to(torch.device("cpu"))
+        every = -(-len(data.train.targets) // _MOST_MEASURED)
+        features = evaluated(self._network, data.train.pixels[::every], data.preprocessing, recipe.batch_size)
+        measured = measured_convergence(head, features, data.train.targets[::every])
+        of_val = evaluated(self._network, data.val.pixels, data.preprocessing, recipe.batch_size)
+        is_right = head.logits(of_val).argmax(dim=1) == data.val.targets
+        return EpochFigures(
+            epoch=epoch + 1,
+            learning_rate=recipe.learning_rate_of(epoch),
+            center_weight=recipe.center_weight(epoch),
+            loss=loss,
+            train_accuracy=accuracy,
+            val_accuracy=float(is_right.double().mean()),
+            wfc=None if measured is None else measured.within_class,
+            cfc=None if measured is None else measured.class_mean,
+        )
+
+
+def _write_curves(run_dir: Path, history: tuple[EpochFigures, ...], recipe: Recipe) -> None:
+    write_figure(training_figure(history, title=f"{recipe.loss}, {recipe.network}"), run_dir / CURVES_FILE_NAME)
+
+
+def _check_same(path: Path, found: Any, settings: dict[str, Any]) -> None:
+    """Refuse to go on with a training of other settings, naming the first that differs."""
+    flat_found, flat_now = dict(_flat(found)), dict(_flat(settings))
+    for name in sorted(flat_now.keys() | flat_found.keys()):
+        if flat_now.get(name) != flat_found.get(name):
+            raise InputError(
+                f"{path}: a training with another {name} ({flat_found.get(name)}, now {flat_now.get(name)}); give "
+                f"another --name, or delete the folder"
+            )
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _flat(part, f"{prefix}{name} ")
+    else:
+        yield prefix.strip(), value
+
+
+@contextlib.contextmanager
+def _repeatable(place: torch.device) -> Iterator[None]:
+    """Compute so that equal runs are equal to the bit, and leave torch's global state as it was."""
+    devices = [torch.cuda.current_device() if place.index is None else place.index] if place.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        # cuDNN's fastest algorithms add up in an order that changes from run to run.
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+    ):
+        yield

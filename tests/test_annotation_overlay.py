@@ -1,0 +1,186 @@
+"""Where a class might be, over the candidate: the real App in a real Chromium, and what its pixels show."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from curation.localize.localize import localize_pictures
+from manifests import schema
+from manifests.workspace import Workspace
+from tests.annotation_app import RunningApp, Screen, launched_chromium, needs_app, own_screen
+from tests.annotation_workspace import CLASS_NAMES, make_workspace
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+pytestmark = needs_app
+
+N_REVIEW = 8
+GOLD, BLUE = (255, 215, 0), (70, 130, 180)
+
+
+class GoldFinder:
+    """A localizer that knows the golden corner of each drawn picture; class k is sure of it by a tenth of k."""
+
+    name, digest = "gold finder", "0000000000000001"
+
+    def evidence(self, picture: Image.Image, names: Sequence[str]) -> np.ndarray:
+        is_gold = near(np.asarray(picture.resize((64, 64))), GOLD)
+        strengths = [0.3 + CLASS_NAMES.index(name) / 20 for name in names]
+        return np.stack([is_gold * strength for strength in strengths]).astype(np.float32)
+
+
+def near(pixels: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    return np.abs(pixels[..., :3].astype(int) - colour).max(axis=-1) < 40
+
+
+def make_localized(root: Path) -> Workspace:
+    """Every second picture is stored turned: what is upright must be masked upright."""
+    workspace = make_workspace(root, n_review=N_REVIEW)
+    candidates = workspace.read(schema.CANDIDATES).to_pylist()
+    for number, row in enumerate(candidates):
+        row["rotation_deg"] = 90 if number % 2 else None
+    workspace.write(schema.CANDIDATES, candidates)
+    downloads = workspace.read(schema.DOWNLOADS).to_pylist()
+    for row in downloads:
+        row["sha256"] = hashlib.sha256((root / row["path"]).read_bytes()).hexdigest()
+    workspace.write(schema.DOWNLOADS, downloads)
+    localize_pictures(workspace, GoldFinder, {})
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with launched_chromium() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    with RunningApp(make_localized(tmp_path_factory.mktemp("localized"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def opened(browser: sync_api.Browser, app: RunningApp) -> Iterator[Screen]:
+    with own_screen(browser, app) as screen:
+        yield screen
+
+
+@pytest.fixture
+def screen(opened: Screen) -> Screen:
+    opened.page.mouse.move(600, 5)
+    opened.press("z")
+    if opened.page.locator("#oio-mask").count():
+        opened.press("m")
+    return opened
+
+
+def shares(screen: Screen) -> tuple[float, float]:
+    """Return how much of the stage is of the golden corner's colour, and how much of the ground's."""
+    stage = Image.open(io.BytesIO(screen.page.locator(".oio-stage").screenshot()))
+    # The caption lies over the top.
+    pixels = np.asarray(stage.convert("RGB"))[50:]
+    return float(near(pixels, GOLD).mean()), float(near(pixels, BLUE).mean())
+
+
+def wait_for_mask(screen: Screen, class_index: int) -> None:
+    screen.page.wait_for_selector(f"#oio-mask[data-class-index='{class_index}']")
+    screen.page.wait_for_timeout(50)
+
+
+def test_key_darkens_all_but_the_evidence_and_takes_it_off_again(screen: Screen) -> None:
+    gold, blue = shares(screen)
+    assert (gold > 0.02, blue > 0.3) == (True, True)
+    screen.press("m")
+    wait_for_mask(screen, screen.classes()[0])
+    masked_gold, masked_blue = shares(screen)
+    assert masked_gold == pytest.approx(gold, rel=0.25)
+    assert masked_blue < 0.02
+    screen.press("m")
+    screen.page.wait_for_selector("#oio-mask", state="detached")
+    assert shares(screen) == (gold, blue)
+
+
+@pytest.mark.parametrize("keys", [("r",), ("+", "ArrowRight", "ArrowDown"), ("r", "r", "r", "+")])
+def test_masks_follow_rotation_zoom_and_moves(screen: Screen, keys: tuple[str, ...]) -> None:
+    screen.press(*keys)
+    gold, _ = shares(screen)
+    screen.press("m")
+    wait_for_mask(screen, screen.classes()[0])
+    masked_gold, masked_blue = shares(screen)
+    screen.press(*["r"] * (-keys.count("r") % 4))
+    assert masked_gold == pytest.approx(gold, rel=0.25, abs=0.003)
+    assert masked_blue < 0.02
+
+
+def test_pictures_stored_turned_are_masked_upright(screen: Screen) -> None:
+    app, seen = screen.app, set()
+    for _ in range(3):
+        number = screen.number()
+        seen.add(number % 2)
+        gold, _ = shares(screen)
+        screen.page.click("#oio-masks")
+        wait_for_mask(screen, screen.classes()[0])
+        assert shares(screen)[0] == pytest.approx(gold, rel=0.25)
+        screen.press("s")
+        screen.wait_for(app.order[app.order.index(number) + 1])
+        # Of the picture that it was asked for alone.
+        assert screen.page.locator("#oio-mask").count() == 0
+    assert seen == {0, 1}
+
+
+def test_the_card_that_is_pointed_at_says_which_class_and_the_caption_how_sure(screen: Screen) -> None:
+    classes = screen.classes()
+    screen.press("m")
+    wait_for_mask(screen, classes[0])
+    screen.page.locator(".oio-card").nth(6).hover()
+    wait_for_mask(screen, classes[6])
+    strength = 0.3 + classes[6] / 20
+    caption = screen.page.inner_text("#oio-mask-caption")
+    assert f"Where might it be: {CLASS_NAMES[classes[6]]}. Evidence {strength:.2f} of 1" in caption
+    assert ("% of the picture" in caption) == (strength >= 0.5)
+    screen.page.hover("#oio-progress")
+    wait_for_mask(screen, classes[0])
+
+
+def test_masks_are_asked_for_once_and_only_when_they_are_wanted(screen: Screen) -> None:
+    number, asked = screen.number(), []
+    screen.press("s")
+    screen.wait_for(screen.app.order[screen.app.order.index(number) + 1])
+    screen.page.on("request", lambda request: asked.append(request.post_data or ""))
+    screen.press("+", "z")
+    assert not any("show_masks" in body for body in asked)
+    screen.press("m")
+    wait_for_mask(screen, screen.classes()[0])
+    screen.press("m", "m")
+    wait_for_mask(screen, screen.classes()[0])
+    assert sum("show_masks" in body for body in asked) == 1
+
+
+def test_no_mask_of_a_picture_outside_the_queue_is_given_and_none_tells_more_than_the_classes(
+    screen: Screen,
+) -> None:
+    ask = """(imageId) => fetch("/operators/execute", { method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ operator_uri: "@openimage-o/judge/show_masks", params: { image_id: imageId } }) })
+      .then((reply) => reply.json())"""
+    own = screen.page.evaluate(ask, f"{screen.number():016x}")["result"]["masks"]
+    assert [mask["class_index"] for mask in own] == screen.classes()
+    assert {name for mask in own for name in mask} == {"class_index", "png", "area_share", "peak"}
+    # The dropped picture.
+    refused = screen.page.evaluate(ask, f"{N_REVIEW:016x}")
+    assert "is not in this queue" in str(refused)
+    assert refused.get("result") is None
+
+
+def test_without_masks_there_is_no_button_and_the_key_does_nothing(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    with RunningApp(make_workspace(tmp_path / "ws", n_review=2)) as app, own_screen(browser, app) as screen:
+        screen.press("m")
+        assert screen.page.locator("#oio-masks, #oio-mask, #oio-mask-caption").count() == 0
+        assert screen.page.locator(".oio-answer").count() == 7

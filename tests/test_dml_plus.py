@@ -1,0 +1,296 @@
+"""DML+ over the features of two models: the formula, the join by image id, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import cli
+from manifests.errors import FeatureError, InputError
+from scoring.dml.compare import BASELINE, DML_PLUS, Comparison, compare, comparison_table
+from scoring.dml.history import EpochFigures
+from scoring.feature_sets import feature_set_writer, open_feature_set
+from scoring.figures import figures_of
+from scoring.heads import Head, write_head
+from scoring.methods.dml_plus import DMLPlus
+from scoring.methods.fitting import options_from_text
+from scoring.outputs import Outputs
+from scoring.plots.plot import plot_results
+from scoring.score import score
+from scoring.score_settings import FigureSettings, FitSettings, SetNames
+from scoring.second_model import paired
+from scoring.training.gather import Training
+
+N_CLASSES = 4
+N_IMAGES = {"train": 90, "val": 40, "far": 30}
+NAMES = SetNames(("far",))
+NO_DRAWS = FigureSettings(n_draws=0)
+
+
+def write_model(folder, seed: int, n_features: int, order_seed: int | None = None, n_classes: int = N_CLASSES):
+    """A folder of features; the rows of each set stand in another order where `order_seed` is given."""
+    generator = torch.Generator().manual_seed(seed)
+    head = Head(torch.randn(n_classes, n_features, generator=generator), torch.zeros(n_classes))
+    write_head(folder, head)
+    for name, n_images in N_IMAGES.items():
+        classes = torch.arange(n_images) % N_CLASSES
+        lean = 0.0 if name == "far" else 1.0
+        noise = torch.randn(n_images, n_features, generator=generator)
+        write_set(folder, name, lean * head.weight[classes % n_classes] + 0.8 * noise, order_seed=order_seed)
+    return folder
+
+
+def write_set(folder, name: str, features: torch.Tensor, *, order_seed: int | None = None, classes=None) -> None:
+    n_images = len(features)
+    order = np.arange(n_images) if order_seed is None else np.random.default_rng(order_seed).permutation(n_images)
+    labels = (
+        [None if name == "far" else row % N_CLASSES for row in range(n_images)] if classes is None else classes
+    )
+    with feature_set_writer(folder / f"{name}.parquet", features.shape[1]) as writer:
+        ids = [f"{name}_{row:03}" for row in order]
+        writer.write(ids, [labels[row] for row in order], features[torch.from_numpy(order)])
+
+
+@pytest.fixture
+def models(tmp_path):
+    """Two models of the same images in different orders, and of different sizes."""
+    return write_model(tmp_path / "mcf", 1, 12), write_model(tmp_path / "mnc", 2, 20, order_seed=5)
+
+
+def rows_by_id(folder, name: str) -> dict[str, np.ndarray]:
+    table = pq.read_table(folder / f"{name}.parquet").to_pydict()
+    return dict(zip(table["image_id"], np.array(table["features"]), strict=True))
+
+
+def naive_parts(models, name: str) -> tuple[dict[str, float], dict[str, float]]:
+    """MaxCosine of the first model and the norm of the second, an image at a time."""
+    from scoring.heads import read_head
+
+    weight = read_head(models[0]).weight.double().numpy()
+    cosine = {
+        image_id: max(x @ w / np.sqrt(x @ x) / np.sqrt(w @ w) for w in weight)
+        for image_id, x in rows_by_id(models[0], name).items()
+    }
+    return cosine, {image_id: np.sqrt(x @ x) for image_id, x in rows_by_id(models[1], name).items()}
+
+
+def scored(models, out, **options):
+    settings = FitSettings(options={"dml_plus": options})
+    result = score(
+        models[0], NAMES, out, methods=["dml_plus"], fit=settings, figures=NO_DRAWS, second_dir=models[1]
+    )
+    rows = pq.read_table(result.paths[0]).to_pylist()
+    return result, {(row["set"], row["image_id"]): row["dml_plus"] for row in rows}
+
+
+def test_score_is_lambda_times_cosine_of_one_plus_norm_of_the_other_joined_by_id(models, tmp_path):
+    result, found = scored(models, tmp_path / "out")
+    cosine, norm = naive_parts(models, "train")
+    scale = np.mean(list(norm.values())) / np.mean(list(cosine.values()))
+    assert result.fitted["lambda of DML+"] == pytest.approx(scale, rel=1e-6)
+    expected = {}
+    for name in ("val", "far"):
+        cosine, norm = naive_parts(models, name)
+        expected |= {(name, image_id): -(scale * cosine[image_id] + norm[image_id]) for image_id in cosine}
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_given_lambda_and_balance_are_taken(models, tmp_path):
+    given, _ = scored(models, tmp_path / "given", scale=7.0)
+    assert given.fitted["lambda of DML+"] == 7.0
+    plain, thrice = (scored(models, tmp_path / str(one), balance=one)[0] for one in (1.0, 3.0))
+    assert thrice.fitted["lambda of DML+"] == pytest.approx(3 * plain.fitted["lambda of DML+"], rel=1e-12)
+
+
+def test_published_lambda_of_the_id_test_images_is_taken_only_by_name_and_warned_of(models, tmp_path):
+    plain, _ = scored(models, tmp_path / "plain")
+    assert not any("lambda" in warning for warning in plain.warnings)
+    result, _ = scored(models, tmp_path / "out", scale_from="id_test")
+    cosine, norm = naive_parts(models, "val")
+    assert result.fitted["lambda of DML+"] == pytest.approx(sum(norm.values()) / sum(cosine.values()), rel=1e-6)
+    assert any("lambda of DML+ is of the ID images that are scored" in warning for warning in result.warnings)
+
+
+def test_order_and_chunks_of_either_model_change_nothing(models, tmp_path):
+    _, expected = scored(models, tmp_path / "a")
+    write_model(tmp_path / "mcf_shuffled", 1, 12, order_seed=8)
+    other = (tmp_path / "mcf_shuffled", models[1])
+    assert scored(other, tmp_path / "b")[1] == pytest.approx(expected, rel=1e-6)
+    first, second = (open_feature_set(folder, "val", chunk_rows=7) for folder in models)
+    norms = torch.cat([batch.second_norm for batch in paired(first, second)])
+    assert norms.tolist() == pytest.approx(
+        [naive_parts(models, "val")[1][image_id] for image_id in first.image_ids.to_pylist()], rel=1e-6
+    )
+
+
+def test_model_beside_itself_is_dml(models, tmp_path):
+    result = score(
+        models[0], NAMES, tmp_path / "out", methods=["dml", "dml_plus"], figures=NO_DRAWS, second_dir=models[0]
+    )
+    table = pq.read_table(result.paths[0])
+    assert table.column("dml").to_pylist() == pytest.approx(table.column("dml_plus").to_pylist(), rel=1e-9)
+
+
+def test_second_run_ends_in_the_same_bytes_and_record_names_both_models(models, tmp_path):
+    contents = []
+    for _ in range(2):
+        scored(models, tmp_path / "out")
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
+    assert contents[0] == contents[1]
+    lineage = json.loads(contents[0]["score.json"])["lineage"]
+    assert lineage["model"]["head_sha256"] != lineage["second_model"]["head_sha256"]
+
+
+def test_results_of_another_second_model_are_not_replaced(models, tmp_path):
+    scored(models, tmp_path / "out")
+    other = write_model(tmp_path / "other", 3, 20)
+    with pytest.raises(FeatureError, match="holds the scores of another model"):
+        scored((models[0], other), tmp_path / "out")
+    with pytest.raises(FeatureError, match="holds the scores of another model"):
+        score(models[0], NAMES, tmp_path / "out", methods=["msp"], figures=NO_DRAWS)
+
+
+class TestSetsThatDoNotMatch:
+    def test_other_images_are_refused_with_counts(self, models, tmp_path):
+        features = torch.randn(41, 20, generator=torch.Generator().manual_seed(0))
+        write_set(models[1], "val", features)
+        with pytest.raises(FeatureError, match=r"same images of val: 1 only in .*mnc.val.parquet \(val_040 among"):
+            scored(models, tmp_path / "out")
+        write_set(models[1], "val", features[:38])
+        with pytest.raises(FeatureError, match=r"same images of val: 2 only in .*mcf.val.parquet \(val_038 among"):
+            scored(models, tmp_path / "out")
+
+    def test_other_class_of_an_image_is_refused_and_an_unknown_one_is_not(self, models, tmp_path):
+        features = torch.randn(40, 20, generator=torch.Generator().manual_seed(0))
+        write_set(models[1], "val", features, classes=[None] * 40)
+        scored(models, tmp_path / "out")
+        write_set(models[1], "val", features, classes=[row % N_CLASSES for row in range(39)] + [0])
+        with pytest.raises(FeatureError, match=r"image val_039 is of class 3 in .*mcf.* and of class 0 in .*mnc"):
+            scored(models, tmp_path / "again")
+
+    def test_other_number_of_classes_is_refused(self, models, tmp_path):
+        other = write_model(tmp_path / "three", 3, 20, n_classes=3)
+        with pytest.raises(FeatureError, match="the second model has 3 classes, the first 4"):
+            scored((models[0], other), tmp_path / "out")
+
+    def test_missing_set_is_named(self, models, tmp_path):
+        (models[1] / "far.parquet").unlink()
+        with pytest.raises(FeatureError, match=r"far.parquet: no such file; the sets in this folder: train, val"):
+            scored(models, tmp_path / "out")
+
+    def test_other_manifest_or_pictures_moved_by_odin_are_refused(self, models, tmp_path):
+        def record(folder, version: str, odin=None) -> None:
+            manifest = {"name": f"openimage_o-{version}", "content_sha256": version}
+            (folder / "far.json").write_text(json.dumps({"manifest": manifest, "odin": odin}))
+
+        record(models[0], "1.0.0")
+        record(models[1], "1.0.1")
+        with pytest.raises(
+            FeatureError, match=r"far is of manifest openimage_o-1.0.1, of the first model it is of"
+        ):
+            scored(models, tmp_path / "out")
+        record(models[1], "1.0.0", odin={"temperature": 1000, "epsilon": 0.0014})
+        with pytest.raises(FeatureError, match="features of pictures that ODIN moved"):
+            scored(models, tmp_path / "out")
+
+
+class TestOptions:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"scale": -1.0}, r"DML\+: expected a scale \(lambda\) of at least 0, found -1.0"),
+            ({"scale_from": "val"}, "expected scale_from to be train or id_test, found 'val'"),
+            ({"balance": 0.0}, r"DML\+: expected a balance above 0, found 0.0"),
+            ({"scale": 1.0, "scale_from": "id_test"}, "with a scale .* have no effect"),
+            ({"scale": 1.0, "balance": 2.0}, "with a scale .* have no effect"),
+        ],
+    )
+    def test_impossible_option_is_refused(self, models, tmp_path, options, message):
+        with pytest.raises(InputError, match=message):
+            scored(models, tmp_path / "out", **options)
+
+    def test_options_are_read_from_the_command_line(self):
+        given = [("dml_plus.scale_from", "id_test"), ("dml_plus.balance", "3")]
+        assert options_from_text(given) == {"dml_plus": {"scale_from": "id_test", "balance": 3.0}}
+
+    def test_method_of_two_models_needs_two(self, models, tmp_path):
+        with pytest.raises(InputError, match=r"dml_plus: takes the features of two models: name the second's"):
+            score(models[0], NAMES, tmp_path / "out", methods=["dml_plus"], figures=NO_DRAWS)
+        with pytest.raises(InputError, match="which only dml_plus reads"):
+            score(models[0], NAMES, tmp_path / "out", methods=["msp"], figures=NO_DRAWS, second_dir=models[1])
+        head = Head(torch.eye(4), torch.zeros(4))
+        with pytest.raises(FeatureError, match="takes the features of two models"):
+            DMLPlus.fit(Training(head), scale=1.0).ood_score(Outputs(head, torch.eye(4)))
+
+    def test_one_model_alone_is_scored_without_a_word_on_it(self, models, tmp_path):
+        result = score(models[0], NAMES, tmp_path / "one", figures=NO_DRAWS)
+        assert "dml_plus" not in {method.name for method in result.methods} | result.refused.keys()
+        both = score(models[0], NAMES, tmp_path / "two", figures=NO_DRAWS, second_dir=models[1])
+        assert [method.name for method in both.methods][-1] == "dml_plus"
+
+
+def test_command_scores_two_folders_and_plots_the_result(models, tmp_path, capsys):
+    workspace = tmp_path / "ws"
+    arguments = ["--workspace", str(workspace), "--features", str(models[0]), "--second-features", str(models[1])]
+    chosen = ["--ood", "far", "--method", "max_cosine", "--method", "dml_plus", "--bootstrap", "0"]
+    assert cli.run(["score", *arguments, *chosen]) == 0
+    assert "DML+" in capsys.readouterr().out
+    folder = workspace / "scores" / "mcf.mnc"
+    with (folder / "results.csv").open(newline="") as stream:
+        assert [row["method"] for row in csv.DictReader(stream)] == ["max_cosine", "dml_plus"]
+    record = json.loads((workspace / "provenance" / "score.mcf.mnc.json").read_text())
+    assert any(str(models[1] / "train.parquet") == name for name in record["inputs"])
+    assert plot_results(folder, tmp_path / "plots").paths
+
+
+class TestComparison:
+    def epoch(self, wfc: float | None, cfc: float) -> EpochFigures:
+        return EpochFigures(9, 0.0, 0.0, 0.5, 0.9, 0.8, wfc, cfc)
+
+    def test_claims_say_what_was_found_whatever_it_is(self):
+        rng = np.random.default_rng(0)
+        in_scores = {BASELINE: rng.normal(size=300), DML_PLUS: rng.normal(size=300)}
+        out_scores = {BASELINE: rng.normal(size=200), DML_PLUS: 2 + rng.normal(size=200)}
+        figures = figures_of(in_scores, {"far": out_scores}, n_draws=100, baseline=BASELINE)
+        last = {"cosine": self.epoch(2.0, 3.0), "mcf": self.epoch(2.5, 4.0), "mnc": self.epoch(1.0, 2.0)}
+        told = comparison_table(Comparison("world", last, figures, 12.5))
+        assert "CFC does not fall with focal loss: 3 to 4" in told
+        assert "WFC falls with center loss: 2 to 1" in told
+        assert "on far: +" in told
+        assert ": ahead" in told
+        assert "published" not in told.lower()
+        behind = figures_of(
+            in_scores, {"far": {BASELINE: out_scores[DML_PLUS], DML_PLUS: out_scores[BASELINE]}}, n_draws=100,
+            baseline=BASELINE,
+        )  # fmt: skip
+        assert ": behind" in comparison_table(Comparison("world", last, behind, 12.5))
+        last["mnc"] = self.epoch(None, 2.0)
+        assert "WFC with center loss: not defined" in comparison_table(Comparison("world", last, figures, 12.5))
+
+    def test_published_figures_stand_beside_those_of_cifar_100(self):
+        scores = {name: np.arange(20.0) + place for place, name in enumerate((BASELINE, DML_PLUS))}
+        figures = figures_of(scores, {"svhn": scores}, n_draws=10, baseline=BASELINE)
+        last = dict.fromkeys(("cosine", "mcf", "mnc"), self.epoch(1.0, 1.0))
+        told = comparison_table(Comparison("cifar100", last, figures, 1.0))
+        assert "97.21 / 17.58" in told
+        assert "AUROC 92.72, FPR95 34.37" in told
+
+    def test_folders_are_scored_and_joined(self, tmp_path):
+        folders = {
+            loss: write_model(tmp_path / f"x.{loss}", seed, 12, order_seed=seed)
+            for seed, loss in enumerate(("cosine", "mcf", "mnc"))
+        }
+        last = dict.fromkeys(folders, self.epoch(1.0, 1.0))
+        found = compare(folders, last, ["far"], tmp_path / "scores", data_name="world", device="cpu")
+        _, expected = scored((folders["mcf"], folders["mnc"]), tmp_path / "out")
+        in_scores, out_scores = (
+            [value for (name, _), value in expected.items() if name == one] for one in ("val", "far")
+        )
+        auroc = np.mean([[(o > i) + (o == i) / 2 for i in in_scores] for o in out_scores])
+        assert found.figures.metrics[DML_PLUS, "far"].auroc == pytest.approx(auroc, rel=1e-12)
+        assert {path.name for path in (tmp_path / "scores").iterdir()} == {
+            "x.cosine", "x.mcf", "x.mnc", "x.mcf.x.mnc",
+        }  # fmt: skip

@@ -1,0 +1,268 @@
+"""The stage `localize`: what it writes, what it goes on from, and what it says of bad input."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotation.evidence_masks import EvidenceMasks
+from annotation.review import read_items
+from curation.embed import embed_pictures
+from curation.localize.loading import choose_localizer
+from curation.localize.localize import LocalizeRules, LocalizeSummary, localize_pictures
+from manifests import schema
+from manifests.errors import InputError, StageMissingError, TableError
+from manifests.label_space import ClassName, write_label_space
+from manifests.masks import MaskStore, cells_of
+from manifests.workspace import Workspace
+from tests.conftest import REPOSITORY
+from tests.picture_workspace import add_pictures, jpeg, pictures, scene
+from tests.tiny_clip import make_tiny_clip
+
+NAMES = ("cat", "dog", "sea", "tree")
+N_PICTURES = 6
+
+
+@dataclass
+class Lamp:
+    """A localizer that finds class k in the k-th quarter from the left, as strong as the picture's first pixel."""
+
+    digest: str = "00000000000000aa"
+    name: str = "lamp"
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    kill_after: int | None = None
+
+    def evidence(self, picture: Image.Image, names: Sequence[str]) -> np.ndarray:
+        if len(self.asked) == self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.asked.append(tuple(names))
+        found = np.zeros((len(names), 48, 64), np.float32)
+        for place, name in enumerate(names):
+            quarter = NAMES.index(name)
+            found[place, :, 16 * quarter : 16 * quarter + 16] = 0.5 + picture.getpixel((0, 0))[0] / 512
+        return found
+
+
+def shown_of(number: int) -> list[int]:
+    return [number % 4, (number + 1) % 4]
+
+
+def screen_row(image_id: str, number: int, **changes: object) -> dict:
+    row = {
+        "image_id": image_id, "status": "review", "risk": 0.5, "shown_classes": shown_of(number),
+        "shown_similarities": [0.5, 0.4], "is_control": False,
+    }  # fmt: skip
+    return row | changes
+
+
+def make_screened(root: Path, **changes: Mapping) -> Workspace:
+    """A workspace after `screen`; `changes` are those of a row by image id with an ``x`` before it."""
+    contents = pictures(N_PICTURES)
+    workspace = add_pictures(Workspace(root), contents)
+    write_screen(workspace, **changes)
+    write_label_space(workspace.classes_path, [ClassName(index, name) for index, name in enumerate(NAMES)])
+    return workspace
+
+
+def write_screen(workspace: Workspace, **changes: Mapping) -> None:
+    rows = [
+        screen_row(image_id, number, **changes.get(f"x{image_id}", {}))
+        for number, image_id in enumerate(pictures(N_PICTURES))
+    ]
+    workspace.write(schema.SCREEN, rows)
+
+
+def run(workspace: Workspace, lamp: Lamp | None = None, **rules: object) -> LocalizeSummary:
+    return localize_pictures(workspace, lambda: lamp or Lamp(), {}, LocalizeRules(**rules))
+
+
+def files_of(workspace: Workspace) -> dict[str, bytes]:
+    paths = [*workspace.masks_dir.rglob("*.parquet"), workspace.path_of(schema.LOCALIZED)]
+    return {str(path.relative_to(workspace.root)): path.read_bytes() for path in paths}
+
+
+def rows_of(workspace: Workspace) -> dict[tuple[str, int], dict]:
+    return {(row["image_id"], row["class_index"]): row for row in workspace.read(schema.LOCALIZED).to_pylist()}
+
+
+def test_table_and_masks_say_where_each_shown_class_is_and_how_much(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    summary = run(workspace)
+    assert (summary.n_new, summary.n_kept, summary.n_unreadable, summary.n_left) == (6, 0, 0, 0)
+    rows = rows_of(workspace)
+    assert set(rows) == {(f"{number:04x}", shown) for number in range(6) for shown in shown_of(number)}
+    red = Image.open(workspace.root / workspace.relative_image_path("0002")).getpixel((0, 0))[0]
+    row = rows["0002", 3]
+    assert row["area_share"] == 0.25
+    assert row["peak"] == pytest.approx(0.5 + red / 512, abs=1 / 500)
+    content = (workspace.root / workspace.relative_image_path("0002")).read_bytes()
+    assert (row["localizer"], row["rotation_deg"]) == ("00000000000000aa", 0)
+    assert row["sha256"] == hashlib.sha256(content).hexdigest()
+    store = MaskStore(workspace, row["localizer"])
+    cells = cells_of(store.read_shard(store.shard_of("0002"))["0002"].masks[3])
+    assert np.flatnonzero(cells[0]).tolist() == list(range(48, 64))
+
+
+def test_dropped_pictures_are_left_out_but_for_gold_and_when_asked_for(tmp_path: Path) -> None:
+    dropped = {"status": "dropped", "reason": "in_class"}
+    workspace = make_screened(tmp_path, x0001=dropped, x0002=dropped, x0003=dropped | {"shown_classes": None})
+    gold = [{"image_id": "0002", "answer": "out", "class_index": None, "note": None}]
+    workspace.write(schema.GOLD, gold)
+    run(workspace)
+    assert {image_id for image_id, _ in rows_of(workspace)} == {"0000", "0002", "0004", "0005"}
+    assert run(workspace, has_dropped=True).n_new == 1
+    assert {image_id for image_id, _ in rows_of(workspace)} == {"0000", "0001", "0002", "0004", "0005"}
+
+
+def test_a_second_run_asks_for_nothing_and_changes_no_byte(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    before, lamp = files_of(workspace), Lamp()
+    assert (run(workspace, lamp).n_kept, lamp.asked) == (6, [])
+    assert files_of(workspace) == before
+
+
+def test_a_changed_screen_makes_anew_what_is_shown_otherwise_and_drops_what_is_not_shown(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    changes = {"x0001": {"shown_classes": [3, 0]}, "x0004": {"status": "dropped", "reason": "leak"}}
+    write_screen(workspace, **changes)
+    lamp = Lamp()
+    assert run(workspace, lamp).n_new == 1
+    assert lamp.asked == [("tree", "cat")]
+    fresh = make_screened(tmp_path / "fresh", **changes)
+    run(fresh)
+    assert files_of(workspace) == files_of(fresh)
+    assert not any(image_id == "0004" for image_id, _ in rows_of(workspace))
+
+
+def test_changed_pixels_are_localized_again(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    add_pictures(workspace, pictures(N_PICTURES) | {"0003": jpeg(scene(77))})
+    assert run(workspace).n_new == 1
+
+
+def test_runs_with_a_limit_end_in_the_bytes_of_one_run(tmp_path: Path) -> None:
+    at_once, in_parts = make_screened(tmp_path / "a"), make_screened(tmp_path / "b")
+    run(at_once)
+    assert [run(in_parts, limit=4).n_left, run(in_parts, limit=4, n_workers=5).n_left] == [2, 0]
+    assert files_of(in_parts) == files_of(at_once)
+
+
+def test_a_killed_run_goes_on_and_ends_in_the_bytes_of_one_run(tmp_path: Path) -> None:
+    whole, killed = make_screened(tmp_path / "a"), make_screened(tmp_path / "b")
+    run(whole)
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from tests.test_localize_stage import *\n"
+        "run(Workspace(Path(sys.argv[1])), Lamp(kill_after=4))\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program, str(killed.root)], cwd=REPOSITORY)
+    assert finished.returncode == -signal.SIGKILL
+    assert not killed.has(schema.LOCALIZED)
+    assert run(killed).n_kept == 4
+    assert files_of(killed) == files_of(whole)
+
+
+def test_unreadable_pictures_are_counted_kept_with_a_reason_and_tried_last(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    store = MaskStore(workspace, Lamp().digest)
+    first = min(pictures(N_PICTURES), key=store.shard_of)
+    path = workspace.root / workspace.relative_image_path(first)
+    content = path.read_bytes()
+    path.write_bytes(content[:200])
+    assert (run(workspace, limit=1).n_unreadable, run(workspace, limit=1).n_new) == (1, 1)
+    (reason,) = [reason for _, reason in store.read_unreadable().values()]
+    assert reason.startswith("the file is not the one downloaded")
+    assert first not in {image_id for image_id, _ in rows_of(workspace)}
+    path.write_bytes(content)
+    run(workspace)
+    whole = make_screened(tmp_path / "whole")
+    run(whole)
+    assert files_of(workspace) == files_of(whole)
+
+
+def test_values_that_are_no_numbers_are_a_reason_and_not_a_mask(tmp_path: Path) -> None:
+    class Broken(Lamp):
+        def evidence(self, picture: Image.Image, names: Sequence[str]) -> np.ndarray:
+            return np.full((len(names), 4, 4), np.nan, np.float32)
+
+    workspace = make_screened(tmp_path)
+    assert run(workspace, Broken()).n_unreadable == 6
+    reasons = {reason for _, reason in MaskStore(workspace, Lamp().digest).read_unreadable().values()}
+    assert reasons == {"the localizer gives a value that is no number"}
+
+
+def test_localizing_before_screening_says_what_to_run(tmp_path: Path) -> None:
+    workspace = add_pictures(Workspace(tmp_path), pictures(1))
+    with pytest.raises(StageMissingError, match="run the stage 'screen'"):
+        run(workspace)
+    with pytest.raises(InputError, match="--limit: expected 1 or more, found 0"):
+        LocalizeRules(limit=0)
+
+
+def test_a_damaged_shard_is_named_and_what_to_do(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    path = next(workspace.masks_dir.rglob("shard-*.parquet"))
+    path.write_bytes(workspace.path_of(schema.SCREEN).read_bytes())
+    with pytest.raises(TableError, match=r"delete the folder, run 'localize' again"):
+        run(workspace)
+
+
+class TestWhatAnnotatorsGet:
+    def test_masks_are_those_of_the_shown_classes_in_their_order(self, tmp_path: Path) -> None:
+        workspace = make_screened(tmp_path)
+        run(workspace)
+        items = read_items(workspace, pictures(N_PICTURES))
+        said: list[str] = []
+        masks = EvidenceMasks.read(workspace, items, announce=said.append)
+        assert said == []
+        assert [mask["class_index"] for mask in masks.of(items[3])] == [3, 0]
+        assert masks.of(items[3])[0]["area_share"] == 0.25
+
+    def test_masks_of_a_screen_or_picture_that_has_changed_are_not_shown_and_it_is_said(
+        self, tmp_path: Path
+    ) -> None:
+        workspace = make_screened(tmp_path)
+        run(workspace)
+        write_screen(workspace, x0001={"shown_classes": [1, 3]})
+        add_pictures(workspace, pictures(N_PICTURES) | {"0002": jpeg(scene(77))})
+        items = {item.image_id: item for item in read_items(workspace, pictures(N_PICTURES))}
+        said: list[str] = []
+        masks = EvidenceMasks.read(workspace, items.values(), announce=said.append)
+        assert [mask["class_index"] for mask in masks.of(items["0001"])] == [1]
+        assert masks.of(items["0002"]) == []
+        assert not masks.has("0002")
+        assert len(said) == 1
+        assert said[0].startswith("masks: 2 of 6 pictures lack those of some classes")
+
+    def test_a_workspace_without_masks_has_none_and_says_nothing(self, tmp_path: Path) -> None:
+        workspace = make_screened(tmp_path)
+        items = read_items(workspace, pictures(N_PICTURES))
+        masks = EvidenceMasks.read(workspace, items, announce=pytest.fail)
+        assert not masks.has("0001")
+        assert masks.of(items[1]) == []
+
+
+def test_the_default_localizer_is_the_clip_of_the_embeddings_and_equals_that_model_given(tmp_path: Path) -> None:
+    model, pretrained = make_tiny_clip(tmp_path)
+    workspace = make_screened(tmp_path / "ws")
+    with pytest.raises(StageMissingError, match="run the stage 'embed' first"):
+        choose_localizer(workspace)
+    embed_pictures(workspace, model, pretrained, grid=0, device="cpu")
+    by_default = choose_localizer(workspace, template_set="simple", device="cpu")
+    given = choose_localizer(workspace, model=model, pretrained=pretrained, template_set="simple", device="cpu")
+    assert by_default.digest == given.digest
+    assert by_default.name == "heat map of tiny-test.json with tiny-test.safetensors"
+    with pytest.raises(InputError, match="--templates: expected openai or simple, found 'plain'"):
+        choose_localizer(workspace, template_set="plain")
