@@ -761,10 +761,15 @@ def localize(
     from manifests.workspace import Workspace
 
     space = Workspace(workspace)
-    chosen = {"model": model, "pretrained": pretrained, "embeddings": embeddings, "template_set": templates}
-    load = partial(choose_localizer, space, checkpoint, **chosen, device=device)
+    load = partial(
+        choose_localizer, space, checkpoint, model=model, pretrained=pretrained, embeddings=embeddings,
+        template_set=templates, device=device,
+    )  # fmt: skip
+    told = {
+        "checkpoint": None if checkpoint is None else str(checkpoint), "model": model, "pretrained": pretrained,
+        "embeddings": embeddings, "templates": templates, "device": device,
+    }  # fmt: skip
     rules = LocalizeRules(has_dropped, limit, workers)
-    told = {**chosen, "checkpoint": None if checkpoint is None else str(checkpoint), "device": device}
     print(localize_pictures(space, load, told, rules, announce=_announce))
 
 
@@ -1896,6 +1901,7 @@ _BENCH_FLAGS: Mapping[str, frozenset[str]] = {
     "screen": frozenset({"rows", "images", "quick", "peers", "seed", "device"}),
     "views": frozenset({"data", "images", "seed", "device"}),
     "risk": frozenset({"data", "seed", "device"}),
+    "localize": frozenset({"data", "images", "seed", "device"}),
     "duplicates": frozenset({"data", "images", "seed", "device"}),
     "manifests": frozenset({"images"}),
 }
@@ -1906,7 +1912,7 @@ def bench(
     context: typer.Context,
     what: Annotated[
         str,
-        typer.Argument(help="scoring, download, metadata, screen, views, risk, duplicates, manifests, annotate."),
+        typer.Argument(help="scoring, download, metadata, screen, views, risk, localize, duplicates, manifests, annotate."),
     ],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",
@@ -1921,7 +1927,7 @@ def bench(
         int | None,
         typer.Option(
             help="download: pictures of a run, default 2000; screen: photographs to hash, default 400; "
-            "views: to paste, default 100; duplicates: to copy, default all; "
+            "views: to paste, default 100; localize: of each kind, default 72 and 20; duplicates: to copy, default all; "
             "manifests: of the smaller set, default 17632."
         ),
     ] = None,
@@ -1938,7 +1944,7 @@ def bench(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="views, risk, duplicates: folder of real pictures, as demo --real takes it."),
+        typer.Option(help="views, risk, localize, duplicates: folder of real pictures, as demo --real takes it."),
     ] = None,
 ) -> None:
     """Time a stage beside the machine's own limits and beside its rivals.
@@ -1970,6 +1976,11 @@ def bench(
         return
     if what == "risk":
         _bench_risk(workspace, data, device, seed)
+        return
+    if what == "localize":
+        from curation.bench.localize import bench_localize, localize_table
+
+        print(localize_table(bench_localize(data, n_pictures=images, seed=seed, device=device)))
         return
     if what == "duplicates":
         _bench_duplicates(workspace, data, device, images, seed)
@@ -2014,8 +2025,8 @@ def bench(
 
     if what != "scoring":
         raise InputError(
-            "bench: expected scoring, download, metadata, screen, views, risk, duplicates, manifests or annotate, "
-            "found "
+            "bench: expected scoring, download, metadata, screen, views, risk, localize, duplicates, manifests or "
+            "annotate, found "
             f"{what!r}"
         )
     result = bench_scoring(

@@ -87,7 +87,9 @@ class MaskStore:
         images = {}
         rows = zip(*table.to_pydict().values(), strict=True)
         for key, of_image in itertools.groupby(rows, key=lambda row: row[:3]):
-            images[key[0]] = MaskedImage(*key, {class_index: mask for *_, class_index, mask in of_image})
+            image_id, sha256, rotation_deg = key
+            masks = {class_index: mask for *_, class_index, mask in of_image}
+            images[image_id] = MaskedImage(image_id, sha256, rotation_deg, masks)
         return images
 
     def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:

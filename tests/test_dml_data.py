@@ -20,7 +20,8 @@ def pickled(pixels: np.ndarray | None = None, labels: object = (0, 1)) -> bytes:
 
 
 class TestData:
-    def test_folder_of_classes_is_numbered_by_name_and_read_as_it_is(self, data):
+    def test_folder_of_classes_is_numbered_by_name_and_read_as_it_is(self, tmp_path):
+        data = read_training_data(write_folder(tmp_path))
         assert (data.n_classes, data.train.pixels.shape, data.val.pixels.shape) == (
             3, (24, 3, 32, 32), (9, 3, 32, 32),
         )  # fmt: skip

@@ -5,13 +5,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 
 from curation.localize import scenes
 from curation.localize.batches import BatchMaker
 from curation.localize.letterbox import letterbox_of
 from curation.localize.referring_set import examples_digest, read_examples
+from curation.localize.scene_clip import make_scene_clip
 from curation.localize.scene_phrases import Thing, phrases_of
 from curation.localize.scenes import make_scene, write_scenes
+from curation.sample.train_clip import WEIGHTS_PATH
 from manifests.errors import InputError
 from tests.localize_world import write_layout
 
@@ -257,3 +260,18 @@ def test_scenes_are_written_in_the_layout_and_a_second_run_changes_nothing(tmp_p
     assert {path.name: path.read_bytes() for path in (tmp_path / "again").rglob("*.*")} == {
         path.name: content for path, content in files.items()
     }
+
+
+def test_the_scenes_clip_sees_as_the_samples_and_tells_every_word_apart(tmp_path):
+    encoder = make_scene_clip(tmp_path, "cpu")
+    sample = load_file(WEIGHTS_PATH)
+    weights = encoder.network.state_dict()
+    assert all(torch.equal(weights[name], sample[name].float()) for name in sample if "visual.trunk.layer" in name)
+    phrases = ["the red ring", "the red cup", "the blue ring", "the small star", "the large star"]
+    with torch.no_grad():
+        sentences = torch.nn.functional.normalize(encoder.network.encode_text(encoder.tokens(phrases, 16)), dim=1)
+    alike = (sentences @ sentences.T).fill_diagonal_(-1)
+    assert alike.max() < 0.97
+    assert make_scene_clip(tmp_path, "cpu").digest == encoder.digest
+    (tmp_path / "again").mkdir()
+    assert make_scene_clip(tmp_path / "again", "cpu").digest == encoder.digest

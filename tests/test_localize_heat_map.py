@@ -10,9 +10,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from curation.bench.localize import corner_pictures, found_in_box
 from curation.clip import ClipEncoder, load_encoder, untrained_model
 from curation.localize.heat_map import HeatMap
 from curation.sample.commands import WEIGHTS_DIR
+from curation.sample.pictures import IN_CLASSES, Corner, draw_out_picture
+from curation.sample.world_plan import CORNER_WIDTH_SHARE, plan_candidates
 from manifests.errors import ModelError
 from manifests.masks import cells_of, mask_facts, mask_of, mask_size
 from tests.tiny_clip import CONFIG
@@ -186,8 +189,6 @@ def test_digest_changes_with_label_space_and_squares_and_with_nothing_else(vit: 
 
 
 def test_the_samples_clip_points_at_the_corner_object(sample: ClipEncoder) -> None:
-    from curation.sample.pictures import IN_CLASSES, Corner, draw_out_picture
-
     names = [known.name for known in IN_CLASSES]
     prototypes = sample.encode_class_names(names, "simple")
     heat_map = HeatMap.of_label_space(
@@ -219,3 +220,26 @@ def test_a_finer_mask_is_made_smaller_by_the_mean_of_its_cells() -> None:
     assert cells.shape == (64, 64)
     assert [cells[0, 0], cells[0, -1], cells[-1, 0], cells[-1, -1]] == [255, 0, 0, 128]
     assert cells.mean() / 255 == pytest.approx(1.5 / 4, abs=0.01)
+
+
+def test_a_mask_in_a_box_is_measured_as_by_hand() -> None:
+    cells = np.zeros((10, 20), np.uint8)
+    cells[2:6, 4:12] = 200
+    # Cells of two pixels. The box holds rows 4 to 9 and columns 4 to 6, 18 cells, of which 6 are evidence.
+    box = (8, 8, 14, 20)
+    points, covers, iou = found_in_box(cells, box, (40, 20))
+    assert (points, covers) == (0.0, 0.0)
+    assert iou == pytest.approx(6 / (18 + 32 - 6))
+    assert found_in_box(cells, (8, 4, 24, 12), (40, 20)) == (1.0, 1.0, 1.0)
+    assert found_in_box(np.zeros_like(cells), box, (40, 20)) == (0.0, 0.0, 0.0)
+
+
+def test_corner_pictures_are_the_samples_own_and_their_box_holds_the_object() -> None:
+    planted = next(corner_pictures(0, 1))
+    plan = next(plan for plan in plan_candidates(90_001, 600) if plan.kind == "corner")
+    rng = np.random.default_rng(plan.seed)
+    corner = Corner(plan.class_index, rng.uniform(*CORNER_WIDTH_SHARE))
+    assert draw_out_picture(rng, plan.out_kind, plan.size, corner).tobytes() == planted.image.tobytes()
+    left, top, right, bottom = planted.box
+    assert right - left == bottom - top == max(8, round(corner.width_share * plan.size[0]))
+    assert min(left, plan.size[0] - right) == min(top, plan.size[1] - bottom) == round(0.02 * plan.size[0])

@@ -77,12 +77,13 @@ class ViewsBench:
 
 
 @dataclass(frozen=True)
-class _Pasted:
-    """A JPEG that holds a picture of a class at one of `SHARES`."""
+class Pasted:
+    """A JPEG that holds a picture of a class at one of `SHARES`, and where: left, top, right, bottom."""
 
     share: int
     class_index: int
     content: bytes
+    box: tuple[int, int, int, int]
 
 
 def bench_views(
@@ -119,7 +120,7 @@ def bench_views(
     combinations = [(), *((grid,) for grid in grids), tuple(grids)]
     ranks: dict[tuple[int, ...], list[tuple[int, int]]] = {combination: [] for combination in combinations}
     n_views = dict.fromkeys(combinations, 0)
-    pasted = list(_pasted_pictures(data_dir, n_pictures, seed))
+    pasted = list(pasted_pictures(data_dir, n_pictures, seed))
     for one in pasted:
         image = decode_image(one.content)
         by_grid = {grid: _encode(encoder, image, grid) @ prototypes.T for grid in (0, *grids)}  # (v, c)
@@ -166,7 +167,14 @@ def views_table(bench: ViewsBench) -> str:
     return "\n".join(lines)
 
 
-def _pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[_Pasted]:
+def pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[Pasted]:
+    """Yield ImageNet pictures at every share of `SHARES`, each in a picture that shows no class.
+
+    Raises
+    ------
+    InputError
+        `data_dir` is not a folder as `bench_views` takes it.
+    """
     labels = _rows(data_dir / "imagenet_val" / "labels.csv", {"file", "class_index"})
     truth = _rows(data_dir / "pool" / "truth.csv", {"image_id", "truth"})
     outs = sorted(row["image_id"] for row in truth if row["truth"] == "out")
@@ -183,7 +191,8 @@ def _pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[_Pa
             image.paste(shown.resize((side, side), Image.Resampling.BICUBIC), place)
             stream = io.BytesIO()
             image.save(stream, "JPEG", quality=_JPEG_QUALITY)
-            yield _Pasted(share, int(label["class_index"]), stream.getvalue())
+            box = (*place, place[0] + side, place[1] + side)
+            yield Pasted(share, int(label["class_index"]), stream.getvalue(), box)
 
 
 def _rows(path: Path, columns: set[str]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from curation.localize.convolutions import convolution, upward_convolution
 from curation.localize.interactors import GatedInteractor, Interactor
-from curation.localize.towers import N_STAGES
+from curation.localize.text_tower import N_STAGES
 
 Streams = tuple[torch.Tensor, torch.Tensor]
 

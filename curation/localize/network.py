@@ -8,7 +8,8 @@ from torch import nn
 from curation.localize.bridger import Bridger, BridgeSizes, Streams
 from curation.localize.decoder import DecoderSizes, GlobalAlignment, HierarchicalAlignment, Projector
 from curation.localize.interactors import INTERACTORS
-from curation.localize.towers import N_STAGES, FrozenTowers, VitTower
+from curation.localize.text_tower import N_STAGES
+from curation.localize.towers import FrozenTowers, VitTower
 from manifests.errors import InputError
 
 

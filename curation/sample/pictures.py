@@ -134,6 +134,14 @@ def draw_out_picture(
     rng: np.random.Generator, kind: str, size: back.Size, corner: Corner | None = None
 ) -> Image.Image:
     """Return a picture of an out-of-distribution kind, with an in-class object in a corner where one is given."""
+    return draw_planted_picture(rng, kind, size, corner)[0]
+
+
+def draw_planted_picture(
+    rng: np.random.Generator, kind: str, size: back.Size, corner: Corner | None
+) -> tuple[Image.Image, tuple[int, int, int, int] | None]:
+    """Return what `draw_out_picture` does, and the box (left, top, right, bottom) of the object in the corner."""
+    box = None
     if kind in OUT_PATTERNS:
         image = OUT_PATTERNS[kind](rng, size)
     else:
@@ -144,7 +152,8 @@ def draw_out_picture(
         margin = round(0.02 * size[0])
         x, y = (int(rng.choice([margin, length - side - margin])) for length in size)
         _paste(image, draw_object(IN_CLASSES[corner.class_index].draw, rng, side), x, y)
-    return _finished(rng, image)
+        box = (x, y, x + side, y + side)
+    return _finished(rng, image), box
 
 
 def draw_example(class_index: int, side_px: int) -> Image.Image:

@@ -1,8 +1,9 @@
 """What a network is trained on: labelled pictures of a folder or of CIFAR, as pixels in memory."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -74,7 +75,6 @@ class TrainingData:
     val: LabelledPixels
     n_classes: int
     preprocessing: Preprocessing
-    digests: Mapping[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         counts = torch.bincount(self.train.targets, minlength=self.n_classes)
@@ -89,8 +89,11 @@ class TrainingData:
             raise InputError(
                 f"{self.name}: a validation picture is of class {largest}, which no training picture is of"
             )
-        digests = {"train": self.train.sha256(), "val": self.val.sha256()}
-        object.__setattr__(self, "digests", digests)
+
+    @functools.cached_property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of either part."""
+        return {"train": self.train.sha256(), "val": self.val.sha256()}
 
 
 def read_training_data(folder: Path, *, side_px: int | None = None) -> TrainingData:
