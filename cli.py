@@ -1912,7 +1912,9 @@ def bench(
     context: typer.Context,
     what: Annotated[
         str,
-        typer.Argument(help="scoring, download, metadata, screen, views, risk, localize, duplicates, manifests, annotate."),
+        typer.Argument(
+            help="scoring, download, metadata, screen, views, risk, localize, duplicates, manifests, annotate."
+        ),
     ],
     workspace: WorkspaceOption = Path("bench"),
     size: Annotated[str, typer.Option(help="Sets to make: tiny, small, vit or bit.")] = "vit",
@@ -1927,7 +1929,8 @@ def bench(
         int | None,
         typer.Option(
             help="download: pictures of a run, default 2000; screen: photographs to hash, default 400; "
-            "views: to paste, default 100; localize: of each kind, default 72 and 20; duplicates: to copy, default all; "
+            "views: to paste, default 100; localize: of each kind, default 72 and 20; "
+            "duplicates: to copy, default all; "
             "manifests: of the smaller set, default 17632."
         ),
     ] = None,

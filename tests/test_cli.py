@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
 STAGES = {
     "candidates", "labels", "download", "embed", "quality", "calibrate", "duplicates", "leaks", "screen",
+    "localize",
     "annotate", "browse", "consensus", "gold", "inspect", "decisions", "simulate-annotators", "annotators", "plan",
     "build-manifest", "verify-manifest", "retire", "diff", "audit", "export", "extract-features", "score", "plot",
     "bench", "train-dml", "report", "status",

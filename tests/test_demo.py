@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from curation.sample.audits import newest_manifest
 from manifests import schema
 from manifests.durable import read_json_lines
 from manifests.frozen import find_manifest
@@ -47,10 +48,16 @@ def share_out(image_ids, truths):
 
 def test_the_sample_goes_from_metadata_to_scores(demo):
     output, workspace = demo
-    assert re.findall(r"^\$ python cli\.py ([a-z-]+)", output, re.MULTILINE) == [
-        "candidates", "download", "embed", "quality", "calibrate", "screen", "annotate", "consensus",
-        "build-manifest", "export", "extract-features", "extract-features", "extract-features", "score", "status",
+    commands = re.findall(r"^\$ python cli\.py ([a-z-]+)", output, re.MULTILINE)
+    assert commands[:9] == [
+        "candidates", "download", "embed", "quality", "calibrate", "screen", "simulate-annotators", "consensus",
+        "build-manifest",
     ]  # fmt: skip
+    assert commands[-9:] == [
+        "verify-manifest", "export", "extract-features", "extract-features", "extract-features", "score", "plot",
+        "status", "report",
+    ]  # fmt: skip
+    assert set(commands[9:-9]) <= {"audit", "simulate-annotators", "retire", "consensus", "build-manifest"}
     results = results_of(workspace)
     assert set(results) >= METHODS
     assert all(0 <= float(results[method]["auroc"]) <= 1 for method in METHODS)
@@ -84,7 +91,7 @@ def test_planted_duplicates_are_found_and_no_two_different_pictures_are_called_o
 def test_what_is_frozen_is_cleaner_than_what_was_downloaded(demo):
     output, workspace = demo
     truths = truths_of(workspace)
-    frozen = find_manifest(workspace.manifests_dir, None).records.column("image_id").to_pylist()
+    frozen = newest_manifest(workspace).image_ids
     downloaded = [row["image_id"] for row in workspace.read(schema.DOWNLOADS).to_pylist() if row["status"] == "ok"]
     assert share_out(frozen, truths) > 0.9 > share_out(downloaded, truths)
     printed = re.search(r"^frozen +(\d+) +([\d.]+)%", output, re.MULTILINE)
@@ -95,7 +102,8 @@ def test_what_is_frozen_is_cleaner_than_what_was_downloaded(demo):
 def test_simulated_answers_are_named_as_simulated(demo):
     output, workspace = demo
     logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
-    assert [log.stem for log in logs] == ["simulated-1", "simulated-2"]
+    assert [log.stem for log in logs][-2:] == ["simulated-careful-1", "simulated-careful-2"]
+    assert all(log.stem.startswith("simulated-") for log in logs)
     assert {row["guideline"] for log in logs for row in read_json_lines(log)} == {"simulated"}
     assert "simulated" in output
 
@@ -105,9 +113,37 @@ def test_only_what_two_called_out_and_nobody_else_is_frozen(demo):
     answers = {}
     for log in workspace.decisions_dir.glob("*.jsonl"):
         for row in read_json_lines(log):
-            answers.setdefault(row["image_id"], []).append(row["answer"])
-    expected = {image_id for image_id, given in answers.items() if given == ["out", "out"]}
-    assert set(find_manifest(workspace.manifests_dir, None).records.column("image_id").to_pylist()) == expected
+            answers.setdefault(row["queue"], {}).setdefault(row["image_id"], []).append(row["answer"])
+    expected = {image_id for image_id, given in answers["first"].items() if given == ["out", "out"]}
+    assert find_manifest(workspace.manifests_dir, "openimage_o-1.0.0").image_ids == expected
+
+
+def test_the_newest_version_is_certified_and_the_defects_are_withdrawn(demo):
+    output, workspace = demo
+    frozen = newest_manifest(workspace)
+    certificate = frozen.header["certificate"]
+    assert certificate["is_certified"]
+    called_in = {
+        row["image_id"]
+        for log in workspace.decisions_dir.glob("*.jsonl")
+        for row in read_json_lines(log)
+        if (row["queue"], row["answer"]) == ("audit", "in")
+    }
+    first = find_manifest(workspace.manifests_dir, "openimage_o-1.0.0")
+    assert first.image_ids - frozen.image_ids == called_in
+    # The auditors know the truth; so does whoever draws a world.
+    truths = truths_of(workspace)
+    assert called_in <= {image_id for image_id, row in truths.items() if row["truth"] == "in"}
+    assert share_out(first.image_ids, truths) < share_out(frozen.image_ids, truths)
+    stated = re.search(rf"^{frozen.folder.name} is certified: at most ([\d.]+)%", output, re.MULTILINE)
+    assert 1 - share_out(frozen.image_ids, truths) <= float(stated[1]) / 100 <= 0.05
+
+
+def test_the_demo_ends_in_a_report_and_says_where(demo):
+    output, workspace = demo
+    path = workspace.root / "report.html"
+    assert f"Open       {path}\n" in output
+    assert newest_manifest(workspace).folder.name.replace("-", " ") in path.read_text(encoding="utf-8")
 
 
 def test_every_stage_left_its_record(demo):

@@ -27,9 +27,9 @@ from manifests.masks import mask_size
 from manifests.tiles import tile_boxes
 
 GRIDS = (1, 3, 5)
-"""Squares along the shorter side. Of 40 corner objects of a held-out sample and 40 that fill the picture, the box
-held the highest cell of 38 % and 80 % by these three; of 38 % and 85 % without the first, but then large objects
-have less evidence than pictures without any; and of 15 % and 75 % by squares of size 4 alone."""
+"""Squares along the shorter side. Of 30 corner objects of a held-out sample 27 are pointed at by these, 28 by
+size 4 alone; but small squares alone leave objects that fill a picture with less evidence than pictures without
+any (40 against 40: an area under the curve of 0.37 without the largest, 0.53 with it)."""
 
 NOTHING = ("blank background", "sky", "wall", "ground", "water", "pattern")
 """Names of what fills a picture without being an object."""
