@@ -11,8 +11,9 @@ export FIFTYONE_DO_NOT_TRACK = 1
 demo: $(STAMP)
 	$(BIN)/python cli.py demo --workspace demo
 
+# Two files at a time: half of the suite waits for servers, browsers and killed processes.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The pages, with what the notebook gives, in build/docs. They ask for nothing from another host.
 docs: $(STAMP)

@@ -92,6 +92,7 @@ _COMPLETIONS: Mapping[str, Sequence[str] | Completer] = {
     "release": ("v3", "v7"),
     "retry": ("missing", "placeholder", "not_an_image", "undecodable", "too_large", "refused", "failed"),
     "scores": names_below("scores", "*/scores.parquet"),
+    "simulate-annotators.queue": ("first", "audit"),
     "size": ("tiny", "small", "vit", "bit"),
     "source": ("human", "machine"),
     "subset": ("train", "validation", "test"),
@@ -721,7 +722,7 @@ def screen(
         print(summary.operating_point)
 
 
-@app.command()
+@app.command(dry_run=True)
 def localize(
     context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
@@ -757,7 +758,7 @@ def localize(
     if checkpoint is not None:
         _refuse_without_effect(context, "with --checkpoint", ["templates"])
     from curation.localize.loading import choose_localizer
-    from curation.localize.localize import LocalizeRules, localize_pictures
+    from curation.localize.localize import LocalizeRules, localize_pictures, plan_localize
     from manifests.workspace import Workspace
 
     space = Workspace(workspace)
@@ -770,6 +771,9 @@ def localize(
         "embeddings": embeddings, "templates": templates, "device": device,
     }  # fmt: skip
     rules = LocalizeRules(has_dropped, limit, workers)
+    if current_report().is_dry_run:
+        current_report().plan = plan_localize(space, told, rules)
+        return
     print(localize_pictures(space, load, told, rules, announce=_announce))
 
 
@@ -1609,7 +1613,7 @@ def extract_features_command(
     print(extract_summary(result))
 
 
-@app.command("train-dml")
+@app.command("train-dml", dry_run=True)
 def train_dml_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     data: Annotated[
@@ -1673,7 +1677,14 @@ def train_dml_command(
     from scoring.dml.data import read_training_data
     from scoring.dml.feature_folders import read_ood_sets
     from scoring.dml.recipe import LOSSES, Recipe
-    from scoring.dml.stage import SAMPLE_RECIPE, SAMPLE_SIDE_PX, Folders, compare_losses, train_networks
+    from scoring.dml.stage import (
+        SAMPLE_RECIPE,
+        SAMPLE_SIDE_PX,
+        Folders,
+        compare_losses,
+        plan_networks,
+        train_networks,
+    )
 
     given: dict[str, Any] = {
         "network": network, "n_epochs": epochs, "batch_size": batch_size, "center_schedule": center_schedule,
@@ -1687,6 +1698,11 @@ def train_dml_command(
     prefix = checked_name(name or recipe.network.replace(":", "-"), "--name")
     space = Workspace(workspace)
     places = Folders(space.root / "training", space.features_dir, space.scores_dir)
+    if current_report().is_dry_run:
+        read_name = "the sample's pictures, drawn first if need be" if data is None else f"the pictures of {data}"
+        losses = LOSSES if compare else tuple(loss or ())
+        current_report().plan = plan_networks(recipe, losses, places, name=prefix, data_name=read_name)
+        return
     with space.stage("train-dml", arguments, record_as=f"train-dml.{prefix}") as record:
         record.seed = seed
         if sample:
@@ -2057,7 +2073,7 @@ def report(
     """
     from manifests.frozen import find_manifest
     from manifests.report.gathered import report_lead
-    from manifests.report.render import plan_report, report_lines, write_report
+    from manifests.report.render import check_page_path, plan_report, report_lines, write_report
     from manifests.workspace import Workspace
 
     if not workspace.is_dir():
@@ -2065,7 +2081,9 @@ def report(
     space = Workspace(workspace)
     if manifest is not None:
         find_manifest(space.manifests_dir, manifest)
-    path, sections = out or workspace / "report.html", _report_sections(space, manifest)
+    path = out or workspace / "report.html"
+    check_page_path(path)
+    sections = _report_sections(space, manifest)
     if current_report().is_dry_run:
         current_report().plan = plan_report(path, sections, has_long_galleries=not no_gallery)
         return
@@ -2105,7 +2123,7 @@ def _report_sections(space: "Workspace", manifest: str | None) -> "list[Section]
     )
 
 
-@app.command("train-localizer")
+@app.command("train-localizer", dry_run=True)
 def train_localizer_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     out: Annotated[
@@ -2148,7 +2166,13 @@ def train_localizer_command(
     """
     arguments = {option: str(value) for option, value in dict(locals()).items() if value is not None}
     from curation.localize.authors import convert_checkpoint
-    from curation.localize.training_run import LayoutChoice, ModelOfTowers, train_on_layout, train_on_scenes
+    from curation.localize.training_run import (
+        LayoutChoice,
+        ModelOfTowers,
+        plan_training,
+        train_on_layout,
+        train_on_scenes,
+    )
     from manifests.workspace import Workspace
 
     given = {
@@ -2165,6 +2189,9 @@ def train_localizer_command(
     towers = ModelOfTowers(model, pretrained, device)
     space = Workspace(workspace)
     folder = out or space.root / "localizer"
+    if convert is None and current_report().is_dry_run:
+        current_report().plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder)
+        return
     with space.stage("train-localizer", arguments) as record:
         record.seed = seed
         if convert is not None:

@@ -41,7 +41,7 @@ def plan_embed(workspace: Workspace, model: str, weights: str, grid: int, *, is_
         notes = ["no store of this model and these tiles is here; its name follows from the weights"]
         writes = [f"{workspace.embeddings_dir}/<digest of the model>"]
         return WorkPlan(
-            len(pictures), 0, reads=[f"{len(pictures):,} pictures"], fetches=_weights(model, weights),
+            len(pictures), 0, reads=[f"{len(pictures):,} pictures"], fetches=weights_to_fetch(model, weights),
             writes=writes, notes=notes,
         )  # fmt: skip
     store = fitting[-1]
@@ -49,7 +49,8 @@ def plan_embed(workspace: Workspace, model: str, weights: str, grid: int, *, is_
     n_due = sum(map(len, missing.values()))
     return WorkPlan(
         n_due, len(pictures) - n_due, reads=[f"{n_due:,} pictures"] if n_due else [],
-        fetches=_weights(model, weights), writes=[f"{store.folder} ({len(missing)} shards)"] if missing else [],
+        fetches=weights_to_fetch(model, weights),
+        writes=[f"{store.folder} ({len(missing)} shards)"] if missing else [],
         notes=[f"if the model is still that of store {store.key.digest}"],
     )  # fmt: skip
 
@@ -58,7 +59,7 @@ def _told_of(key: StoreKey) -> tuple[str, str, int, str]:
     return key.model, key.pretrained, key.grid, key.decoding
 
 
-def _weights(model: str, weights: str) -> list[Fetch]:
+def weights_to_fetch(model: str, weights: str) -> list[Fetch]:
     """Return the weights that are not a file here: the library asks for them unless its cache has them."""
     if Path(weights or model).exists():
         return []

@@ -241,8 +241,9 @@ class Workspace:
                     "seed": record.seed,
                     "counts": record.counts,
                     "details": record.details,
-                    "started": started.isoformat(timespec="seconds"),
-                    "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                    # Finer than a second: short stages that follow each other stay in their order.
+                    "started": started.isoformat(timespec="microseconds"),
+                    "ended": datetime.now(UTC).isoformat(timespec="microseconds"),
                     "versions": _versions(),
                 }
                 write_json(self.root / "provenance" / f"{file_name}.{ending}", content)
@@ -271,10 +272,11 @@ class Workspace:
 
     def input_digests(self, paths: Iterable[Path]) -> dict[str, str]:
         """Return the SHA-256 of each file that is there, by its name below the workspace, or else its path."""
-        return {
-            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path): digest
-            for path, digest in ((path, sha256_of_file(path)) for path in paths if path.is_file())
-        }
+        return {self.name_in_records(path): sha256_of_file(path) for path in paths if path.is_file()}
+
+    def name_in_records(self, path: Path) -> str:
+        """Return what records call a file: its name below the workspace, or else its path."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     @contextlib.contextmanager
     def _locked(self, stage_name: str) -> Iterator[None]:

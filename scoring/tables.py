@@ -5,12 +5,14 @@ from statistics import fmean
 
 from manifests.text_table import aligned
 from scoring.contamination import ContaminationLimits
-from scoring.figures import Figures
+from scoring.figures import INTERVAL_WORDS, Figures, in_percent
 from scoring.methods.table import Method
 from scoring.score import ScoreResult
 
-_FPR95_IN = "fpr95_in: share of OOD images let through where 95 % of ID images are kept (FPR95 of the ViM paper)."
-_FPR95_OUT = "fpr95_out: share of ID images lost where 95 % of OOD images are caught (FPR95 of OpenOOD)."
+_FPR95_IN = "fpr95_in: share of OOD images let through where 95 % of ID images are kept, rounded down (FPR95 of the ViM paper)."
+_FPR95_OUT = (
+    "fpr95_out: share of ID images lost where 95 % of OOD images are caught, rounded up (FPR95 of OpenOOD)."
+)
 
 
 def results_table(result: ScoreResult) -> str:
@@ -26,9 +28,7 @@ def results_table(result: ScoreResult) -> str:
         lines += ["", *_differences(result.figures, result.methods)]
     lines += ["", _FPR95_IN, _FPR95_OUT, "The two are never comparable. " + _counts(result)]
     if result.figures.intervals:
-        lines.append(
-            "\N{PLUS-MINUS SIGN} is half the width of the 95 % bootstrap interval; its ends are in results.csv."
-        )
+        lines.append(f"{INTERVAL_WORDS} All are in results.csv.")
     lines += [f"Left out: {name}: {reason}." for name, reason in result.refused.items()]
     lines += [f"Warning: {warning}." for warning in result.warnings]
     return "\n".join(lines)
@@ -56,11 +56,8 @@ def _block(figures: Figures, methods: Sequence[Method], metrics: Sequence[str]) 
 
 
 def _percent(figures: Figures, method: str, ood_set: str, metric: str) -> str:
-    value = f"{100 * getattr(figures.metrics[method, ood_set], metric):.2f}"
-    if (method, ood_set) not in figures.intervals:
-        return value
-    low, high = figures.intervals[method, ood_set][metric]
-    return f"{value} \N{PLUS-MINUS SIGN}{50 * (high - low):.1f}"
+    ends = figures.intervals.get((method, ood_set))
+    return in_percent(getattr(figures.metrics[method, ood_set], metric), None if ends is None else ends[metric])
 
 
 def _differences(figures: Figures, methods: Sequence[Method]) -> list[str]:

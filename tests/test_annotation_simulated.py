@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 import cli
+from annotation.audit.plan import plan_audit
+from annotation.audit.report import report_audit
+from annotation.consensus import run_consensus
 from annotation.decision_log import annotator_ids, log_path, read_decisions
 from annotation.error_models import (
     CORNER_FACTOR,
@@ -12,13 +15,16 @@ from annotation.error_models import (
     FALSE_IN_FACTOR,
     ErrorModel,
     SimulatedAnnotator,
+    simulated_team,
 )
 from annotation.simulated import simulate, simulate_team
 from manifests import schema
+from manifests.audit_design import Goal
+from manifests.build import build_manifest
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_workspace, shown_classes_of
-from tests.simulated_world import make_world
+from tests.simulated_world import SimulatedWorld, make_world
 
 
 def write_truth(path: Path, rows: list[tuple[int, str, int | None, str]]) -> Path:
@@ -187,8 +193,10 @@ def test_gold_is_answered_by_its_own_truth_and_once(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--annotators", "colluding"], "'colluding' copies the one before it, and stands first"),
-        (["--annotators", "careful,perfect"], "expected careful, hasty, always-ood, colluding; found 'perfect'"),
+        (["--annotators", "careful,perfect"], "hasty, always-ood, all-knowing, colluding; found 'perfect'"),
         (["--gold"], "--gold: there are no gold images here"),
+        (["--queue", "audit"], "--queue audit: there is no audit here: run 'audit plan' first"),
+        (["--queue", "dispute"], "--queue: expected first or audit, found 'dispute'"),
     ],
 )
 def test_command_refuses_what_it_cannot_simulate(
@@ -200,6 +208,56 @@ def test_command_refuses_what_it_cannot_simulate(
     assert cli.run([*command, *arguments]) == 1
     assert message in capsys.readouterr().err
     assert not annotator_ids(workspace)
+
+
+def test_an_all_knowing_annotator_finds_a_class_that_is_not_shown(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path, n_review=3)
+    assert 11 not in shown_classes_of(0)
+    truth = write_truth(
+        tmp_path / "t.csv", [(0, "in", 11, "corner"), (1, "out", None, ""), (2, "mixed", None, "")]
+    )
+    simulate_team(workspace, truth, simulated_team(["all-knowing"]))
+    assert answers_of(workspace, "simulated-all-knowing-1") == [("in", 11), ("out", None), ("difficult", None)]
+
+
+def audited_world(root: Path) -> SimulatedWorld:
+    """A frozen set whose annotators call everything out, and the plan of an audit of all of it."""
+    world = make_world(root, n_images=40, share_in=0.3)
+    world.answer("always-ood,always-ood", with_gold=False)
+    run_consensus(world.workspace)
+    build_manifest(world.workspace, "set", "1.0.0")
+    plan_audit(world.workspace, "set-1.0.0", Goal(0.01, 0.95))
+    return world
+
+
+def test_auditors_answer_the_audit_alone_and_nothing_that_they_have_seen(tmp_path: Path) -> None:
+    world = audited_world(tmp_path)
+    team = simulated_team(["always-ood", "all-knowing"])
+    given = simulate_team(world.workspace, world.truth_path, team, queue="audit")
+    n_in = Counter(world.truth_of.values())["in"]
+    assert given.n_by_answer == {"in": n_in, "out": 40 - n_in}
+    decisions = read_decisions(log_path(world.workspace, "simulated-all-knowing-1"))
+    assert {(decision.queue, decision.guideline) for decision in decisions} == {("audit", "simulated")}
+    assert {decision.image_id: decision.answer for decision in decisions} == world.truth_of
+    assert simulate_team(world.workspace, world.truth_path, team, queue="audit").n_by_answer == {}
+    certificate = report_audit(world.workspace).certificate
+    assert certificate["n_defects"] == n_in
+    assert certificate["n_auditors"] == 1
+
+
+def test_an_interrupted_audit_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    logs = []
+    for name in ("whole", "torn"):
+        world = audited_world(tmp_path / name)
+        team = simulated_team(["all-knowing"])
+        simulate_team(world.workspace, world.truth_path, team, queue="audit")
+        path = log_path(world.workspace, "simulated-all-knowing-1")
+        if name == "torn":
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:7]))
+            simulate_team(world.workspace, world.truth_path, team, queue="audit")
+        logs.append(path.read_bytes())
+    assert logs[0] == logs[1]
+    assert logs[0].count(b"\n") == 40
 
 
 def test_command_says_who_answered_what(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

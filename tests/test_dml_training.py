@@ -279,6 +279,10 @@ class TestCommand:
         }  # fmt: skip
         assert cli.run(["train-dml", *arguments]) == 0
         assert capsys.readouterr().out == first
+        assert cli.run(["train-dml", *arguments, "--epochs", "6", "--dry-run"]) == 0
+        plan = capsys.readouterr().out.splitlines()
+        assert plan[:2] == ["epochs to do: 6; done already: 12", f"would read the pictures of {tmp_path / 'data'}"]
+        assert f"would write {tmp_path / 'ws' / 'training' / 'tiny.mcf'}" in plan
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

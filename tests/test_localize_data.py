@@ -208,9 +208,14 @@ def test_masks_are_where_the_picture_was_drawn_on(drawn):
         for mask, thing in zip(scene.masks, scene.things, strict=True):
             rows, columns = mask.nonzero()
             low, high = scenes.SIZES[thing.size]
-            assert 0.7 * low * 128 <= max(np.ptp(rows), np.ptp(columns)) <= high * 128
-            assert abs(columns.mean() / 128 - thing.x) < 0.06
-            assert abs(rows.mean() / 128 - thing.y) < 0.06
+            side_px = scene.picture.width
+            assert 0.7 * low * side_px <= max(np.ptp(rows), np.ptp(columns)) <= high * side_px
+            assert abs(columns.mean() / side_px - thing.x) < 0.06
+            assert abs(rows.mean() / side_px - thing.y) < 0.06
+
+
+def test_no_target_is_alone_in_its_scene(drawn):
+    assert {len(scene.things) for scene in drawn} == {2, 3, 4}
 
 
 def test_a_masks_pixels_have_the_colour_of_its_thing():

@@ -17,7 +17,7 @@ from annotation.evidence_masks import EvidenceMasks
 from annotation.review import read_items
 from curation.embed import embed_pictures
 from curation.localize.loading import choose_localizer
-from curation.localize.localize import LocalizeRules, LocalizeSummary, localize_pictures
+from curation.localize.localize import LocalizeRules, LocalizeSummary, localize_pictures, plan_localize
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.label_space import ClassName, write_label_space
@@ -208,6 +208,21 @@ def test_localizing_before_screening_says_what_to_run(tmp_path: Path) -> None:
         run(workspace)
     with pytest.raises(InputError, match="--limit: expected 1 or more, found 0"):
         LocalizeRules(limit=0)
+
+
+def test_a_plan_counts_what_the_last_run_by_the_same_localizer_left(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+
+    def planned(**arguments: object) -> tuple[int, int, str]:
+        plan = plan_localize(workspace, arguments, LocalizeRules(limit=3))
+        return plan.n_due, plan.n_done, Path(plan.writes[0]).name
+
+    assert planned() == (3, 0, "<digest of the localizer>")
+    run(workspace, limit=4)
+    before = files_of(workspace)
+    assert planned() == (2, 4, Lamp().digest)
+    assert planned(model="other", pretrained=None) == (3, 0, "<digest of the localizer>")
+    assert files_of(workspace) == before
 
 
 def test_a_damaged_shard_is_named_and_what_to_do(tmp_path: Path) -> None:

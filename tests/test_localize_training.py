@@ -200,6 +200,10 @@ def test_the_command_trains_on_drawn_scenes_beside_the_heat_map(tmp_path, monkey
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("trained, 2 masks, ")
     assert lines[1].startswith("heat map, from 0.")
+    assert cli.run([*arguments, "--epochs", "3", "--dry-run", "--workspace", str(tmp_path)]) == 0
+    plan = capsys.readouterr().out.splitlines()
+    assert plan[:2] == ["epochs to do: 2; done already: 1", "would read 4 scenes, drawn first if need be"]
+    assert f"would write {tmp_path / 'localizer'}" in plan
     assert {path.name for path in (tmp_path / "localizer").iterdir()} == {
         *FILES, "scenes", "contact_sheet.png", "scene_clip.json", "scene_clip.safetensors",
     }  # fmt: skip

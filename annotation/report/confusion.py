@@ -66,32 +66,32 @@ def _name(team: Team, code: int) -> str:
     return ("out", "difficult")[code] if code < _N_WORDS else team.class_name(code - _N_WORDS)
 
 
-def _totals(pairs: dict[Pair, int]) -> Counter[int]:
-    """Return for each answer how many pairs hold it, once or twice."""
-    totals: Counter[int] = Counter()
+def _given(pairs: dict[Pair, int]) -> Counter[int]:
+    """Return how often each answer was given beside another annotator's: a pair of equal answers holds it twice."""
+    given: Counter[int] = Counter()
     for pair, n in pairs.items():
-        for code in set(pair):
-            totals[code] += n
-    return totals
+        for code in pair:
+            given[code] += n
+    return given
 
 
 def _pairs_table(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) -> Table:
-    totals = _totals(pairs)
+    given = _given(pairs)
     ordered = sorted(differing.items(), key=lambda item: (-item[1], item[0]))
     rows = []
     for (first, second), n in ordered[:_MOST_ROWS]:
-        rarer = min(totals[first], totals[second])
+        rarer = min(given[first], given[second])
         rows.append((_name(team, first), _name(team, second), f"{n:,}", f"{n / rarer:.1%} of {rarer:,}"))
     which = f"The {len(rows):,} commonest of {len(ordered):,}" if len(rows) < len(ordered) else f"All {len(rows)}"
     caption = (
-        f"{which} confusions. The last column: of the pairs that hold the rarer of the two answers, those that "
-        "hold the other one too."
+        f"{which} confusions. The last column: how often the rarer of the two was answered, and in what share of "
+        "these the answer beside it was the other one. A pair that agrees has its answer twice."
     )
     return Table(("one said", "another said", "pairs", "of the rarer answer"), rows, caption, frozenset({2, 3}))
 
 
 def _heat_map(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) -> Chart:
-    involved = _totals(differing)
+    involved = _given(differing)
     ordered = sorted(involved, key=lambda code: (-involved[code], code))[:_MOST_LABELS]
     # The words first, then the classes, so that the map of a later day can be laid beside this one.
     labels = sorted(ordered, key=lambda code: (code >= _N_WORDS, ordered.index(code)))
@@ -117,7 +117,9 @@ def _heat_map(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) ->
     )
     caption = (
         f"Where one annotator gave the answer at the left, another gave the one on top: in per cent, for {which}. "
-        "The diagonal, without colour, is agreement; what is missing to 100 went to answers not shown."
+        "100 per cent are all the times that the answer at the left was given, as in the table: a pair that agrees "
+        "counts twice. The diagonal, without colour, is agreement; what is missing to 100 went to answers not "
+        "shown."
     )
     worst = sorted(differing.items(), key=lambda item: (-item[1], item[0]))[:5]
     told = "; ".join(f"{_name(team, one)} against {_name(team, other)}: {n:,}" for (one, other), n in worst)
@@ -126,11 +128,7 @@ def _heat_map(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) ->
 
 def _shares(pairs: dict[Pair, int], labels: list[int]) -> npt.NDArray[np.float64]:
     """Return of each answer in `labels` (rows) how often the other annotator said each (columns)."""
-    given: Counter[int] = Counter()
-    for (first, second), n in pairs.items():
-        # A pair of equal answers holds that answer twice, each time with itself as the other.
-        given[first] += n
-        given[second] += n
+    given = _given(pairs)
     shares = np.zeros((len(labels), len(labels)))
     for row, one in enumerate(labels):
         for column, other in enumerate(labels):

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from curation.embed_plan import weights_to_fetch
 from curation.localize.localizer import Localizer
 from curation.verified_bytes import verified_bytes
 from manifests import schema
@@ -20,6 +21,7 @@ from manifests.images import decode_image
 from manifests.label_space import read_label_space
 from manifests.masks import MaskedImage, MaskStore, mask_facts, mask_of
 from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.work_plan import WorkPlan
 from manifests.workspace import Workspace
 
 _NO_NUMBER = "the localizer gives a value that is no number"
@@ -136,6 +138,33 @@ def localize_pictures(
     return summary
 
 
+def plan_localize(workspace: Workspace, arguments: Mapping[str, Any], rules: LocalizeRules) -> WorkPlan:
+    """Return which pictures a run would localize; parameters and errors as of `localize_pictures`.
+
+    Which masks are a localizer's depends on its weights, which a plan does not load: they are taken to be those of
+    the last run that was done, if its localizer was chosen by the same arguments.
+    """
+    wanted = _wanted(workspace, rules)
+    before = workspace.read_record("localize", "arguments")
+    digest = None
+    if before and all(before.get(name) == value for name, value in arguments.items()):
+        digest = workspace.read_record("localize", "details")["digest"]
+    folder = workspace.masks_dir / (digest or "<digest of the localizer>")
+    n_missing = len(wanted)
+    if digest is not None:
+        n_missing = sum(map(len, _missing(MaskStore(workspace, digest), _in_shards(wanted)).values()))
+    n_due = n_missing if rules.limit is None else min(rules.limit, n_missing)
+    model = arguments.get("model")
+    notes = (
+        ["no run by this localizer is recorded"] if digest is None else [f"if it still has the digest {digest}"]
+    )
+    return WorkPlan(
+        n_due, len(wanted) - n_missing, reads=[f"{n_due:,} pictures"] if n_due else [],
+        fetches=[] if model is None else weights_to_fetch(model, arguments["pretrained"] or ""),
+        writes=[str(folder), str(workspace.path_of(schema.LOCALIZED))], notes=notes,
+    )  # fmt: skip
+
+
 def _wanted(workspace: Workspace, rules: LocalizeRules) -> dict[str, _Wanted]:
     """Return the pictures to localize by id, those apart that are shown beside no class."""
     rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
@@ -147,6 +176,21 @@ def _wanted(workspace: Workspace, rules: LocalizeRules) -> dict[str, _Wanted]:
         if row["shown_classes"] and row["image_id"] in pictures
         if rules.has_dropped or row["status"] == "review" or row["image_id"] in gold
     }
+
+
+def _in_shards(wanted: Mapping[str, _Wanted]) -> dict[int, list[_Wanted]]:
+    shards: dict[int, list[_Wanted]] = {}
+    for image_id in sorted(wanted):
+        shards.setdefault(MaskStore.shard_of(image_id), []).append(wanted[image_id])
+    return shards
+
+
+def _missing(store: MaskStore, shards: Mapping[int, Sequence[_Wanted]]) -> dict[int, list[_Wanted]]:
+    missing = {}
+    for shard, of_shard in sorted(shards.items()):
+        stored = store.read_shard(shard)
+        missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
+    return missing
 
 
 @dataclass(frozen=True)
@@ -161,10 +205,8 @@ class _Run:
     def fill(self, wanted: Mapping[str, _Wanted]) -> LocalizeSummary:
         """Write each shard that lacks a mask or holds one that is not wanted, and then the table."""
         started = time.monotonic()
-        shards: dict[int, list[_Wanted]] = {}
-        for image_id in sorted(wanted):
-            shards.setdefault(self.store.shard_of(image_id), []).append(wanted[image_id])
-        missing = self._missing(shards)
+        shards = _in_shards(wanted)
+        missing = _missing(self.store, shards)
         n_missing = sum(map(len, missing.values()))
         known = self.store.read_unreadable()
         chosen = self._chosen(missing, known)
@@ -178,13 +220,6 @@ class _Run:
             self.store.digest, n_chosen - len(unreadable), len(wanted) - n_missing, len(unreadable),
             n_missing - n_chosen, time.monotonic() - started,
         )  # fmt: skip
-
-    def _missing(self, shards: Mapping[int, Sequence[_Wanted]]) -> dict[int, list[_Wanted]]:
-        missing = {}
-        for shard, of_shard in sorted(shards.items()):
-            stored = self.store.read_shard(shard)
-            missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
-        return missing
 
     def _chosen(self, missing: Mapping[int, Sequence[_Wanted]], known: Container[str]) -> dict[int, list[_Wanted]]:
         """Return up to the limit of what is missing, by shard; last what could not be read before."""

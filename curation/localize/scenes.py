@@ -17,9 +17,10 @@ from manifests.durable import write_bytes, write_json
 SCENES = "scenes"
 """Name of the data set in the layout of `curation.localize.referring_set`."""
 
-SCENE_PX = 128
-SIZES = {"small": (0.20, 0.24), "large": (0.36, 0.44)}
-"""Side of a thing over the scene's."""
+SCENE_PX = 160
+SIZES = {"small": (0.24, 0.28), "large": (0.42, 0.50)}
+"""Side of a thing over the scene's. A localiser answers in cells of 4 px: of a thing 6 cells wide even one that is
+found has a poor outline, and these are 10 and more."""
 
 N_THINGS = (2, 4)
 N_PHRASES = 3
@@ -58,8 +59,9 @@ def make_scene(seed: int, split: str, number: int) -> Scene:
     while True:
         things = _things(rng)
         phrases = phrases_of(rng, things, 0, N_PHRASES)
-        # Without a phrase, the scene holds a twin of its target at a place that no relation tells apart.
-        if phrases:
+        # Without a phrase, the scene holds a twin of its target at a place that no relation tells apart. A thing
+        # alone, as others found no room beside it, would ask nothing of the phrase.
+        if phrases and len(things) >= N_THINGS[0]:
             return _drawn(rng, things, tuple(phrases))
 
 
@@ -118,7 +120,8 @@ def write_scenes(root: Path, counts: dict[str, int], seed: int) -> None:
     seed : int
         Of all draws.
     """
-    recipe = {"seed": seed, "counts": counts, "scene_px": SCENE_PX}
+    sizes = {size: list(sides) for size, sides in SIZES.items()}
+    recipe = {"seed": seed, "counts": counts, "scene_px": SCENE_PX, "sizes": sizes}
     recipe_path = root / "scenes.json"
     if recipe_path.exists() and json.loads(recipe_path.read_text(encoding="utf-8")) == recipe:
         return

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from curation.clip import ClipEncoder, load_encoder
+from curation.embed_plan import weights_to_fetch
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import load_localizer
+from curation.localize.checkpoints import load_localizer, load_state
 from curation.localize.contact_sheet import write_contact_sheet
 from curation.localize.decoder import DecoderSizes
 from curation.localize.evaluate import LEAST_EVIDENCE, evaluate, fitted_threshold
@@ -21,20 +22,27 @@ from curation.localize.localizer import Localizer
 from curation.localize.network import NetworkSizes
 from curation.localize.referring_set import ReferringExample, read_examples
 from curation.localize.scene_clip import make_scene_clip
-from curation.localize.scenes import SCENES, write_scenes
+from curation.localize.scenes import SCENE_PX, SCENES, write_scenes
 from curation.localize.towers import VitTower, frozen_towers
-from curation.localize.train import LOCALIZER_FILE, TrainingData, TrainingPlan, train_localizer
+from curation.localize.train import (
+    LOCALIZER_FILE,
+    STATE_FILE,
+    TrainingData,
+    TrainingPlan,
+    train_localizer,
+)
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
+from manifests.work_plan import WorkPlan
 
 SCENE_SIZES = NetworkSizes(
-    input_px=128,
+    input_px=SCENE_PX,
     n_words=16,
     bridge=BridgeSizes(width=32, feed_forward=64, dropout=0.0),
     decoder=DecoderSizes(width=64, n_heads=4, n_layers=2, feed_forward=128, dropout=0.0),
 )
 """A network that a CPU trains on scenes in minutes."""
 
-SCENE_PLAN = TrainingPlan(n_epochs=12, milestone=10, batch_size=8, learning_rate=1e-3)
+SCENE_PLAN = TrainingPlan(n_epochs=10, milestone=7, batch_size=8, learning_rate=1e-3)
 
 N_HELD_OUT_SCENES = 150
 """Scenes to choose the epoch by, and others to judge it by."""
@@ -142,6 +150,30 @@ def train_on_scenes(
         *_figure_lines("trained", trained, test),
         *_figure_lines(f"heat map, from {threshold:g} on (fitted on training scenes)", baseline, test, threshold),
     ]
+
+
+def plan_training(
+    towers: ModelOfTowers, given: Mapping[str, Any], *, n_scenes: int | None, root: Path | None, out_dir: Path
+) -> WorkPlan:
+    """Return how many epochs are left of a training on scenes, or on the layout in `root`, by its last state.
+
+    Raises
+    ------
+    InputError
+        What is `given` is not possible.
+    ModelError
+        The state cannot be read.
+    """
+    plan = _replaced(TrainingPlan() if n_scenes is None else SCENE_PLAN, given)
+    state = out_dir / STATE_FILE
+    n_done = len(load_state(state)["history"]) if state.exists() else 0
+    reads = [
+        f"the referring set in {root}" if n_scenes is None else f"{n_scenes:,} scenes, drawn first if need be"
+    ]
+    fetches = [] if towers.model is None else weights_to_fetch(towers.model, towers.pretrained or "")
+    return WorkPlan(
+        max(0, plan.n_epochs - n_done), n_done, unit="epochs", reads=reads, fetches=fetches, writes=[str(out_dir)]
+    )  # fmt: skip
 
 
 def phrase_heat_map(encoder: ClipEncoder) -> HeatMap:

@@ -1,6 +1,7 @@
 """The section of the calibration: whether risk is a probability, and what the chosen bound loses and finds."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from curation.screening.calibration import Calibration
 from curation.screening.operating_point import (
@@ -38,19 +39,18 @@ def used_calibration(workspace: Workspace) -> UsedCalibration | str | None:
     InputError
         The file is as it was, and yet no calibration.
     """
-    inputs = workspace.read_record("screen", "inputs")
-    # All else that `screen` reads is a table.
-    name = next((name for name in inputs if not name.endswith(".parquet")), None)
+    arguments, inputs = (workspace.read_record("screen", part) for part in ("arguments", "inputs"))
+    name = arguments.get("calibration")
     if name is None:
         return None
-    path = workspace.root / name
-    if not path.is_file():
+    # What lies elsewhere is recorded as it was named.
+    path = next((path for path in (workspace.root / name, Path(name)) if path.is_file()), None)
+    if path is None:
         return f"{name}, with which the pictures were screened, is no longer there"
-    if sha256_of_file(path) != inputs[name]:
+    if sha256_of_file(path) != inputs.get(name):
         return f"{name} has changed since the pictures were screened with it: run 'screen' again"
     calibration = Calibration.read(path)
-    goal = workspace.read_record("screen", "arguments").get("max_lost")
-    return UsedCalibration(calibration, calibration.operating_point(goal))
+    return UsedCalibration(calibration, calibration.operating_point(arguments.get("max_lost")))
 
 
 def calibration_section(workspace: Workspace) -> Section:

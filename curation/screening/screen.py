@@ -109,6 +109,7 @@ def screen_pictures(
         "max_lost": rules.max_lost, "control_share": rules.control_share, "seed": rules.seed,
         "drop_quality": list(rules.drop_quality), "duplicates": vars(rules.duplicates),
         "sources": [source.digest for source in sources], "has_masks": rules.has_masks,
+        "calibration": workspace.name_in_records(calibration_path) if calibration_path else None,
     }  # fmt: skip
     tables = [schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.LEAKS]
     tables += [schema.QUALITY] if rules.drop_quality else []

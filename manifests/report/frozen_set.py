@@ -1,5 +1,6 @@
 """The sections of frozen manifests: what each is, what is in it, what is known of its errors, and its pictures."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,7 +66,7 @@ def _section(
     labels = workspace.read(schema.LABELS) if workspace.has(schema.LABELS) else None
     key = f"manifest-{manifest.name}".lower().replace("_", "-").replace(".", "-") if is_one_of_many else "manifest"
     parts: list[Part] = [
-        _identity(manifest, sum(row["image_id"] in tombstones for row in rows)),
+        _identity(workspace, manifest, sum(row["image_id"] in tombstones for row in rows)),
         *certificate,
         *contents_parts(labels, records),
     ]
@@ -90,17 +91,30 @@ def _section(
     return Section(key, f"Manifest {manifest.name} {header['version']}", parts, problem=problem)
 
 
-def _identity(manifest: Manifest, n_retired: int) -> Table:
+def _identity(workspace: Workspace, manifest: Manifest, n_retired: int) -> Table:
     header = manifest.header
     rows = [
         ("Images", f"{manifest.records.num_rows:,}"),
         *([("Withdrawn since it was frozen", f"{n_retired:,}")] if n_retired else []),
         ("Digest of its records", header["content_sha256"]),
         ("Merkle root", str(header.get("merkle_root", ""))),
-        ("Built again by", str(header.get("rebuild", ""))),
+        ("Built again by, beside the workspace", _rebuild_command(workspace, header)),
         ("Made by version", str(header.get("tool_version", ""))),
     ]
     return Table(("What", "Value"), rows, "The set.")
+
+
+def _rebuild_command(workspace: Workspace, header: Mapping[str, Any]) -> str:
+    """Return the header's command for this version: the header names neither a version nor a place.
+
+    The workspace is given by its own name, as in the page's title: a copy elsewhere has the same page.
+    """
+    words = shlex.split(str(header.get("rebuild", "")))
+    if not words:
+        return ""
+    if "--version" in words[:-1]:
+        words[words.index("--version") + 1] = str(header["version"])
+    return shlex.join([*words, "--workspace", workspace.root.resolve().name])
 
 
 def _certificate(workspace: Workspace, manifest: Manifest) -> tuple[list[Part], str | None]:

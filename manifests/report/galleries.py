@@ -71,7 +71,7 @@ def long_gallery(gallery: Gallery, shown: Mapping[Source, Shown], page_folder: P
     # A list must not end its own element, nor open a comment in which its end would not be seen.
     listed = listed.replace("<", "\\u003c")
     return (
-        f'{_tools(gallery.name)}<div class="cards" tabindex="-1">\n{first}</div>\n'
+        f'{_tools(gallery.name)}<p class="on-paper"></p>\n<div class="cards" tabindex="-1">\n{first}</div>\n'
         f'<script type="application/json">{listed}</script>\n'
         f'<noscript><p class="quiet">Without scripts only the first {_CARDS_ON_PAGE} are shown.</p></noscript>'
     )

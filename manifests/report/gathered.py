@@ -40,7 +40,7 @@ def report_lead(workspace: Workspace) -> str:
     records, _ = read_records(workspace)
     if not records:
         return "No stage has been run here yet."
-    last = max(records, key=lambda record: (record.content["ended"], record.name)).content
+    last = max(records, key=lambda record: (record.ended, record.started, record.name)).content
     moment = last["ended"][:16].replace("T", " ")
     version = last["versions"].get(DISTRIBUTION_NAME, "of unknown version")
     return f"As of {moment} UTC, when {last['stage']} was {last['outcome']}; toolkit {version}."

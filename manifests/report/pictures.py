@@ -61,6 +61,11 @@ def inline_pictures(pictures: Iterable[Picture], counts: PictureCounts) -> dict[
     return found
 
 
+def n_inline_due(pictures: Iterable[Picture]) -> int:
+    """Return how many thumbnails `inline_pictures` would try to make: those whose source is there."""
+    return sum(path.is_file() for path, _ in set(map(source_of, pictures)))
+
+
 def stored_pictures_beside(
     folder: Path, pictures: Iterable[Picture], counts: PictureCounts
 ) -> dict[Source, Shown]:

@@ -20,11 +20,17 @@ _NEEDED = {
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One record of ``provenance/``: its name, what it says, and how long the run took."""
+    """One record of ``provenance/``: its name, what it says, and when the run started and ended."""
 
     name: str
     content: Mapping[str, Any]
-    duration_s: float
+    started: datetime
+    ended: datetime
+
+    @property
+    def duration_s(self) -> float:
+        """How long the run took."""
+        return (self.ended - self.started).total_seconds()
 
 
 def provenance_sections(workspace: Workspace) -> list[Section]:
@@ -52,7 +58,7 @@ def read_records(workspace: Workspace) -> tuple[list[RunRecord], list[str]]:
             records.append(_read_record(path))
         except TableError as error:
             problems.append(str(error))
-    return sorted(records, key=lambda record: (record.content["started"], record.name)), problems
+    return sorted(records, key=lambda record: (record.started, record.ended, record.name)), problems
 
 
 def _read_record(path: Path) -> RunRecord:
@@ -61,10 +67,12 @@ def _read_record(path: Path) -> RunRecord:
         wrong = [key for key, kind in _NEEDED.items() if not isinstance(content[key], kind)]
         if wrong:
             raise TypeError(f"{wrong[0]} is of another type")
-        duration = datetime.fromisoformat(content["ended"]) - datetime.fromisoformat(content["started"])
+        started, ended = (datetime.fromisoformat(content[word]) for word in ("started", "ended"))
+        if started.tzinfo is None or ended.tzinfo is None:
+            raise ValueError("a time without its zone")
     except (ValueError, KeyError, TypeError) as error:
         raise TableError(f"{path}: not the record of a stage ({error})") from error
-    return RunRecord(path.stem, content, duration.total_seconds())
+    return RunRecord(path.stem, content, started, ended)
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.durable import write_text
+from manifests.errors import InputError
 from manifests.page import document, escaped
 from manifests.report.galleries import is_long, long_gallery, short_gallery
 from manifests.report.markup import parts_html, told
@@ -15,6 +16,7 @@ from manifests.report.pictures import (
     Source,
     inline_pictures,
     n_due,
+    n_inline_due,
     stored_pictures_beside,
 )
 from manifests.work_plan import WorkPlan
@@ -54,6 +56,21 @@ def pictures_dir_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}_pictures")
 
 
+def check_page_path(path: Path) -> None:
+    """Check that a page and its thumbnails can be written to `path`, before anything is made for them.
+
+    Raises
+    ------
+    InputError
+        It is a folder, lies below a file, or the name of its folder of thumbnails is that of a file.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file for the page, found a folder; name {path / 'report.html'}")
+    for folder in (pictures_dir_of(path), *path.parents):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{path}: cannot be written, as {folder} is a file and no folder")
+
+
 def write_report(
     path: Path, title: str, sections: Sequence[Section], *, lead: str = "", has_long_galleries: bool = True
 ) -> WrittenReport:
@@ -83,7 +100,7 @@ def write_report(
     pictures_dir = pictures_dir_of(path)
     beside = _long_galleries(sections) if has_long_galleries else []
     stored = stored_pictures_beside(pictures_dir, _pictures(beside), counts) if beside else {}
-    inline = inline_pictures(_pictures(one for one in galleries if not is_long(one)), counts)
+    inline = inline_pictures(_pictures(_short_galleries(sections)), counts)
     maker = _Maker(path.parent, pictures_dir.name, inline, stored, has_long_galleries)
     body = "\n".join(
         [
@@ -116,11 +133,13 @@ def plan_report(path: Path, sections: Sequence[Section], *, has_long_galleries: 
     path, sections, has_long_galleries
         As for `write_report`.
     """
-    galleries = _long_galleries(sections) if has_long_galleries else []
+    beside = _long_galleries(sections) if has_long_galleries else []
     pictures_dir = pictures_dir_of(path)
-    due, done = n_due(pictures_dir, _pictures(galleries))
-    writes = [str(path), *([str(pictures_dir)] if galleries else [])]
-    return WorkPlan(due, done, "thumbnails beside the page", writes=writes, notes=_problems(sections))
+    due, done = n_due(pictures_dir, _pictures(beside))
+    n_inline = n_inline_due(_pictures(_short_galleries(sections)))
+    writes = [str(path), *([str(pictures_dir)] if beside else [])]
+    notes = [f"{n_inline:,} of them lie in the page itself, and are made in every run"] if n_inline else []
+    return WorkPlan(due + n_inline, done, "thumbnails", writes=writes, notes=(*notes, *_problems(sections)))
 
 
 def report_lines(written: WrittenReport) -> list[str]:
@@ -206,6 +225,11 @@ def _problems(sections: Sequence[Section]) -> tuple[str, ...]:
 
 def _long_galleries(sections: Sequence[Section]) -> list[Gallery]:
     return [part for section in sections for part in section.parts if isinstance(part, Gallery) and is_long(part)]
+
+
+def _short_galleries(sections: Sequence[Section]) -> list[Gallery]:
+    galleries = [part for section in sections for part in section.parts if isinstance(part, Gallery)]
+    return [gallery for gallery in galleries if not is_long(gallery)]
 
 
 def _pictures(galleries: Iterable[Gallery]) -> list[Picture]:

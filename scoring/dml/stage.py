@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from manifests.work_plan import WorkPlan
+from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.compare import Comparison, compare
 from scoring.dml.data import TrainingData
 from scoring.dml.feature_folders import OodSets, write_feature_folder
 from scoring.dml.recipe import LOSSES, Recipe
-from scoring.dml.train import TrainResult, train
+from scoring.dml.train import CHECKPOINT_FILE_NAME, TrainResult, train
 
 SAMPLE_RECIPE = Recipe(
     loss="cosine", network="tiny", n_epochs=50, batch_size=64, dropout=0.1, center_schedule="scaled"
@@ -81,6 +83,25 @@ def train_networks(
             results[loss].model, data, ood_sets, folders.features / folder, batch_size=one.batch_size
         )  # fmt: skip
     return results
+
+
+def plan_networks(
+    recipe: Recipe, losses: Sequence[str], folders: Folders, *, name: str, data_name: str
+) -> WorkPlan:
+    """Return how many epochs `train_networks` would train, by the checkpoints that lie in its folders.
+
+    Raises
+    ------
+    ModelError
+        A checkpoint cannot be read.
+    """
+    names = [f"{name}.{loss}" for loss in losses]
+    checkpoints = [folders.training / one / CHECKPOINT_FILE_NAME for one in names]
+    n_done = sum(len(read_checkpoint(path).history) for path in checkpoints if path.exists())
+    return WorkPlan(
+        max(0, len(names) * recipe.n_epochs - n_done), n_done, unit="epochs", reads=[data_name],
+        writes=[str(folder / one) for one in names for folder in (folders.training, folders.features)],
+    )  # fmt: skip
 
 
 def _tell(announce: Callable[[str], None], folder: str, line: str) -> None:

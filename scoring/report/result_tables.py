@@ -7,7 +7,9 @@ from manifests.frozen import HEADER_FILE, read_header
 from manifests.report.parts import BEST, SECOND, Part, Table, Text
 from manifests.workspace import Workspace, checked_name
 from scoring.contamination import Contamination, certified_contamination, contamination_limits
+from scoring.figures import INTERVAL_WORDS, in_percent
 from scoring.methods.table import METHODS, Method
+from scoring.metrics import n_caught, n_kept
 from scoring.plots.results import Estimate, MetricsByMethod, Results
 from scoring.plots.style import PRINTED
 from scoring.report.scored_model import ScoredModel
@@ -18,12 +20,6 @@ _HEADERS = {
 }  # fmt: skip
 _FAMILIES = tuple(PRINTED.families)
 
-_TWO_FPR95 = (
-    "FPR95 has two meanings. fpr95_in is the share of OOD images let through where 95 % of ID images are kept (as "
-    "in the ViM paper). fpr95_out is the share of ID images lost where 95 % of OOD images are caught (as in "
-    "OpenOOD). The two are never comparable."
-)
-
 
 def result_parts(workspace: Workspace, model: ScoredModel) -> list[Part]:
     """Return the results of one model: tables, what they rest on, and what limits them."""
@@ -32,7 +28,7 @@ def result_parts(workspace: Workspace, model: ScoredModel) -> list[Part]:
         Text(_made_how(model), is_quiet=True),
         *(Text(f"Note: {warning}.") for warning in record.warnings),
         *_main_tables(results),
-        Text(_TWO_FPR95 + _interval_words(results), is_quiet=True),
+        Text(_two_fpr95(results) + _interval_words(results), is_quiet=True),
     ]
     if model.without_known_in is not None:
         counts = ", ".join(f"{n:,} of {name}" for name, n in record.n_known_in.items())
@@ -44,6 +40,21 @@ def result_parts(workspace: Workspace, model: ScoredModel) -> list[Part]:
         rows = [(titles.get(name, name), reason) for name, reason in record.refused.items()]
         parts.append(Table(("method", "reason"), rows, f"{len(rows)} methods left out, with the reason"))
     return parts
+
+
+def _two_fpr95(results: Results) -> str:
+    """Return what the two are, and on how many images of these sets: of few, whole images are no longer 95 %."""
+    n_in = len(results.image_ids[results.val])
+    caught = [
+        f"{n_caught(len(results.image_ids[name])):,} of {len(results.image_ids[name]):,} of {name}"
+        for name in results.ood_sets
+    ]
+    return (
+        "FPR95 has two meanings. fpr95_in is the share of OOD images let through where 95 % of ID images are kept, "
+        f"rounded down to whole images as in the ViM authors' code: {n_kept(n_in):,} of {n_in:,}. fpr95_out is the "
+        "share of ID images lost where 95 % of OOD images are caught, rounded up as in OpenOOD: "
+        f"{', '.join(caught)}. The two are never comparable."
+    )
 
 
 def _main_tables(results: Results) -> list[Table]:
@@ -117,10 +128,9 @@ def _marks(values: Sequence[float], *, is_high: bool) -> dict[int, str]:
 
 
 def _cell(estimate: Estimate) -> str:
-    value = f"{100 * estimate.value:.2f}"
     if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} \N{PLUS-MINUS SIGN}{50 * (estimate.high - estimate.low):.1f}"
+        return in_percent(estimate.value)
+    return in_percent(estimate.value, (estimate.low, estimate.high))
 
 
 def _made_how(model: ScoredModel) -> str:
@@ -134,10 +144,7 @@ def _made_how(model: ScoredModel) -> str:
 def _interval_words(results: Results) -> str:
     if not any(one.low is not None for found in results.metrics.values() for one in found.values()):
         return " No intervals were estimated (--bootstrap 0)."
-    return (
-        " \N{PLUS-MINUS SIGN} is half the width of the 95 % bootstrap interval. Its ends, and AUPR both ways, are "
-        "in results.csv."
-    )
+    return f" {INTERVAL_WORDS} All of them, and AUPR both ways, are in results.csv."
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@
       this.at = 0;
       this.number = this.tools.querySelector(".number");
       this.filter = this.tools.querySelector(".filter");
+      this.onPaper = element.querySelector(".on-paper");
       for (const button of this.tools.querySelectorAll("button")) {
         button.addEventListener("click", () => this.turn(button.dataset.to));
       }
@@ -96,6 +97,9 @@
       this.tools.querySelector(".place").textContent = this.cards.length
         ? `${n(first + 1)} to ${n(last)} of ${n(this.cards.length)}`
         : "no card has these words";
+      this.onPaper.textContent = this.cards.length < this.all.length || last - first < this.cards.length
+        ? `Printed are the ${n(last - first)} cards that were on the screen; all ${n(this.all.length)} are in the page itself.`
+        : "";
       this.tools.querySelector(".pages").textContent = `of ${n(this.nPages)}`;
       this.number.value = this.at + 1;
       this.number.max = this.nPages;
@@ -215,8 +219,18 @@
   window.addEventListener("resize", reach);
   reach();
 
-  // A printer does not scroll.
+  // A printer neither scrolls nor opens anything; lists too long for paper stay closed, and say so.
+  const MOST_ROWS_ON_PAPER = 100;
+  const openedForPaper = [];
   window.addEventListener("beforeprint", () => {
     for (const image of document.querySelectorAll("img[loading=lazy]")) image.loading = "eager";
+    for (const folded of document.querySelectorAll("details:not([open])")) {
+      if (folded.querySelectorAll(":scope > .table tbody tr").length > MOST_ROWS_ON_PAPER) continue;
+      folded.open = true;
+      openedForPaper.push(folded);
+    }
+  });
+  window.addEventListener("afterprint", () => {
+    for (const folded of openedForPaper.splice(0)) folded.open = false;
   });
 })();
