@@ -3,6 +3,12 @@
 Heavy libraries are imported inside the commands, so that ``--help`` answers at once.
 """
 
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    # Until a command runs, Ctrl-C ends the process at once and without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import ast
 import os
 import sys
@@ -18,7 +24,7 @@ import typer
 from manifests.completion import Completer, names_below
 from manifests.errors import InputError
 from manifests.run_report import NextStep, current_report
-from manifests.stage_commands import EXIT_TERMINATED, StageApp, run_app
+from manifests.stage_commands import StageApp, run_app
 
 if TYPE_CHECKING:
     from curation.duplicates.rules import DuplicateRules
@@ -97,9 +103,7 @@ _COMPLETIONS: Mapping[str, Sequence[str] | Completer] = {
     "source": ("human", "machine"),
     "subset": ("train", "validation", "test"),
     "templates": ("openai", "simple"),
-    "what": (
-        "scoring", "download", "metadata", "screen", "views", "risk", "duplicates", "manifests", "annotate",
-    ),
+    "what": lambda _: list(_BENCH_FLAGS),
 }  # fmt: skip
 
 app = StageApp(
@@ -328,7 +332,6 @@ def download(
     from curation.download_plan import DownloadRequest, plan_download
     from curation.engine.engine import cluster_engine
     from curation.fetch import FetchPolicy
-    from curation.stopping import TerminatedError
     from manifests.workspace import Workspace
 
     if from_tar:
@@ -341,17 +344,14 @@ def download(
     if current_report().is_dry_run:
         check_arguments(workers, retry or (), max_failures)
         request = DownloadRequest(base_url, tuple(from_tar or ()), frozenset(retry or ()), verify)
-        current_report().plan = plan_download(Workspace(workspace), request)
+        current_report().plan = plan_download(Workspace(workspace), request).recorded_as(workspace, "download")
         return
-    try:
-        with cluster_engine(engine) as cluster:
-            counts = download_pictures(
-                Workspace(workspace, announce_wait=_announce if wait else None), base_url=base_url, policy=policy,
-                n_workers=workers, retry=retry or (), max_failures=max_failures, verify=verify,
-                tar_paths=from_tar or (), engine=cluster, announce=_announce,
-            )  # fmt: skip
-    except TerminatedError:
-        raise typer.Exit(EXIT_TERMINATED) from None
+    with cluster_engine(engine) as cluster:
+        counts = download_pictures(
+            Workspace(workspace, announce_wait=_announce if wait else None), base_url=base_url, policy=policy,
+            n_workers=workers, retry=retry or (), max_failures=max_failures, verify=verify,
+            tar_paths=from_tar or (), engine=cluster, announce=_announce,
+        )  # fmt: skip
     current_report().written += [workspace / "images", workspace / "downloads.jsonl"]
     _counted("download", counts)
 
@@ -424,11 +424,6 @@ def embed(
         else:
             print(embed_summary(embed_from_features(space, folder, feature_set)))
         return
-    if current_report().is_dry_run:
-        weights = checkpoint if classifier is not None else pretrained
-        name = classifier or model
-        current_report().plan = plan_embed(space, name, str(weights or ""), tiles, is_fast=fast_decode)
-        return
     if classifier is not None:
         choice = _classifier_choice(classifier, checkpoint, given, device)
     elif checkpoint is not None or any(given.values()):
@@ -437,9 +432,32 @@ def embed(
         choice = clip_choice(model, pretrained, device)
     n_workers = workers if workers is not None else os.cpu_count() or 1
     rules = EmbedRules(tiles, precision, fast_decode, batch_size, n_workers)
+    if current_report().is_dry_run:
+        plan = plan_embed(space, choice.model, choice.pretrained, tiles, is_fast=fast_decode)
+        _check_model(model, pretrained, classifier, checkpoint, given)
+        current_report().plan = plan
+        return
     with cluster_engine(engine) as cluster:
         summary = embed_with(space, choice, rules, engine=cluster, announce=_announce)
     print(embed_summary(summary))
+
+
+def _check_model(
+    clip: str, pretrained: str | None, classifier: str | None, checkpoint: Path | None, given: Mapping[str, Any]
+) -> None:
+    """Check a model's arguments as its stage would, as far as that takes no weights: a dry run ends here."""
+    if classifier is None:
+        from curation.clip import checked_model
+
+        checked_model(clip, pretrained)
+        return
+    from scoring.classifier import check_classifier
+    from scoring.named_preprocessing import preprocessing_changes
+
+    check_classifier(
+        classifier, checkpoint=checkpoint, n_classes=given["n_classes"], model_arguments=given["model_arguments"],
+        preprocessing=preprocessing_changes(given["preprocess"], classifier),
+    )  # fmt: skip
 
 
 def _classifier_choice(
@@ -506,12 +524,12 @@ def quality(
     from manifests.workspace import Workspace
 
     if current_report().is_dry_run:
-        current_report().plan = plan_quality(Workspace(workspace))
+        current_report().plan = plan_quality(Workspace(workspace)).recorded_as(workspace, "quality")
         return
     _counted("quality", measure_quality(Workspace(workspace), n_workers=workers))
 
 
-@app.command(dry_run=True)
+@app.command(dry_run=True, is_long=True)
 def calibrate(
     labelled: Annotated[
         Path,
@@ -588,7 +606,7 @@ def _duplicate_rules(
     return rules if least_agreement is None else replace(rules, least_agreement=least_agreement)
 
 
-@app.command(dry_run=True)
+@app.command(dry_run=True, is_long=True)
 def duplicates(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     embeddings: ProposingOption = None,
@@ -618,7 +636,7 @@ def duplicates(
     _counted("duplicates", counts)
 
 
-@app.command(dry_run=True)
+@app.command(dry_run=True, is_long=True)
 def leaks(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     against: Annotated[
@@ -666,7 +684,7 @@ def leaks(
     _counted("leaks", counts)
 
 
-@app.command(dry_run=True)
+@app.command(dry_run=True, is_long=True)
 def screen(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     calibration: Annotated[
@@ -772,17 +790,15 @@ def localize(
     }  # fmt: skip
     rules = LocalizeRules(has_dropped, limit, workers)
     if current_report().is_dry_run:
-        current_report().plan = plan_localize(space, told, rules)
+        current_report().plan = plan_localize(space, told, rules).recorded_as(workspace, "localize")
         return
     print(localize_pictures(space, load, told, rules, announce=_announce))
 
 
 @app.command()
 def annotate(
+    annotator: Annotated[list[str], typer.Option(help="Who answers; names the decisions log; repeatable.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    annotator: Annotated[
-        list[str] | None, typer.Option(help="Who answers; names the decisions log; repeatable.")
-    ] = None,
     queue: Annotated[str, typer.Option(help="first, dispute, inspection, gold or audit.")] = "first",
     votes: Annotated[
         int | None,
@@ -805,27 +821,15 @@ def annotate(
     address: AddressOption = "127.0.0.1",
     port: PortOption = 0,
     open_browser: OpenBrowserOption = False,
-    simulate_from: Annotated[
-        Path | None, typer.Option(help="For demos: simulated annotators answer from this truth table.")
-    ] = None,
 ) -> None:
     """Serve a queue of pictures to one or more annotators in the FiftyOne App.
 
     \b
     Example: python cli.py annotate --annotator ana --workspace workspace
     """
-    from manifests.workspace import Workspace
-
-    if simulate_from is not None and annotator is None:
-        from annotation.simulated import simulate
-
-        simulation = simulate(Workspace(workspace), simulate_from)
-        _counted(f"annotate ({', '.join(simulation.annotator_ids)})", simulation.n_by_answer)
-        return
-    if annotator is None or simulate_from is not None:
-        raise InputError("annotate: expected either --annotator NAME or --simulate-from TRUTH.csv")
     from annotation import annotate as serving
     from annotation.serving import Place
+    from manifests.workspace import Workspace
 
     names = tuple(filter(None, team.split(",")))
     choice = serving.QueueChoice(queue, votes, order, seed, names, gold_share, sample, own_disputes)
@@ -1461,7 +1465,10 @@ def export(
     out_dir = checked_out_dir(space, out or space.root / EXPORTS_DIR / frozen.folder.name)
     if current_report().is_dry_run:
         chosen = exported_set(space, frozen, publication=publication)
-        current_report().plan = plan_export(chosen, formats, out_dir, pictures=pictures)
+        plan = plan_export(chosen, formats, out_dir, pictures=pictures)
+        for name in formats:
+            plan = plan.recorded_as(workspace, f"export.{frozen.folder.name}.{name}")
+        current_report().plan = plan
         return
     for name in formats:
         arguments = {"format": name, "manifest": frozen.folder.name, "out": str(out_dir), "pictures": pictures}
@@ -1486,15 +1493,21 @@ def _check_model_options(given: Mapping[str, object]) -> None:
             raise InputError(f"--{option.replace('_', '-')}: does not go with {own}")
 
 
-def _zero_shot_model(
-    clip: str, pretrained: str | None, classes: Path | None, templates: str, *, device: str, features_dir: Path
-) -> "ZeroShotModel":
-    from curation.clip import TEMPLATE_SETS, imagenet_class_names, load_encoder
-    from manifests.label_space import read_label_space
-    from scoring.zero_shot import zero_shot_model
+def _check_template_set(templates: str) -> None:
+    from curation.clip import TEMPLATE_SETS
 
     if templates not in TEMPLATE_SETS:
         raise InputError(f"--templates: expected {' or '.join(TEMPLATE_SETS)}, found {templates!r}")
+
+
+def _zero_shot_model(
+    clip: str, pretrained: str | None, classes: Path | None, templates: str, *, device: str, features_dir: Path
+) -> "ZeroShotModel":
+    from curation.clip import imagenet_class_names, load_encoder
+    from manifests.label_space import read_label_space
+    from scoring.zero_shot import zero_shot_model
+
+    _check_template_set(templates)
     names = [known.name for known in read_label_space(classes)] if classes else imagenet_class_names()
     encoder = load_encoder(clip, pretrained, device)
     return zero_shot_model(encoder, names, templates, features_dir=features_dir, announce=_announce)
@@ -1581,17 +1594,25 @@ def extract_features_command(
     tables = [] if images else [space.path_of(schema.CANDIDATES), space.path_of(schema.DOWNLOADS)]
     files = (checkpoint, clip, pretrained, classes, labels, image_ids)
     inputs = [*tables, *(Path(file) for file in files if file is not None)]
+    record_name = f"extract-features.{folder.name}.{checked_name(feature_set, '--set')}"
     find_pictures = partial(
         pictures_to_extract, space, images_dir=images, labels_path=labels, image_ids_path=image_ids,
         manifest_name=manifest,
     )  # fmt: skip
     if current_report().is_dry_run:
-        source = find_pictures(n_classes=n_classes)
-        current_report().plan = plan_extract(
-            source, set_name=feature_set, features_dir=folder, batch_size=batch_size
-        )
+        _check_template_set(templates)
+        settings = {
+            "n_classes": n_classes, "model_arguments": _pairs(model_arg or (), "--model-arg"),
+            "preprocess": preprocess or (),
+        }  # fmt: skip
+        _check_model(str(clip), pretrained, model, checkpoint, settings)
+        weights = (str(model or clip), str(checkpoint or pretrained or ""))
+        plan = plan_extract(
+            find_pictures(n_classes=n_classes), set_name=feature_set, features_dir=folder, batch_size=batch_size,
+            weights=weights,
+        )  # fmt: skip
+        current_report().plan = plan.recorded_as(workspace, record_name)
         return
-    record_name = f"extract-features.{folder.name}.{checked_name(feature_set, '--set')}"
     with space.stage("extract-features", arguments, inputs, record_as=record_name) as record:
         network: FeatureModel
         if clip is not None:
@@ -1701,7 +1722,8 @@ def train_dml_command(
     if current_report().is_dry_run:
         read_name = "the sample's pictures, drawn first if need be" if data is None else f"the pictures of {data}"
         losses = LOSSES if compare else tuple(loss or ())
-        current_report().plan = plan_networks(recipe, losses, places, name=prefix, data_name=read_name)
+        plan = plan_networks(recipe, losses, places, name=prefix, data_name=read_name)
+        current_report().plan = plan.recorded_as(workspace, f"train-dml.{prefix}")
         return
     with space.stage("train-dml", arguments, record_as=f"train-dml.{prefix}") as record:
         record.seed = seed
@@ -1798,6 +1820,8 @@ def score(
     from scoring.tables import results_table
 
     folder = Workspace(workspace).find_features(features)
+    if second_features is not None:
+        second_features = Workspace(workspace).find_features(second_features)
     # Results of two models are of both.
     results_name = ".".join(one.name for one in (folder, second_features) if one is not None)
     out_dir = out or Workspace(workspace).scores_dir / results_name
@@ -1820,7 +1844,8 @@ def score(
     recorder = Workspace(workspace if out is None else out)
     names = SetNames(tuple(ood), val, train or None, fit_val or None)
     if current_report().is_dry_run:
-        current_report().plan = plan_score(folder, names, out_dir, methods=method)
+        plan = plan_score(folder, names, out_dir, methods=method)
+        current_report().plan = plan.recorded_as(recorder.root, f"score.{results_name}")
         return
     sets = [*names.of_id, *names.ood]
     inputs = [folder / "head.safetensors", *(folder / f"{name}.parquet" for name in sets)]
@@ -1837,7 +1862,7 @@ def score(
     print("score: " + ", ".join(map(str, result.paths)))
 
 
-@app.command(dry_run=True)
+@app.command(dry_run=True, is_long=True)
 def plot(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     scores: Annotated[
@@ -2155,7 +2180,7 @@ def train_localizer_command(
     batch_size: Annotated[int | None, typer.Option(help="The paper's is 32.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's; the paper's is 0.0001.")] = None,
     bridger_factor: Annotated[float | None, typer.Option(help="Times the rate, for the Bridger; 1.")] = None,
-    readers: Annotated[int, typer.Option(help="With --data: processes that read pictures.", min=0)] = 4,
+    readers: Annotated[int, typer.Option(help="With --data: threads that read pictures.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Of weights, order, phrases and scenes.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
@@ -2190,7 +2215,8 @@ def train_localizer_command(
     space = Workspace(workspace)
     folder = out or space.root / "localizer"
     if convert is None and current_report().is_dry_run:
-        current_report().plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder)
+        plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder)
+        current_report().plan = plan.recorded_as(workspace, "train-localizer")
         return
     with space.stage("train-localizer", arguments) as record:
         record.seed = seed

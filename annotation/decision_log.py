@@ -19,7 +19,7 @@ from annotation.log_reader import LogReader
 from manifests.durable import cut_torn_tail
 from manifests.errors import InputError, TableError, WorkspaceLockedError
 from manifests.workspace import Workspace
-from manifests.writes import note_written
+from manifests.writes import changeable, note_written
 
 
 def log_path(workspace: Workspace, annotator_id: str) -> Path:
@@ -166,7 +166,7 @@ def open_log(workspace: Workspace, annotator_id: str, *, timeout_s: float = 0) -
     InputError
         The folder cannot be written.
     """
-    path = log_path(workspace, annotator_id)
+    path = changeable(log_path(workspace, annotator_id))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))

@@ -10,9 +10,6 @@ from manifests.errors import InputError
 CORNER_FACTOR = 3.0
 """How many times likelier a small object in a corner is missed. An assumption, not a measurement."""
 
-FALSE_IN_FACTOR = 0.25
-"""How much rarer than a miss an object is seen that is not there. An assumption, not a measurement."""
-
 
 @dataclass(frozen=True)
 class Truth:

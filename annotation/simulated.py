@@ -12,7 +12,7 @@ from pathlib import Path
 
 from annotation.decision_log import open_log
 from annotation.decisions import MAX_CLASS_INDEX, Decision, standing_answers
-from annotation.error_models import FALSE_IN_FACTOR, ErrorModel, SimulatedAnnotator, Truth, draw_key
+from annotation.error_models import SimulatedAnnotator, Truth, draw_key
 from annotation.gold import read_gold
 from annotation.queues import open_queue
 from annotation.review import ReviewItem, read_review
@@ -73,34 +73,6 @@ class _Task:
             tool_version=version,
             at=at.isoformat(timespec="milliseconds"),
         )
-
-
-def simulate(
-    workspace: Workspace,
-    truth_path: Path,
-    *,
-    n_annotators: int = 2,
-    error_rate: float = 0.05,
-    difficult_rate: float = 0.02,
-    seed: int = 0,
-) -> SimulationSummary:
-    """Let equal annotators ``simulated-1``, ``simulated-2``, ... answer, as `simulate_team` does.
-
-    Each has the error model of `annotation.error_models.ErrorModel` with `error_rate` as its miss rate, and
-    `FALSE_IN_FACTOR` times that as the rate of objects seen that are not there.
-
-    Raises
-    ------
-    InputError
-        A rate is no rate, or as in `simulate_team`.
-    StageMissingError
-        `screen` has not been run.
-    """
-    if n_annotators < 1:
-        raise InputError(f"n_annotators: expected 1 or more, found {n_annotators}")
-    model = ErrorModel(error_rate, error_rate * FALSE_IN_FACTOR, difficult_rate)
-    team = [SimulatedAnnotator(f"{GUIDELINE}-{number}", model) for number in range(1, n_annotators + 1)]
-    return simulate_team(workspace, truth_path, team, seed=seed)
 
 
 def simulate_team(

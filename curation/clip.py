@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import pickle
 import warnings
 from collections.abc import Callable, Sequence
@@ -177,6 +178,27 @@ def imagenet_class_names() -> list[str]:
     return list(open_clip.IMAGENET_CLASSNAMES)
 
 
+def checked_model(model: str, pretrained: str | None) -> tuple[str, str]:
+    """Return open_clip's name of a model and its weights, looked up and not loaded; arguments as `load_encoder`.
+
+    Raises
+    ------
+    ModelError
+        The model or tag is unknown.
+    """
+    name = _registered_name(model)
+    if not pretrained:
+        raise ModelError(
+            f"--pretrained: {model} needs weights; its tags: {_listed(_tags_of(name))}, or a local checkpoint"
+        )
+    if not Path(pretrained).is_file() and pretrained.lower() not in (tag.lower() for tag in _tags_of(name)):
+        raise ModelError(
+            f"--pretrained {pretrained}: neither a file nor a weights tag of {name}; "
+            f"its tags: {_listed(_tags_of(name))}"
+        )
+    return name, pretrained
+
+
 def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> ClipEncoder:
     """Return an encoder with trained weights.
 
@@ -195,12 +217,7 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
         The model or tag is unknown, the weights cannot be had, or do not fit the model.
     """
     chosen = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
-    name = _registered_name(model)
-    if not pretrained:
-        raise ModelError(
-            f"--pretrained: {model} needs weights; its tags: {_listed(_tags_of(name))}, or a local checkpoint"
-        )
-    _check_weights(name, pretrained)
+    name, pretrained = checked_model(model, pretrained)
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -237,7 +254,17 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
 
 def untrained_model(config_path: Path) -> torch.nn.Module:
     """Return a model with random weights from an open_clip config file, to train it."""
-    return open_clip.create_model(_registered_name(str(config_path)))
+    name, log = _registered_name(str(config_path)), logging.getLogger()
+    # open_clip warns of what is wanted here.
+    log.addFilter(_is_not_of_missing_weights)
+    try:
+        return open_clip.create_model(name)
+    finally:
+        log.removeFilter(_is_not_of_missing_weights)
+
+
+def _is_not_of_missing_weights(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("No pretrained weights loaded")
 
 
 def tokenizer_of(config_path: Path) -> Callable[[list[str]], torch.Tensor]:
@@ -270,15 +297,6 @@ def _registered_name(model: str) -> str:
 
 def _tags_of(name: str) -> list[str]:
     return list(open_clip.list_pretrained_tags_by_model(name))
-
-
-def _check_weights(name: str, pretrained: str) -> None:
-    if Path(pretrained).is_file() or pretrained.lower() in (tag.lower() for tag in _tags_of(name)):
-        return
-    raise ModelError(
-        f"--pretrained {pretrained}: neither a file nor a weights tag of {name}; "
-        f"its tags: {_listed(_tags_of(name))}"
-    )
 
 
 def _digest(network: Any, config: Any) -> str:

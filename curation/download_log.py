@@ -36,15 +36,21 @@ class DownloadLog:
     path : Path
         Made where it is not there. A last line without line end, as a killed process or a power cut leaves it, is
         cut off: nothing that it said was acknowledged.
+    is_read_only : bool
+        Whether the log is left as it is, torn end and all, or not there: for a plan.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
         self.path = path
-        self._writer = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._is_read_only = is_read_only
+        self._place = path if path.exists() or not is_read_only else Path(os.devnull)
+        flags = os.O_RDONLY if is_read_only else os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        self._writer = os.open(self._place, flags, 0o666)
         try:
-            self._reader = path.open("rb")
+            self._reader = self._place.open("rb")
             self._synced_at = time.monotonic()
-            cut_torn_tail(path)
+            if not is_read_only:
+                cut_torn_tail(path)
         except BaseException:
             os.close(self._writer)
             raise
@@ -56,7 +62,8 @@ class DownloadLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            os.fsync(self._writer)
+            if not self._is_read_only:
+                os.fsync(self._writer)
         finally:
             os.close(self._writer)
             self._reader.close()
@@ -70,8 +77,10 @@ class DownloadLog:
             A line is not one of this log; the message names it.
         """
         start = 0
-        with self.path.open("rb") as stream:
+        with self._place.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
+                if not line.endswith(b"\n"):
+                    return
                 yield start, self._checked(line, f"line {number}")
                 start += len(line)
 

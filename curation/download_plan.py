@@ -105,7 +105,7 @@ def images_due(
 def plan_download(workspace: Workspace, request: DownloadRequest) -> WorkPlan:
     """Return what a run would fetch, by the log and the files that are there, as `images_due` tells.
 
-    The log is opened as by the stage, which makes it and mends its torn end: in a dry run, the shadow's.
+    The log is only read: a torn end, which the stage cuts off, counts for nothing.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def plan_download(workspace: Workspace, request: DownloadRequest) -> WorkPlan:
     # Before the log is made: without candidates, nothing is.
     next(candidate_batches(workspace, ["image_id"]), None)
     store = PictureStore(workspace)
-    with DownloadLog(workspace.downloads_log_path) as log:
+    with DownloadLog(workspace.downloads_log_path, is_read_only=True) as log:
         state = DownloadState(workspace, log)
         is_due = images_due(workspace, state, log, store, request).is_due
     n_due = int(is_due.sum())

@@ -6,7 +6,7 @@ from curation.embedding_store import EmbeddingStore, StoreKey, lasting_name
 from curation.feature_source import FeatureSource
 from curation.store_run import pictures_missing
 from manifests.stored_pictures import stored_pictures
-from manifests.work_plan import Fetch, WorkPlan
+from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
 
 
@@ -43,27 +43,20 @@ def plan_embed(workspace: Workspace, model: str, weights: str, grid: int, *, is_
         return WorkPlan(
             len(pictures), 0, reads=[f"{len(pictures):,} pictures"], fetches=weights_to_fetch(model, weights),
             writes=writes, notes=notes,
-        )  # fmt: skip
+        ).recorded_as(workspace.root, "embed.<digest of the model>")  # fmt: skip
     store = fitting[-1]
     missing = pictures_missing(store, pictures)
     n_due = sum(map(len, missing.values()))
     return WorkPlan(
         n_due, len(pictures) - n_due, reads=[f"{n_due:,} pictures"] if n_due else [],
         fetches=weights_to_fetch(model, weights),
-        writes=[f"{store.folder} ({len(missing)} shards)"] if missing else [],
+        writes=[str(store.folder)] if n_due else [],
         notes=[f"if the model is still that of store {store.key.digest}"],
-    )  # fmt: skip
+    ).recorded_as(workspace.root, f"embed.{store.key.digest}")  # fmt: skip
 
 
 def _told_of(key: StoreKey) -> tuple[str, str, int, str]:
     return key.model, key.pretrained, key.grid, key.decoding
-
-
-def weights_to_fetch(model: str, weights: str) -> list[Fetch]:
-    """Return the weights that are not a file here: the library asks for them unless its cache has them."""
-    if Path(weights or model).exists():
-        return []
-    return [Fetch(f"weights of {model} {weights}".rstrip(), "the model's library, unless its cache has them")]
 
 
 def plan_embed_features(workspace: Workspace, features_dir: Path, feature_set: str) -> WorkPlan:
@@ -76,4 +69,4 @@ def plan_embed_features(workspace: Workspace, features_dir: Path, feature_set: s
     return WorkPlan(
         n_due, len(pictures) - n_due, reads=[f"the features {feature_set} of {features_dir}"],
         writes=[str(store.folder)] if n_due else [],
-    )  # fmt: skip
+    ).recorded_as(workspace.root, f"embed.{key.digest}")  # fmt: skip

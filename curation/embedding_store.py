@@ -22,7 +22,7 @@ from safetensors.numpy import load_file
 
 from curation.views import TILING
 from manifests import schema
-from manifests.durable import write_json
+from manifests.durable import delete, write_json
 from manifests.errors import InputError, StageMissingError, TableError, one_line
 from manifests.parquet import read_parquet, write_parquet
 from manifests.stored_pictures import StoredPicture
@@ -231,7 +231,7 @@ class EmbeddingStore:
     def write_shard(self, shard: int, images: Mapping[str, EmbeddedImage]) -> None:
         """Write one shard, sorted by image id, in one step; one without an image is deleted."""
         if not images:
-            self._shard_path(shard).unlink(missing_ok=True)
+            delete(self._shard_path(shard))
             return
         ordered = [images[image_id] for image_id in sorted(images)]
         vectors = np.concatenate([image.embeddings for image in ordered]).astype(np.float16)

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Self
 
+from manifests.errors import TerminatedError
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class TerminatedError(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM); a `KeyboardInterrupt`, as what must be saved is the same."""
 
 
 class StopRequest:

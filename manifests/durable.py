@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import TableError
-from manifests.writes import destination_of, note_written
+from manifests.writes import changeable, destination_of, note_written
 
 _BLOCK_BYTES = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,6 +55,11 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
+def delete(path: Path) -> None:
+    """Delete a file where it is there; in a dry run, from the shadow."""
+    destination_of(path).unlink(missing_ok=True)
+
+
 def remove_left_overs(folder: Path, *, recursive: bool) -> None:
     """Delete the temporary files of `replacing` that a killed process left in `folder`."""
     for place, _, names in os.walk(folder):
@@ -95,6 +100,7 @@ def cut_torn_tail(path: Path) -> int:
 
     A process that was killed while appending leaves such a line; nothing that it said was acknowledged.
     """
+    path = changeable(path)
     if not path.exists():
         return 0
     with path.open("r+b") as stream:
@@ -113,14 +119,15 @@ def cut_torn_tail(path: Path) -> int:
     return size - end
 
 
-def image_ids_in_log(path: Path) -> set[str]:
+def image_ids_in_log(path: Path, only: re.Pattern[bytes] | None = None) -> set[str]:
     """Return the images that whole lines of a JSON Lines log name, without reading the rest of each line.
 
-    A tenth of the time of `read_json_lines`. Inside another text the key's quotes would be escaped, so that it is
-    found as a key alone.
+    Of lines in which `only` is found, where it is given. A tenth of the time of `read_json_lines`. Inside another
+    text the key's quotes would be escaped, so that it is found as a key alone.
     """
     with path.open("rb") as stream:
-        found = (_IMAGE_ID_PATTERN.search(line) for line in stream if line.endswith(b"\n"))
+        lines = (line for line in stream if line.endswith(b"\n") and (only is None or only.search(line)))
+        found = map(_IMAGE_ID_PATTERN.search, lines)
         return {match[1].decode() for match in found if match}
 
 

@@ -9,6 +9,7 @@
     ├── WorkspaceLockedError  another process is at work on this workspace
     ├── ToolMissingError      a program or a model that the stage needs cannot be had on this machine
     ├── ModelError            a model or a checkpoint cannot be loaded, or does not fit
+    ├── OutputError           what a command prints cannot be written
     ├── FeatureError          features, head or labels do not fit each other or the method
     └── UnreadableImageError  one picture cannot be read; carries the status to store
 
@@ -50,6 +51,10 @@ class ModelError(OpenImageOError):
     """A model name, checkpoint or configuration cannot be used."""
 
 
+class OutputError(OpenImageOError):
+    """Standard output takes no more: its disk is full, or its reader gone."""
+
+
 class FeatureError(OpenImageOError):
     """Features, head or labels do not fit each other, or not the method asked for."""
 
@@ -69,3 +74,7 @@ class UnreadableImageError(OpenImageOError):
         super().__init__(f"{status}: {reason}")
         self.status = status
         self.reason = reason
+
+
+class TerminatedError(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM); a `KeyboardInterrupt`, as what must be saved is the same."""

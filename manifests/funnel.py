@@ -1,5 +1,6 @@
 """The funnel: how many images stand at which stage of a workspace, and why the others left."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -10,6 +11,10 @@ from manifests.workspace import Workspace
 
 VERIFIED_IMAGES = "images_verified_in_class"
 """The count of the stage `labels` of candidates in which people verified an ImageNet class."""
+
+_FIRST = re.compile(rb'"queue": ?"first"')
+_FIRST_OR_GOLD = re.compile(rb'"queue": ?"(first|gold)"')
+"""A gold image under review is answered as gold alone."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,10 @@ def _screen_step(workspace: Workspace) -> FunnelStep:
 
 
 def _decisions_step(workspace: Workspace) -> FunnelStep:
+    """Return the step of the annotators: who rules, inspects or audits looks at what others answered before."""
     logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
-    if not logs:
+    annotators = [log for log in logs if image_ids_in_log(log, _FIRST)]
+    if not annotators:
         return FunnelStep("answered", 0, is_done=False)
-    answered = set[str]().union(*map(image_ids_in_log, logs))
-    return FunnelStep(f"answered ({', '.join(log.stem for log in logs)})", len(answered))
+    answered = set[str]().union(*(image_ids_in_log(log, _FIRST_OR_GOLD) for log in annotators))
+    return FunnelStep(f"answered ({', '.join(log.stem for log in annotators)})", len(answered))

@@ -8,8 +8,8 @@ and a shard is either whole or absent, so that a run that was killed ends later 
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ import pyarrow as pa
 from PIL import Image
 
 from manifests import schema
+from manifests.durable import delete
 from manifests.errors import TableError
-from manifests.parquet import read_parquet, write_parquet
+from manifests.parquet import parquet_schema, read_parquet, write_parquet
 from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
@@ -30,6 +31,24 @@ IS_EVIDENCE_FROM = 128
 """From here on a cell counts as the class's: a `curation.localize.localizer.Localizer` says 0.5."""
 
 _N_SHARDS = 256
+_FACTS = schema.MASKS.remove(schema.MASKS.get_field_index("mask"))
+
+
+@dataclass(frozen=True)
+class MaskFacts:
+    """What is known of a mask without decoding it.
+
+    Attributes
+    ----------
+    class_name : str
+        What the localizer was asked for: where the class is called otherwise now, the mask is outdated.
+    area_share, peak : float
+        As `mask_facts` gives them, in single precision.
+    """
+
+    class_name: str
+    area_share: float
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -42,14 +61,22 @@ class MaskedImage:
         Its id.
     sha256, rotation_deg : str, int
         Of which pixels: where they differ from the stored picture's, the masks are outdated.
+    facts : mapping of int to MaskFacts
+        By class index.
     masks : mapping of int to bytes
-        PNG by class index.
+        PNG by class index; empty where the facts alone were read.
     """
 
     image_id: str
     sha256: str
     rotation_deg: int
+    facts: Mapping[int, MaskFacts]
     masks: Mapping[int, bytes]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the localizer was asked for, by class index."""
+        return {class_index: facts.class_name for class_index, facts in self.facts.items()}
 
     def is_of(self, picture: StoredPicture) -> bool:
         """Return whether these are masks of the picture as it is stored now."""
@@ -68,8 +95,10 @@ class MaskStore:
         """Return the shard of an image, which depends on its id alone."""
         return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_SHARDS
 
-    def read_shard(self, shard: int) -> dict[str, MaskedImage]:
-        """Return the images of one shard by id; empty where it has not been written.
+    def read_shard(self, shard: int, *, has_masks: bool = True) -> dict[str, MaskedImage]:
+        """Return the images of one shard by id, with or without the masks themselves.
+
+        Empty where the shard has not been written.
 
         Raises
         ------
@@ -79,28 +108,29 @@ class MaskStore:
         path = self._shard_path(shard)
         if not path.exists():
             return {}
-        table = read_parquet(path)
-        if not table.schema.equals(schema.MASKS):
+        wanted = schema.MASKS if has_masks else _FACTS
+        if not parquet_schema(path).equals(schema.MASKS):
             raise TableError(
                 f"{path}: not masks as this version writes them: delete the folder, run 'localize' again"
             )
         images = {}
-        rows = zip(*table.to_pydict().values(), strict=True)
-        for key, of_image in itertools.groupby(rows, key=lambda row: row[:3]):
-            image_id, sha256, rotation_deg = key
-            masks = {class_index: mask for *_, class_index, mask in of_image}
-            images[image_id] = MaskedImage(image_id, sha256, rotation_deg, masks)
+        rows = zip(*read_parquet(path, wanted.names).to_pydict().values(), strict=True)
+        for (image_id, sha256, rotation_deg), grouped in itertools.groupby(rows, key=lambda row: row[:3]):
+            of_image = list(grouped)
+            facts = {row[3]: MaskFacts(*row[4:7]) for row in of_image}
+            masks = {row[3]: row[7] for row in of_image} if has_masks else {}
+            images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, masks)
         return images
 
     def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:
         """Write one shard, sorted by image id and class, in one step; one without an image is deleted."""
         rows = [
-            (image.image_id, image.sha256, image.rotation_deg, class_index, mask)
+            (image.image_id, image.sha256, image.rotation_deg, index, *astuple(image.facts[index]), mask)
             for _, image in sorted(images.items())
-            for class_index, mask in sorted(image.masks.items())
+            for index, mask in sorted(image.masks.items())
         ]
         if not rows:
-            self._shard_path(shard).unlink(missing_ok=True)
+            delete(self._shard_path(shard))
             return
         columns = dict(zip(schema.MASKS.names, map(list, zip(*rows, strict=True)), strict=True))
         write_parquet(self._shard_path(shard), pa.table(columns, schema=schema.MASKS))
@@ -109,9 +139,10 @@ class MaskStore:
         """Return the shards that have been written."""
         return [shard for shard in range(_N_SHARDS) if self._shard_path(shard).exists()]
 
-    def shards(self) -> Iterator[dict[str, MaskedImage]]:
-        """Yield the images of each shard that has been written."""
-        return map(self.read_shard, self.numbers())
+    def facts(self) -> pa.Table:
+        """Return all rows of the store but for the masks themselves, in no order."""
+        tables = [read_parquet(self._shard_path(shard), _FACTS.names) for shard in self.numbers()]
+        return pa.concat_tables(tables) if tables else _FACTS.empty_table()
 
     def write_unreadable(self, found: Mapping[str, tuple[str, str]]) -> None:
         """Write of some images, by id, the sha256 and why they have no masks."""

@@ -1,12 +1,20 @@
 """What follows in a workspace: the first stage of the main job that is missing, or older than what it reads."""
 
 import ast
+import ipaddress
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from manifests import schema
+from manifests.durable import image_ids_in_log
 from manifests.frozen import HEADER_FILE, frozen_folders
 from manifests.run_report import NextStep
 from manifests.stage_state import changed_at, is_current, json_of, record_of
@@ -18,7 +26,12 @@ _EXAMPLE_SETS = {
     "train": ("--images", "imagenet/train", "--labels", "train.csv"),
     "val": ("--images", "imagenet/val", "--labels", "val.csv"),
 }
+# Words of the examples above and of `_ANNOTATE` that stand for the user's own.
+_PLACEHOLDERS = ("NAME", "imagenet/train", "imagenet/val", "train.csv", "val.csv")
 _AUDIT_BOUND = "0.01"
+_VOTES = 2
+"""Answers an image needs where no consensus has said how many: as `annotate` and `consensus` have it."""
+
 _N_IMAGENET_CLASSES = 1000
 _ANNOTATE = ("annotate", "--annotator", "NAME")
 _SAME_CLASSES = ("classes", "templates", "exemplars", "prototypes", "embeddings")
@@ -52,7 +65,11 @@ def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> N
 
 
 def _step(workspace: Workspace, words: Iterable[str], why: str) -> NextStep:
-    return NextStep(shlex.join(["python", "cli.py", *words, "--workspace", str(workspace.root)]), why)
+    words = list(words)
+    placeholders = [word for word in _PLACEHOLDERS if word in words]
+    why += f"; put your own for {', '.join(placeholders)}" if placeholders else ""
+    command = shlex.join(["python", "cli.py", *words, "--workspace", str(workspace.root)])
+    return NextStep(command, why, placeholders)
 
 
 def _to_fetch(workspace: Workspace) -> NextStep | None:
@@ -62,14 +79,21 @@ def _to_fetch(workspace: Workspace) -> NextStep | None:
         return None
     words = ["download"]
     arguments = record_of(workspace, "download").get("arguments", {})
-    if arguments.get("base_url"):
-        words += ["--base-url", arguments["base_url"]]
-    if arguments.get("allow_private"):
-        words.append("--allow-private")
+    # A mirror on this machine, as a test or the demo has one, is gone by now.
+    if arguments.get("base_url") and not _is_loopback(arguments["base_url"]):
+        words += ["--base-url", arguments["base_url"], *["--allow-private"] * bool(arguments.get("allow_private"))]
     if workspace.has(schema.DOWNLOADS) and arguments:
         return _step(workspace, words, "the candidates have changed since the last download")
     is_begun = workspace.has(schema.DOWNLOADS) or workspace.downloads_log_path.exists()
     return _step(workspace, words, "the download has not come to its end" if is_begun else "no picture is here")
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _is_screened(workspace: Workspace) -> bool:
@@ -155,7 +179,7 @@ def _to_judge(workspace: Workspace) -> NextStep | None:
         return _step(workspace, _ANNOTATE, f"{n_review:,} images wait for annotators") if n_review else None
     read = record_of(workspace, "consensus").get("inputs", {})
     if not (workspace.has(schema.VERDICTS) and is_current(workspace, "consensus") and logs <= read.keys()):
-        return _step(workspace, ("consensus",), "answers are not counted yet")
+        return _to_answer_all(workspace, logs) or _step(workspace, ("consensus",), "answers are not counted yet")
     if rounds - read.keys():
         return _step(workspace, (*_ANNOTATE, "--queue", "inspection"), "a round of inspection is drawn")
     if _is_frozen(workspace):
@@ -170,6 +194,23 @@ def _to_judge(workspace: Workspace) -> NextStep | None:
         return None
     version = ("--version", "auto") if frozen_folders(workspace.manifests_dir) else ()
     return _step(workspace, ("build-manifest", *version), "what was agreed on is not frozen")
+
+
+def _to_answer_all(workspace: Workspace, logs: Iterable[str]) -> NextStep | None:
+    """Return the step back to the annotators where the first round is not answered; once a set is frozen, None."""
+    if frozen_folders(workspace.manifests_dir):
+        return None
+    screen = pq.ParquetFile(workspace.path_of(schema.SCREEN)).read(["image_id", "status", "is_control"])
+    is_asked = pc.or_kleene(pc.equal(screen["status"], "review"), screen["is_control"])
+    # Known answers are asked now and then, and need none.
+    known = set(workspace.read(schema.GOLD)["image_id"].to_pylist()) if workspace.has(schema.GOLD) else set()
+    asked = set(screen.filter(is_asked)["image_id"].to_pylist()) - known
+    n_votes = int(record_of(workspace, "consensus").get("arguments", {}).get("n_votes", _VOTES))
+    n_answers = Counter(chain.from_iterable(image_ids_in_log(workspace.root / log) & asked for log in logs))
+    n_done = sum(n >= n_votes for n in n_answers.values())
+    if n_done >= len(asked):
+        return None
+    return _step(workspace, _ANNOTATE, f"{n_done:,} of {len(asked):,} images have {n_votes} answers")
 
 
 def _answer_files(workspace: Workspace) -> tuple[set[str], set[str]]:

@@ -31,6 +31,14 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
+def parquet_schema(path: Path) -> pa.Schema:
+    """Return the schema of the table in `path`; errors as of `read_parquet`."""
+    try:
+        return pq.ParquetFile(path).schema_arrow
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
 def write_rows(path: Path, spec: schema.TableSpec, tables: Iterable[pa.Table]) -> int:
     """Write sorted tables as one file in one step, in row groups of one size, and return the number of rows.
 

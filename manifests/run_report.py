@@ -7,28 +7,34 @@ The fields of the object, which later versions may add to and do not change:
 ``exit_code``, ``seconds``
     0 done, 1 our error, 2 usage, 130 or 143 interrupted; and how long it took.
 ``counts``
-    Whole numbers by name: those that the stage's record in ``provenance/`` keeps, and those printed.
+    Whole numbers by name: those that the stage's record in ``provenance/`` keeps, and those printed. Of a plan,
+    ``to_do`` and ``done_already``.
 ``data``
     What else the command has to say as data: of `status`, the funnel and the work that is under way.
 ``written``
-    Files, as ``path`` and ``n_files``; a folder stands for its files where they are many. In a dry run also
-    ``change`` (``new``, ``replaced``, ``same``, ``deleted``) and ``size_bytes``.
+    Files, as ``path`` and ``n_files``; a folder stands for its files where they are many, and ``n_files`` is null
+    where they are too many to count. In a dry run also ``change`` (``new``, ``replaced``, ``same``, ``deleted``)
+    and ``size_bytes``. What a plan lists is ``new`` or ``changed``, with null where only the run can tell.
 ``plan``
     In a dry run of a stage that plans: `manifests.work_plan.WorkPlan`; otherwise null.
 ``next``
-    ``command`` and ``why`` of what follows, or null.
+    ``command`` and ``why`` of what follows, and ``placeholders``, the words of the command that stand for your
+    own; or null.
 ``text``, ``notices``
     Lines that the command prints to standard output and to standard error.
 ``error``
-    Null, or ``kind`` (the error's class, ``usage`` or ``interrupted``) and ``message``.
+    Null, or ``kind`` (the error's class, ``usage``, ``interrupted`` or ``internal``, a fault of this program) and
+    ``message``.
 """
 
 import contextlib
 import json
+import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +44,32 @@ from manifests.work_plan import WorkPlan, size_in_words
 _MOST_FILES = 8
 """Files of one folder that are named one by one."""
 
+_MOST_COUNTED = 10_000
+"""Files of a folder that are counted after a command; more take longer than is worth it."""
+
 
 @dataclass(frozen=True)
 class NextStep:
-    """The command to run next, as it can be pasted, and why."""
+    """The command to run next, and why.
+
+    Attributes
+    ----------
+    command : str
+        As it can be pasted, but for `placeholders`.
+    why : str
+        In words.
+    placeholders : sequence of str
+        Words of the command that stand for your own, such as ``NAME``.
+    """
 
     command: str
     why: str
+    placeholders: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        """Return the command, with what stands for your own in a comment that a shell skips."""
+        own = f"  # put your own for {', '.join(self.placeholders)}" if self.placeholders else ""
+        return f"{self.command}{own}"
 
 
 @dataclass
@@ -97,7 +122,7 @@ class RunReport:
     def dry_run_lines(self) -> list[str]:
         """Return what a dry run says after what the stage itself says."""
         lines = self.plan.lines() if self.plan is not None else []
-        for one in [] if self.plan is not None else self._changes():
+        for one in [] if self.plan is not None else self._told_changes():
             size = "" if one["change"] == "deleted" else f", {size_in_words(one['size_bytes'])}"
             lines.append(f"would write {_named(one)}: {one['change']}{size}")
         return [*lines, "dry run: nothing was written, fetched or locked"]
@@ -114,9 +139,9 @@ class RunReport:
                 "seconds": round(time.monotonic() - self.started, 3),
                 "counts": self.counts,
                 "data": self.data,
-                "written": self._changes() if self.is_dry_run else _folded_paths(self.written),
+                "written": self._told_changes() if self.is_dry_run else _folded_paths(self.written),
                 "plan": None if self.plan is None else self.plan.as_json(),
-                "next": None if step is None else {"command": step.command, "why": step.why},
+                "next": None if step is None else asdict(step),
                 "text": text.splitlines(),
                 "notices": notices.splitlines(),
                 "error": None if error is None else {"kind": error[0], "message": error[1]},
@@ -125,9 +150,13 @@ class RunReport:
             default=str,
         )
 
-    def _changes(self) -> list[dict[str, Any]]:
+    def _told_changes(self) -> list[dict[str, Any]]:
         if self.plan is not None:
-            return []
+            return [
+                {"path": path, "n_files": None, "change": "changed" if Path(path).exists() else "new",
+                 "size_bytes": None}
+                for path in self.plan.writes
+            ]  # fmt: skip
         groups: dict[tuple[Path, str], list[FileChange]] = {}
         for change in self.changes:
             groups.setdefault((change.path.parent, change.change), []).append(change)
@@ -145,12 +174,21 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _folded_paths(paths: list[Path]) -> list[dict[str, Any]]:
-    once = sorted({path for path in paths if path.exists()})
+    folders = {path for path in paths if path.is_dir()}
+    once = sorted({path for path in paths if path.is_file() and not folders.intersection(path.parents)})
     n_in_folder = Counter(path.parent for path in once)
-    n_files: Counter[Path] = Counter()
+    n_files: dict[Path, int | None] = {folder: _n_files_in(folder) for folder in folders}
     for path in once:
-        n_files[path if n_in_folder[path.parent] <= _MOST_FILES else path.parent] += 1
-    return [{"path": str(path), "n_files": n} for path, n in n_files.items()]
+        n_beside = n_in_folder[path.parent]
+        n_files |= {path: 1} if n_beside <= _MOST_FILES else {path.parent: n_beside}
+    return [{"path": str(path), "n_files": n} for path, n in sorted(n_files.items())]
+
+
+def _n_files_in(folder: Path) -> int | None:
+    """Return how many files a folder holds, None where they are too many to count."""
+    names = (name for _, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    n_files = sum(1 for _ in islice(names, _MOST_COUNTED + 1))
+    return n_files if n_files <= _MOST_COUNTED else None
 
 
 # A stack, as the demo runs commands within its own.

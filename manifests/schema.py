@@ -366,10 +366,14 @@ MASKS = pa.schema(
         _required("sha256", pa.string()),
         _required("rotation_deg", pa.int16()),
         _required("class_index", pa.int16()),
+        _required("class_name", pa.string()),
+        _required("area_share", pa.float32()),
+        _required("peak", pa.float32()),
         _required("mask", pa.binary()),
     ]
 )
-"""Of one shard of masks: one row an image and class, each mask a PNG."""
+"""Of one shard of masks: one row an image and class, each mask a PNG; beside it the name that was asked for, and
+the two facts of `LOCALIZED`."""
 
 UNREADABLE = pa.schema([IMAGE_ID, _required("sha256", pa.string()), _required("reason", pa.string())])
 """Beside the shards of masks: the pictures that have none, and why."""

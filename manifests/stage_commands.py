@@ -20,7 +20,8 @@ from typing import Annotated, Any, TextIO, TypeVar
 import typer
 
 from manifests.completion import Completer, with_completions
-from manifests.errors import OpenImageOError, one_line
+from manifests.errors import OpenImageOError, OutputError, TerminatedError, one_line
+from manifests.process_edge import captured_streams, ending_in_order, hand_over
 from manifests.run_report import NextStep, RunReport, current_report, is_nested, reporting
 from manifests.shadow import Shadow, shadow_of, watch_of
 from manifests.writes import WriteWatch, watching
@@ -30,6 +31,7 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 INTERRUPTED = "what was done is saved; run the same command again"
+TAKES_AS_LONG = "dry run: the stage runs, and what it would write is thrown away: this takes as long as the run"
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write and fetch nothing.")]
@@ -62,7 +64,7 @@ class StageApp(typer.Typer):
         self._completions = completions
 
     def command(
-        self, name: str | None = None, *, dry_run: bool = False, **settings: Any
+        self, name: str | None = None, *, dry_run: bool = False, is_long: bool = False, **settings: Any
     ) -> Callable[[FunctionT], FunctionT]:
         """Return the decorator that registers a command.
 
@@ -72,28 +74,41 @@ class StageApp(typer.Typer):
             By default that of the function.
         dry_run : bool
             Whether the command takes ``--dry-run``: all that it writes is in its workspace or goes through
-            `manifests.durable`, and where it fetches, or takes long, it asks its report and plans.
+            `manifests.writes`, and where it fetches, or can plan, it asks its report and plans.
+        is_long : bool
+            Whether it takes long and does not plan: a dry run says so first.
         settings
             As `typer.Typer.command` takes them.
         """
         register = super().command(name, **settings)
 
         def decorate(function: FunctionT) -> FunctionT:
-            register(self._staged(function, name or function.__name__.replace("_", "-"), has_dry_run=dry_run))
+            command = name or function.__name__.replace("_", "-")
+            register(self._staged(function, command, has_dry_run=dry_run, is_long=is_long))
             return function
 
         return decorate
 
-    def _staged(self, function: Callable[..., None], command: str, *, has_dry_run: bool) -> Callable[..., None]:
+    def _staged(
+        self, function: Callable[..., None], command: str, *, has_dry_run: bool, is_long: bool
+    ) -> Callable[..., None]:
         """Return `function` with the shared options, and with what they do around it."""
 
         @functools.wraps(function)
         def staged(**given: Any) -> None:
+            try:
+                run(given)
+            except TerminatedError:
+                raise typer.Exit(EXIT_TERMINATED) from None
+
+        def run(given: dict[str, Any]) -> None:
             given.pop("has_json")
             report = current_report()
             report.command, report.workspace = command, given.get("workspace")
             report.is_dry_run = given.pop("is_dry_run", False)
             if report.is_dry_run:
+                if is_long:
+                    print(TAKES_AS_LONG, file=sys.stderr)
                 _rehearse(function, given, report)
                 words = [word for word in report.arguments if word not in ("--dry-run", "--json")]
                 report.next_step = NextStep(shlex.join(["python", "cli.py", *words]), "does what was tried here")
@@ -143,6 +158,7 @@ def _rehearse(function: Callable[..., None], given: Mapping[str, Any], report: R
             function(**moved)
         if report.plan is not None:
             report.plan = report.plan.told(shadow.told)
+            report.counts |= {"to_do": report.plan.n_due, "done_already": report.plan.n_done}
         else:
             report.changes = shadow.changes()
             report.written = [shadow.place_of(change.path) for change in report.changes if change.size_bytes]
@@ -188,31 +204,53 @@ class _Told:
 def run_app(app: typer.Typer, arguments: Sequence[str], prog_name: str) -> int:
     """Run one command line and return its exit code: 0 done, 1 our error, 2 usage, 130 or 143 interrupted.
 
-    With ``--json`` among the arguments, standard output gets one JSON object where it is 0, and standard error one
-    where it is not: `manifests.run_report` says what is in it. Nothing else is printed on either.
+    With ``--json`` among the arguments, standard output gets one JSON object, however the command ends:
+    `manifests.run_report` says what is in it. Nothing else is printed there.
     """
-    has_json = "--json" in arguments
-    report = RunReport(arguments=tuple(arguments))
+    with reporting(RunReport(arguments=tuple(arguments))) as report:
+        if any(word.partition("=")[0] == "--json" for word in arguments):
+            return _run_to_object(app, report, prog_name)
+        code = _run(app, report, prog_name)
+        try:
+            hand_over()
+        except OutputError as error:
+            code = code or _failed(report, error)
+        _tell_end(report, has_next=not (code or is_nested()))
+        return code
+
+
+def _run_to_object(app: typer.Typer, report: RunReport, prog_name: str) -> int:
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(reporting(report))
-        is_of_another = is_nested()
-        if has_json:
-            stack.enter_context(contextlib.redirect_stdout(out))
-            stack.enter_context(contextlib.redirect_stderr(err))
-        code = _run(app, list(arguments), prog_name)
-    if not has_json:
-        _tell_end(report, has_next=not (code or is_of_another))
-        return code
-    text, notices = out.getvalue(), err.getvalue()
-    if report.command is None and code == 0:
-        # --help was asked for too.
-        print(text, end="")
-        return code
+    code = EXIT_OUR_ERROR
+    try:
+        with captured_streams(out, err):
+            code = _run(app, report, prog_name)
+    except BaseException as error:
+        # A fault of this program: its traceback follows, as for people.
+        report.error = ("internal", f"{type(error).__name__}: {one_line(error, 2000)}")
+        raise
+    finally:
+        code = _hand_over_object(report, code, text=out.getvalue(), notices=err.getvalue())
+    return code
+
+
+def _hand_over_object(report: RunReport, code: int, *, text: str, notices: str) -> int:
     if code and report.error is None:
         report.error = _usage_error(notices)
-    print(report.as_json(code, text=text, notices=notices), file=sys.stderr if code else sys.stdout)
+    # --help was asked for too where no command was run and all is well.
+    is_help = report.command is None and code == 0
+    try:
+        hand_over(text if is_help else report.as_json(code, text=text, notices=notices) + "\n")
+    except OutputError as error:
+        code = _failed(report, error)
+        _tell_end(report, has_next=False)
     return code
+
+
+def _failed(report: RunReport, error: OpenImageOError) -> int:
+    # One line, whatever a library put into its message.
+    report.error = (type(error).__name__, one_line(error, 2000))
+    return EXIT_OUR_ERROR
 
 
 def _tell_end(report: RunReport, *, has_next: bool) -> None:
@@ -221,7 +259,7 @@ def _tell_end(report: RunReport, *, has_next: bool) -> None:
         kind, message = report.error
         print(f"{kind if kind == 'interrupted' else 'error'}: {message}", file=sys.stderr)
     elif has_next and report.next_step is not None:
-        print(f"next: {report.next_step.command}", file=sys.stderr)
+        print(f"next: {report.next_step}", file=sys.stderr)
 
 
 def _usage_error(notices: str) -> tuple[str, str]:
@@ -230,23 +268,28 @@ def _usage_error(notices: str) -> tuple[str, str]:
     return "usage", " ".join((said.group(1) if said else notices).split())
 
 
-def _run(app: typer.Typer, arguments: list[str], prog_name: str) -> int:
-    report = current_report()
+def _run(app: typer.Typer, report: RunReport, prog_name: str) -> int:
     try:
-        app(args=arguments, prog_name=prog_name)
+        with ending_in_order():
+            app(args=list(report.arguments), prog_name=prog_name)
     except SystemExit as finished:
-        code = finished.code if isinstance(finished.code, int) else 0
+        code = finished.code if isinstance(finished.code, int) else int(finished.code is not None)
         if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             report.error = ("interrupted", INTERRUPTED)
         return code
+    except KeyboardInterrupt:
+        report.error = ("interrupted", INTERRUPTED)
+        return EXIT_INTERRUPTED
     except OpenImageOError as error:
-        # One line, whatever a library put into its message.
-        report.error = (type(error).__name__, one_line(error, 2000))
+        return _failed(report, error)
     except OSError as error:
+        try:
+            hand_over()
+        except OutputError as of_output:
+            return _failed(report, of_output)
         # A full disk, a folder that may not be written: what is on disk is whole, as every write is a rename.
         # Whether anything new is there is the stage's to know.
         where = f"{error.filename}: " if error.filename else ""
         report.error = (type(error).__name__, f"{where}{error.strerror or error}; no file is left half-written")
-    else:
-        return 0
-    return EXIT_OUR_ERROR
+        return EXIT_OUR_ERROR
+    return 0

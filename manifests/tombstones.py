@@ -19,7 +19,7 @@ from manifests.errors import InputError, TableError
 from manifests.frozen import Manifest, frozen_folders, read_manifest
 from manifests.image_ids import is_image_id
 from manifests.workspace import Workspace
-from manifests.writes import note_written
+from manifests.writes import changeable, note_written
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def retire(workspace: Workspace, image_id: str, reason: str, *, manifest: str | 
 
 
 def _append(workspace: Workspace, line: bytes) -> None:
-    with workspace.tombstones_path.open("ab") as stream:
+    with changeable(workspace.tombstones_path).open("ab") as stream:
         stream.write(line)
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,7 +1,8 @@
 """What a stage that takes long or fetches would do: its own plan, told by a dry run."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -39,6 +40,13 @@ class Fetch:
         return f"{what} from {self.place}, {size}"
 
 
+def weights_to_fetch(model: str, weights: str) -> list[Fetch]:
+    """Return the weights that are not a file here: the model's library asks for them unless its cache has them."""
+    if Path(weights or model).exists():
+        return []
+    return [Fetch(f"weights of {model} {weights}".rstrip(), "the model's library, unless its cache has them")]
+
+
 @dataclass(frozen=True)
 class WorkPlan:
     """What one run would do.
@@ -54,7 +62,7 @@ class WorkPlan:
     fetches : sequence of Fetch
         What would be asked for over the network.
     writes : sequence of str
-        Paths that would be written or added to.
+        Files and folders that would be written or added to, as paths alone.
     notes : sequence of str
         What the plan cannot know, and what else there is to say.
     """
@@ -65,7 +73,11 @@ class WorkPlan:
     reads: Sequence[str] = ()
     fetches: Sequence[Fetch] = ()
     writes: Sequence[str] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+
+    def recorded_as(self, workspace_root: Path, record_name: str) -> "WorkPlan":
+        """Return the plan with the record that the stage leaves in ``provenance/``."""
+        return replace(self, writes=(*self.writes, str(workspace_root / "provenance" / f"{record_name}.json")))
 
     def told(self, told: Callable[[str], str]) -> "WorkPlan":
         """Return the plan with `told` of each of its texts."""

@@ -21,6 +21,7 @@ from manifests.durable import remove_left_overs, sha256_of_file, write_json
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
 from manifests.parquet import read_parquet, write_parquet
 from manifests.stage_progress import noting_progress
+from manifests.writes import is_led_elsewhere
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
 _RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
@@ -238,6 +239,9 @@ class Workspace:
                     "outcome": outcome,
                     "arguments": dict(arguments),
                     "inputs": self.input_digests(inputs),
+                    "input_sizes": {
+                        self.name_in_records(path): path.stat().st_size for path in inputs if path.is_file()
+                    },
                     "seed": record.seed,
                     "counts": record.counts,
                     "details": record.details,
@@ -293,7 +297,8 @@ class Workspace:
             self._announce_wait(f"{in_use}: waiting for its end")
             lock.acquire()
         try:
-            self._sweep()
+            if not is_led_elsewhere():
+                self._sweep()
             write_json(
                 holder_path,
                 {

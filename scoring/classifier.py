@@ -190,6 +190,21 @@ def load_classifier(
     return Classifier(model, network.to(place), head.to(place), own, digest)
 
 
+def check_classifier(
+    model: str,
+    *,
+    checkpoint: Path | None = None,
+    n_classes: int | None = None,
+    model_arguments: Mapping[str, Any] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> None:
+    """Check what `load_classifier` takes as far as that needs no weights; errors as there."""
+    network = _without_weights(model, checkpoint, n_classes, dict(model_arguments or {}))
+    if checkpoint is not None and not checkpoint.is_file():
+        raise ModelError(f"{checkpoint}: no such checkpoint")
+    _preprocessing_of(network, model).overridden(preprocessing or {})
+
+
 def untrained_network(model: str, n_classes: int) -> nn.Module:
     """Return a network of timm with random weights, to train it."""
     return timm.create_model(model, num_classes=n_classes)
@@ -233,6 +248,21 @@ def _check_known(model: str) -> None:
 
 
 def _created(model: str, checkpoint: Path | None, n_classes: int | None, arguments: dict[str, Any]) -> nn.Module:
+    network = _without_weights(model, checkpoint, n_classes, arguments)
+    if checkpoint is not None:
+        return network
+    try:
+        return timm.create_model(model, pretrained=True, **arguments)
+    except _HUB_ERRORS as error:
+        raise ModelError(
+            f"model {model!r}: its pretrained weights cannot be fetched ({first_line(error)}); "
+            f"go on-line once, or give the weights as a local checkpoint"
+        ) from error
+
+
+def _without_weights(
+    model: str, checkpoint: Path | None, n_classes: int | None, arguments: dict[str, Any]
+) -> nn.Module:
     _check_known(model)
     name, _, tag = model.partition(".")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
@@ -252,13 +282,7 @@ def _created(model: str, checkpoint: Path | None, n_classes: int | None, argumen
     if n_classes not in (None, n_pretrained):
         # timm would put a random head there and say nothing.
         raise ModelError(f"model {model!r}: its pretrained head has {n_pretrained} classes, asked for {n_classes}")
-    try:
-        return timm.create_model(model, pretrained=True, **arguments)
-    except _HUB_ERRORS as error:
-        raise ModelError(
-            f"model {model!r}: its pretrained weights cannot be fetched ({first_line(error)}); "
-            f"go on-line once, or give the weights as a local checkpoint"
-        ) from error
+    return network
 
 
 def _load_weights(network: nn.Module, checkpoint: Path, model: str) -> None:

@@ -13,7 +13,7 @@ from manifests.durable import write_json, write_text
 from manifests.errors import FeatureError, InputError
 from manifests.stage_progress import ProgressBar
 from manifests.stage_state import json_of
-from manifests.work_plan import WorkPlan
+from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import checked_name
 from scoring.feature_model import FeatureModel
 from scoring.feature_sets import FeatureSetWriter, feature_set_writer
@@ -146,21 +146,27 @@ def extract_features(
     return _result(features_path, counts, len(source.pictures), speed)
 
 
-def plan_extract(source: PictureSource, *, set_name: str, features_dir: Path, batch_size: int) -> WorkPlan:
+def plan_extract(
+    source: PictureSource, *, set_name: str, features_dir: Path, batch_size: int, weights: tuple[str, str]
+) -> WorkPlan:
     """Return how many pictures a run would take through the network, told without loading the model.
 
     A part that is there counts as done: a run reads its pictures again, and makes it anew where they, the model or
-    its preprocessing have changed.
+    its preprocessing have changed. `weights` are the model's name, and the tag or path of its weights.
     """
     features_path = features_dir / f"{checked_name(set_name, 'feature set')}.parquet"
     made = {path.stem for path in features_path.with_suffix(".parts").glob("*.safetensors")}
     made |= json_of(record_path_of(features_path)).get("parts", {}).keys()
     parts = _parts_to_make(source, batch_size)
     n_due = sum(len(part.pictures) for part in parts if part.name not in made)
+    files = (
+        features_path, record_path_of(features_path), unreadable_path_of(features_path),
+        features_dir / "head.safetensors",
+    )  # fmt: skip
     absent = [f"{len(source.absent):,} pictures are asked for and not there"] if source.absent else []
     return WorkPlan(
         n_due, len(source.pictures) - n_due, reads=[f"{len(source.pictures):,} pictures"],
-        writes=[str(features_path), str(features_dir / "head.safetensors")],
+        fetches=weights_to_fetch(*weights), writes=[str(path) for path in files],
         notes=[*absent, "if model and pictures are those of the parts that are there"],
     )  # fmt: skip
 

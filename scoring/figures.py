@@ -15,10 +15,10 @@ from scoring.metrics import METRIC_NAMES, Metrics, measure
 Interval = tuple[float, float]
 
 INTERVAL_WORDS = (
-    "\N{PLUS-MINUS SIGN} is half the width of the 95 % bootstrap interval; where that would pass 0 or 100 %, its two "
-    "ends stand in brackets."
+    "\N{PLUS-MINUS SIGN} is half the width of the 95 % bootstrap interval; where that would pass 0 or 100 %, its "
+    "two ends stand in brackets."
 )
-"""How `in_percent` is read."""
+"""How `percent_with_interval` is read."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Figures:
     baseline: str | None = None
 
 
-def in_percent(value: float, ends: Interval | None = None) -> str:
+def percent_with_interval(value: float, ends: Interval | None = None) -> str:
     """Return a fraction in percent and, where its interval is given, half the width of that.
 
     Where this would pass 0 or 100 % as it is printed, the interval lies to one side of the figure, and its ends
@@ -58,7 +58,7 @@ def in_percent(value: float, ends: Interval | None = None) -> str:
         return shown
     low, high = ends
     half_width = f"{50 * (high - low):.1f}"
-    if 0 <= float(shown) - float(half_width) and float(shown) + float(half_width) <= 100:
+    if float(half_width) <= min(float(shown), 100 - float(shown)):
         return f"{shown} \N{PLUS-MINUS SIGN}{half_width}"
     return f"{shown} [{100 * low:.2f}, {100 * high:.2f}]"
 

@@ -5,11 +5,14 @@ from statistics import fmean
 
 from manifests.text_table import aligned
 from scoring.contamination import ContaminationLimits
-from scoring.figures import INTERVAL_WORDS, Figures, in_percent
+from scoring.figures import INTERVAL_WORDS, Figures, percent_with_interval
 from scoring.methods.table import Method
 from scoring.score import ScoreResult
 
-_FPR95_IN = "fpr95_in: share of OOD images let through where 95 % of ID images are kept, rounded down (FPR95 of the ViM paper)."
+_FPR95_IN = (
+    "fpr95_in: share of OOD images let through where 95 % of ID images are kept, rounded down to whole images "
+    "(FPR95 of the ViM paper)."
+)
 _FPR95_OUT = (
     "fpr95_out: share of ID images lost where 95 % of OOD images are caught, rounded up (FPR95 of OpenOOD)."
 )
@@ -57,7 +60,9 @@ def _block(figures: Figures, methods: Sequence[Method], metrics: Sequence[str]) 
 
 def _percent(figures: Figures, method: str, ood_set: str, metric: str) -> str:
     ends = figures.intervals.get((method, ood_set))
-    return in_percent(getattr(figures.metrics[method, ood_set], metric), None if ends is None else ends[metric])
+    return percent_with_interval(
+        getattr(figures.metrics[method, ood_set], metric), None if ends is None else ends[metric]
+    )
 
 
 def _differences(figures: Figures, methods: Sequence[Method]) -> list[str]:

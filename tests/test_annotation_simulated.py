@@ -12,12 +12,11 @@ from annotation.decision_log import annotator_ids, log_path, read_decisions
 from annotation.error_models import (
     CORNER_FACTOR,
     ERROR_MODELS,
-    FALSE_IN_FACTOR,
     ErrorModel,
     SimulatedAnnotator,
     simulated_team,
 )
-from annotation.simulated import simulate, simulate_team
+from annotation.simulated import SimulationSummary, simulate_team
 from manifests import schema
 from manifests.audit_design import Goal
 from manifests.build import build_manifest
@@ -25,6 +24,8 @@ from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_workspace, shown_classes_of
 from tests.simulated_world import SimulatedWorld, make_world
+
+FAULTLESS, FALLIBLE = ErrorModel(0, 0, 0), ErrorModel(0.4, 0.1, 0.02)
 
 
 def write_truth(path: Path, rows: list[tuple[int, str, int | None, str]]) -> Path:
@@ -36,6 +37,14 @@ def write_truth(path: Path, rows: list[tuple[int, str, int | None, str]]) -> Pat
     return path
 
 
+def simulate_alike(
+    workspace: Workspace, truth_path: Path, model: ErrorModel, *, n_annotators: int = 2, seed: int = 0
+) -> SimulationSummary:
+    """Let annotators answer who all have one error model: ``simulated-1``, ``simulated-2``, ..."""
+    team = [SimulatedAnnotator(f"simulated-{number}", model) for number in range(1, n_annotators + 1)]
+    return simulate_team(workspace, truth_path, team, seed=seed)
+
+
 def answers_of(workspace: Workspace, annotator_id: str = "simulated-1") -> list[tuple[str, int | None]]:
     decisions = sorted(read_decisions(log_path(workspace, annotator_id)), key=lambda decision: decision.image_id)
     return [(decision.answer, decision.class_index) for decision in decisions]
@@ -45,7 +54,7 @@ def test_without_errors_the_answers_are_the_truth(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, n_review=3)
     shown = shown_classes_of(0)[4]
     truth = write_truth(tmp_path / "t.csv", [(0, "in", shown, ""), (1, "out", None, ""), (2, "mixed", None, "")])
-    simulate(workspace, truth, error_rate=0, difficult_rate=0)
+    simulate_alike(workspace, truth, FAULTLESS)
     assert answers_of(workspace) == [("in", shown), ("out", None), ("difficult", None)]
 
 
@@ -53,17 +62,15 @@ def test_class_that_is_not_shown_is_answered_out(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, n_review=1)
     not_shown = 11
     assert not_shown not in shown_classes_of(0)
-    simulate(
-        workspace, write_truth(tmp_path / "t.csv", [(0, "in", not_shown, "")]), error_rate=0, difficult_rate=0
-    )
+    simulate_alike(workspace, write_truth(tmp_path / "t.csv", [(0, "in", not_shown, "")]), FAULTLESS)
     assert answers_of(workspace) == [("out", None)]
 
 
 def test_logs_say_that_they_are_simulated_and_no_annotator_answers_twice(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path, n_review=4)
     truth = write_truth(tmp_path / "t.csv", [(number, "out", None, "") for number in range(4)])
-    assert sum(simulate(workspace, truth, n_annotators=3).n_by_answer.values()) == 12
-    assert simulate(workspace, truth, n_annotators=3).n_by_answer == {}
+    assert sum(simulate_alike(workspace, truth, FALLIBLE, n_annotators=3).n_by_answer.values()) == 12
+    assert simulate_alike(workspace, truth, FALLIBLE, n_annotators=3).n_by_answer == {}
     assert annotator_ids(workspace) == ["simulated-1", "simulated-2", "simulated-3"]
     for annotator_id in annotator_ids(workspace):
         rows = [json.loads(line) for line in log_path(workspace, annotator_id).read_text().splitlines()]
@@ -76,7 +83,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not(tmp_path: Path) -> 
     written = []
     for place, seed in enumerate((0, 0, 1)):
         workspace = make_workspace(tmp_path / str(place), n_review=12)
-        simulate(workspace, write_truth(tmp_path / "t.csv", rows), seed=seed, error_rate=0.2)
+        simulate_alike(workspace, write_truth(tmp_path / "t.csv", rows), FALLIBLE, seed=seed)
         written.append(log_path(workspace, "simulated-2").read_bytes())
     assert written[0] == written[1] != written[2]
 
@@ -86,15 +93,15 @@ def test_interrupted_simulation_goes_on_to_the_same_answers(tmp_path: Path) -> N
     truth = write_truth(tmp_path / "t.csv", rows)
     whole, cut = make_workspace(tmp_path / "whole"), make_workspace(tmp_path / "cut")
     for workspace in (whole, cut):
-        simulate(workspace, truth, error_rate=0.4)
+        simulate_alike(workspace, truth, FALLIBLE)
     path = log_path(cut, "simulated-1")
     path.write_bytes(path.read_bytes()[:-400])
-    simulate(cut, truth, error_rate=0.4)
+    simulate_alike(cut, truth, FALLIBLE)
     assert path.read_bytes() == log_path(whole, "simulated-1").read_bytes()
 
 
 def test_error_rates_are_those_of_the_model(tmp_path: Path) -> None:
-    n_each, error_rate = 400, 0.1
+    n_each, model = 400, ErrorModel(miss_rate=0.1, false_in_rate=0.025, difficult_rate=0)
     kinds = ["", "corner", "out"]
     workspace = make_workspace(tmp_path, n_review=3)
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in kinds}
@@ -102,12 +109,12 @@ def test_error_rates_are_those_of_the_model(tmp_path: Path) -> None:
         tmp_path / "t.csv",
         [(0, "in", shown_classes_of(0)[0], ""), (1, "in", shown_classes_of(1)[0], "corner"), (2, "out", None, "")],
     )
-    simulate(workspace, truth, n_annotators=n_each, error_rate=error_rate, difficult_rate=0)
+    simulate_alike(workspace, truth, model, n_annotators=n_each)
     for number in range(1, n_each + 1):
         for kind, (answer, _) in zip(kinds, answers_of(workspace, f"simulated-{number}"), strict=True):
             counts[kind][answer] += 1
     # Four standard deviations of a binomial share.
-    expected = {"": error_rate, "corner": error_rate * CORNER_FACTOR, "out": error_rate * FALSE_IN_FACTOR}
+    expected = {"": 0.1, "corner": 0.1 * CORNER_FACTOR, "out": 0.025}
     for kind, wrong in (("", "out"), ("corner", "out"), ("out", "in")):
         tolerance = 4 * (expected[kind] * (1 - expected[kind]) / n_each) ** 0.5
         assert counts[kind][wrong] / n_each == pytest.approx(expected[kind], abs=tolerance)
@@ -126,13 +133,13 @@ def test_unusable_truth_is_refused_in_words(tmp_path: Path, content: str, messag
     workspace = make_workspace(tmp_path, n_review=3)
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(InputError, match=message):
-        simulate(workspace, tmp_path / "t.csv")
+        simulate_alike(workspace, tmp_path / "t.csv", FAULTLESS)
     assert annotator_ids(workspace) == []
 
 
-def test_rate_that_is_no_share_is_refused(tmp_path: Path) -> None:
+def test_rate_that_is_no_share_is_refused() -> None:
     with pytest.raises(InputError, match="miss_rate: expected a share"):
-        simulate(Workspace(tmp_path), tmp_path / "t.csv", error_rate=1.5)
+        ErrorModel(1.5, 0, 0)
 
 
 def rate(answers: dict[str, str], truth_of: dict[str, str], truth: str, answer: str) -> float:

@@ -1,9 +1,11 @@
 """The main job in small, each stage first tried and then run: what was tried changes nothing and comes true."""
 
 import contextlib
+import errno
 import functools
 import io
 import json
+import re
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,13 +13,15 @@ import typer
 
 import cli
 from manifests import schema
-from manifests.durable import write_text
+from manifests.durable import delete, write_text
+from manifests.errors import InputError
 from manifests.frozen import find_manifest
 from manifests.label_space import ClassName, write_label_space
-from manifests.shadow import shadow_of
+from manifests.shadow import shadow_of, watch_of
 from manifests.work_plan import Fetch, WorkPlan, size_in_words
 from manifests.workspace import Workspace
-from manifests.writes import WriteWatch, watching
+from manifests.writes import WriteWatch, changeable, watching
+from tests.conftest import REPOSITORY
 from tests.fault_server import serving
 from tests.screen_world import noise_jpeg
 from tests.tiny_clip import make_tiny_clip
@@ -191,7 +195,9 @@ def test_embed_plans_all_at_first_and_nothing_of_the_same_model_after(job):
     folder = job.root.parent
     arguments = ("--model", folder / "tiny-test.json", "--pretrained", folder / "tiny-test.safetensors")
     again = run_json("embed", *arguments, "--tiles", 0, "--dry-run", "--workspace", job.root)["plan"]
-    assert (again["n_due"], again["n_done"], again["writes"]) == (0, 11, [])
+    assert (again["n_due"], again["n_done"]) == (0, 11)
+    (record,) = again["writes"]
+    assert record.startswith(f"{job.root}/provenance/embed.")
 
 
 def test_embed_says_that_named_weights_may_be_fetched_and_fetches_none(job):
@@ -210,23 +216,66 @@ def test_quality_plans_by_the_pictures_it_has_not_measured(job):
 def test_an_export_is_planned_with_its_folders(job):
     plan = job.tried["export"]["plan"]
     exports = job.root / "exports" / "openimage_o-1.0.0"
-    assert plan["writes"] == [str(exports / "csv"), str(exports / "openood")]
+    assert plan["writes"] == [
+        str(exports / "csv"), str(exports / "openood"),
+        str(job.root / "provenance" / "export.openimage_o-1.0.0.csv.json"),
+        str(job.root / "provenance" / "export.openimage_o-1.0.0.openood.json"),
+    ]  # fmt: skip
     assert plan["n_due"] == job.done["build-manifest"]["counts"]["images"]
 
 
 def test_extract_features_plans_without_a_model(job, tmp_path):
     plan = run_json(
-        "extract-features",
-        "--model",
-        "resnet50.tv_in1k",
-        "--set",
-        "candidates",
-        "--dry-run",
-        "--workspace",
+        "extract-features", "--model", "resnet50.tv_in1k", "--set", "candidates", "--dry-run", "--workspace",
         job.root,
-    )["plan"]
+    )["plan"]  # fmt: skip
     assert (plan["n_due"], plan["n_done"]) == (11, 0)
-    assert plan["writes"][0] == str(job.root / "features" / "resnet50.tv_in1k" / "candidates.parquet")
+    assert [fetch["what"] for fetch in plan["fetches"]] == ["weights of resnet50.tv_in1k"]
+    folder = job.root / "features" / "resnet50.tv_in1k"
+    names = ("candidates.parquet", "candidates.json", "candidates.unreadable.csv", "head.safetensors")
+    assert plan["writes"] == [
+        *(str(folder / name) for name in names),
+        str(job.root / "provenance" / "extract-features.resnet50.tv_in1k.candidates.json"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", PLANNED)
+def test_a_plan_lists_what_the_run_then_writes(job, stage):
+    told = [one["path"] for one in job.tried[stage]["written"]]
+    assert told == job.tried[stage]["plan"]["writes"]
+    assert {one["change"] for one in job.tried[stage]["written"]} == {"new"}
+    for one in job.done[stage]["written"]:
+        # The store of a model is named after its weights, which a plan does not read.
+        in_store = stage == "embed" and ("/embeddings/" in one["path"] or "/provenance/embed." in one["path"])
+        assert in_store or any(one["path"] == path or one["path"].startswith(f"{path}/") for path in told), one
+    assert job.tried[stage]["counts"] == {
+        "to_do": job.tried[stage]["plan"]["n_due"], "done_already": job.tried[stage]["plan"]["n_done"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed"], "--pretrained: ViT-B-32 needs weights"),
+        (["embed", "--model", "nonsense", "--pretrained", "x"], "open_clip knows no such model"),
+        (["embed", "--pretrained", "nosuchtag"], "neither a file nor a weights tag of ViT-B-32"),
+        (["embed", "--pretrained", "laion2b_s34b_b79k", "--tiles", "-1"], "--tiles: expected 0 or more"),
+        (["embed", "--classifier", "nosuchmodel"], "timm has none of that name"),
+        (["extract-features", "--set", "x", "--model", "nosuchmodel"], "timm has none of that name"),
+        (["extract-features", "--set", "x", "--model", "resnet18", "--checkpoint", "n"], "n: no such checkpoint"),
+        (["extract-features", "--set", "x", "--model", "resnet18", "--preprocess", "a=b"], "'a' is not known"),
+        (["extract-features", "--set", "x", "--clip", "ViT-B-32"], "--pretrained: ViT-B-32 needs weights"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_refuses_a_model_that_the_run_would_refuse(job, arguments, message, capsys):
+    assert cli.run([*arguments, "--dry-run", "--workspace", str(job.root)]) == 1
+    tried = capsys.readouterr().err
+    assert message in tried
+    if "--preprocess" in arguments:
+        # Told here before the weights are asked for, and by a run after.
+        return
+    assert cli.run([*arguments, "--workspace", str(job.root)]) == 1
+    assert capsys.readouterr().err == tried
 
 
 def test_a_release_that_is_not_here_is_planned_and_not_fetched(job, tmp_path):
@@ -311,24 +360,31 @@ class TestShadow:
     def test_what_is_deleted_replaced_and_appended_there_is_told_and_not_done(self, tmp_path):
         root = tmp_path / "ws"
         (root / "parts").mkdir(parents=True)
-        for name, text in (("gone", "1"), ("kept", "2"), ("parts/changed", "3"), ("log.jsonl", "4\n")):
+        (root / "logs").mkdir()
+        for name, text in (
+            ("gone", "1"), ("kept", "2"), ("parts/changed", "3"), ("parts/kept", "3"), ("parts/gone", "3"),
+            ("log.jsonl", "4\n"), ("logs/ana.jsonl", "6\n"), ("logs/ben.jsonl", "6\n"),
+        ):  # fmt: skip
             (root / name).write_text(text)
         before = tree_of(root)
 
         with shadow_of(root) as shadow:
-            (shadow.root / "gone").unlink()
-            (shadow.root / "new").write_text("four")
-            (shadow.root / "parts" / "changed").unlink()
-            (shadow.root / "parts" / "changed").write_text("33")
-            with (shadow.root / "log.jsonl").open("a") as stream:
-                stream.write("5\n")
+            with watching(watch_of(shadow)):
+                delete(shadow.root / "gone")
+                write_text(shadow.root / "new", "four")
+                write_text(shadow.root / "parts" / "changed", "33")
+                delete(shadow.root / "parts" / "gone")
+                with changeable(shadow.root / "log.jsonl").open("a") as stream:
+                    stream.write("5\n")
+                with changeable(shadow.root / "logs" / "ana.jsonl").open("a") as stream:
+                    stream.write("7\n")
             changes = {
                 one.path.relative_to(root).as_posix(): (one.change, one.size_bytes) for one in shadow.changes()
             }
 
         assert changes == {
             "gone": ("deleted", 0), "new": ("new", 4), "parts/changed": ("replaced", 2),
-            "log.jsonl": ("replaced", 4),
+            "parts/gone": ("deleted", 0), "log.jsonl": ("replaced", 4), "logs/ana.jsonl": ("replaced", 4),
         }  # fmt: skip
         assert tree_of(root) == before
 
@@ -336,6 +392,31 @@ class TestShadow:
         (tmp_path / "log.jsonl").write_text("1\n")
         with shadow_of(tmp_path) as shadow:
             assert shadow.changes() == []
+            assert changeable(shadow.root / "log.jsonl").read_text() == "1\n"
+            assert shadow.changes() == []
+
+    def test_it_costs_what_is_written_and_not_what_the_workspace_holds(self, tmp_path):
+        for folder in ("embeddings", "stray", "manifests/y-1.0.0"):
+            (tmp_path / folder).mkdir(parents=True)
+            for number in range(50):
+                (tmp_path / folder / str(number)).touch()
+        (tmp_path / "downloads.jsonl").write_text("1\n")
+        with shadow_of(tmp_path) as shadow, watching(watch_of(shadow)):
+            write_text(shadow.root / "manifests" / "y-2.0.0" / "manifest.json", "{}")
+            own = {path.relative_to(shadow.root).as_posix() for path in shadow.root.rglob("*")}
+            links = {name for name in own if (shadow.root / name).is_symlink()}
+        assert links == {"embeddings", "stray", "downloads.jsonl", "manifests/y-1.0.0"}
+        assert own - links == {"manifests", "manifests/y-2.0.0", "manifests/y-2.0.0/manifest.json"}
+
+    def test_no_room_for_it_is_said_of_its_own_folder_and_not_of_the_users_file(self, tmp_path):
+        def fill():
+            raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "downloads.jsonl"))
+
+        with (
+            pytest.raises(InputError, match=r"the dry run needs room in /.* name another folder in TMPDIR"),
+            shadow_of(tmp_path),
+        ):
+            fill()
 
     def test_a_folder_that_is_a_link_to_another_disk_is_in_the_shadow(self, tmp_path):
         (tmp_path / "disk").mkdir()
@@ -344,7 +425,9 @@ class TestShadow:
         (tmp_path / "ws" / "embeddings").symlink_to(tmp_path / "disk")
         with shadow_of(tmp_path / "ws") as shadow:
             assert (shadow.root / "embeddings" / "shard").read_text() == "1"
-            (shadow.root / "embeddings" / "shard").unlink()
+            with watching(watch_of(shadow)):
+                delete(shadow.root / "embeddings" / "shard")
+            assert [one.change for one in shadow.changes()] == ["deleted"]
         assert (tmp_path / "disk" / "shard").read_text() == "1"
 
     def test_texts_name_the_workspace(self, tmp_path):
@@ -387,3 +470,45 @@ def test_a_plan_in_lines():
         "would write images/",
         "and so on",
     ]
+
+
+# What changes, deletes or moves files without asking `manifests.writes` would reach the workspace through a link.
+IN_PLACE = re.compile(r"""\.unlink\(|rmtree\(|truncate\(|os\.open\(|\.rename\(|\.touch\(|open\("(?:a|r\+|x)""")
+IN_PLACE_ALLOWED = {
+    "manifests/durable.py": "asks",
+    "manifests/shadow.py": "is the shadow",
+    "manifests/tombstones.py": "asks",
+    "annotation/decision_log.py": "asks",
+    "manifests/process_edge.py": "no file of a workspace",
+    "manifests/workspace.py": "at the root, which is the shadow's own",
+    "manifests/stage_progress.py": "at the root, which is the shadow's own",
+    "manifests/verify_pictures.py": "reads",
+    "curation/download_log.py": "of a stage that plans",
+    "curation/picture_store.py": "of a stage that plans",
+    "curation/picture_check.py": "of a stage that plans",
+    "curation/picture_processes.py": "no file of a workspace",
+    "curation/list_files.py": "of a file to fetch, which is planned",
+    "curation/fetch_file.py": "of a file to fetch, which is planned",
+    "curation/releases.py": "of a file to fetch, which is planned",
+    "scoring/extract.py": "of a stage that plans",
+    "scoring/partial_sets.py": "of a stage that plans",
+    "scoring/score.py": "of a stage that plans",
+    "scoring/dml/trained.py": "of a stage that plans",
+    "manifests/exporters/exported_folder.py": "of a stage that plans",
+    "manifests/report/pictures.py": "of a stage that plans",
+    "annotation/annotate.py": "has no dry run",
+    "annotation/links.py": "has no dry run",
+    "annotation/mongod.py": "has no dry run",
+}  # fmt: skip
+
+
+def test_nothing_else_changes_files_in_place():
+    found = {
+        path.relative_to(REPOSITORY).as_posix()
+        for folder in ("annotation", "curation", "manifests", "scoring")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        if IN_PLACE.search(path.read_text())
+        and "bench" not in path.as_posix()
+        and "/sample/" not in path.as_posix()
+    }
+    assert found - IN_PLACE_ALLOWED.keys() == set()

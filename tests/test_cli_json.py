@@ -1,13 +1,17 @@
+import ctypes
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 
 import cli
 from manifests import schema
-from manifests.run_report import RunReport
+from manifests.run_report import NextStep, RunReport
 from manifests.shadow import FileChange
 from tests.conftest import REPOSITORY
 
@@ -19,11 +23,11 @@ COMMANDS = typer.main.get_command(cli.app).commands
 
 
 def run_json(capsys, *arguments):
-    """Return the exit code, the object on standard output and that on standard error, None where nothing is."""
+    """Return the exit code and the object, after checking that nothing else is printed on either stream."""
     code = cli.run([*map(str, arguments), "--json"])
     out, err = capsys.readouterr()
-    assert out.count("\n") + err.count("\n") == 1
-    return code, json.loads(out) if out else None, json.loads(err) if err else None
+    assert (out.count("\n"), err) == (1, "")
+    return code, json.loads(out)
 
 
 @pytest.fixture
@@ -41,9 +45,9 @@ def test_every_command_takes_json(command):
 def test_a_stage_tells_what_it_counted_wrote_and_what_follows(ids_path, tmp_path, capsys):
     workspace = tmp_path / "ws"
 
-    code, out, err = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", workspace)
+    code, out = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", workspace)
 
-    assert (code, err) == (0, None)
+    assert code == 0
     assert set(out) == FIELDS
     assert (out["command"], out["workspace"], out["exit_code"]) == ("candidates", str(workspace), 0)
     assert out["counts"] == {"test": 3}
@@ -52,6 +56,7 @@ def test_a_stage_tells_what_it_counted_wrote_and_what_follows(ids_path, tmp_path
     assert written[str(workspace / "provenance" / "candidates.json")] == 1
     assert out["next"] == {
         "command": f"python cli.py download --workspace {workspace}", "why": "no picture is here",
+        "placeholders": [],
     }  # fmt: skip
     assert out["text"] == ["candidates: test 3"]
     assert (out["dry_run"], out["plan"], out["error"]) == (False, None, None)
@@ -60,9 +65,7 @@ def test_a_stage_tells_what_it_counted_wrote_and_what_follows(ids_path, tmp_path
 def test_a_stage_without_printed_counts_tells_those_of_its_record(ids_path, tmp_path, capsys):
     workspace = tmp_path / "ws"
 
-    _, out, _ = run_json(
-        capsys, "build-manifest", "--from-list", ids_path, "--name", "x", "--workspace", workspace
-    )
+    _, out = run_json(capsys, "build-manifest", "--from-list", ids_path, "--name", "x", "--workspace", workspace)
 
     record = json.loads((workspace / "provenance" / "build-manifest.x-1.0.0.json").read_text())
     assert record["counts"].items() <= out["counts"].items()
@@ -79,16 +82,124 @@ def test_a_stage_without_printed_counts_tells_those_of_its_record(ids_path, tmp_
         (["plot", "--methd", "vim"], 2, "usage", "--method"),
     ],
 )
-def test_an_error_is_one_object_on_standard_error(arguments, code, kind, message, capsys, tmp_path, monkeypatch):
+def test_an_error_is_one_object_too(arguments, code, kind, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    found, out, err = run_json(capsys, *arguments)
+    found, out = run_json(capsys, *arguments)
 
-    assert (found, out) == (code, None)
-    assert set(err) == FIELDS
-    assert (err["exit_code"], err["error"]["kind"]) == (code, kind)
-    assert message in err["error"]["message"]
-    assert "\n" not in err["error"]["message"]
+    assert found == code
+    assert set(out) == FIELDS
+    assert (out["exit_code"], out["error"]["kind"]) == (code, kind)
+    assert message in out["error"]["message"]
+    assert "\n" not in out["error"]["message"]
+
+
+def test_json_with_a_value_is_a_usage_error_that_is_an_object_too(capsys):
+    assert cli.run(["status", "--json=1"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"] == {
+        "kind": "usage", "message": "Option '--json' does not take a value.",
+    }  # fmt: skip
+
+
+def test_a_fault_of_the_program_is_an_object_with_the_notices_and_a_traceback(
+    ids_path, tmp_path, capsys, monkeypatch
+):
+    def fail(*_):
+        print("on the way", file=sys.stderr)
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("curation.candidates.propose_candidates", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(["candidates", "--metadata", str(ids_path), "--workspace", str(tmp_path / "ws"), "--json"])
+
+    told = json.loads(capsys.readouterr().out)
+    assert (told["exit_code"], told["notices"]) == (1, ["on the way"])
+    assert told["error"] == {"kind": "internal", "message": "ZeroDivisionError: by nothing"}
+
+
+def test_what_a_library_in_c_or_another_process_prints_is_not_beside_the_object(
+    ids_path, tmp_path, capfd, monkeypatch
+):
+    def print_all(*_):
+        os.write(1, b"from a descriptor\n")
+        ctypes.CDLL(None).puts(b"from C")
+        subprocess.run(["echo", "from a process"], check=True)
+        return {"test": 1}
+
+    monkeypatch.setattr("curation.candidates.propose_candidates", print_all)
+
+    assert cli.run(["candidates", "--metadata", str(ids_path), "--workspace", str(tmp_path / "ws"), "--json"]) == 0
+
+    out, err = capfd.readouterr()
+    assert json.loads(out)["counts"] == {"test": 1}
+    assert sorted(err.splitlines()) == ["from C", "from a descriptor", "from a process"]
+
+
+STAGE_THAT_WAITS = """
+import sys, time
+import cli
+import curation.candidates
+
+def wait(*_):
+    print("begun", file=sys.__stderr__, flush=True)
+    time.sleep(60)
+
+curation.candidates.propose_candidates = wait
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "Ctrl-C"]
+)
+@pytest.mark.parametrize("option", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_process_that_is_asked_to_end_says_so_and_leaves_nothing(number, code, option, ids_path, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", STAGE_THAT_WAITS, "candidates", "--metadata", str(ids_path), "--workspace",
+         str(tmp_path / "ws"), "--json", *option],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
+    )  # fmt: skip
+    assert process.stderr.readline() == "begun\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (code, "")
+    told = json.loads(out)
+    assert (told["exit_code"], told["command"], told["error"]["kind"]) == (code, "candidates", "interrupted")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
+def test_standard_output_that_takes_nothing_is_one_clear_error(options, tmp_path):
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(
+            [sys.executable, "cli.py", "status", "--workspace", str(tmp_path), *options],
+            cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    assert finished.returncode == 1
+    assert finished.stderr == "error: standard output: No space left on device\n"
+
+
+def test_an_early_interrupt_ends_the_process_without_a_traceback(tmp_path):
+    # Before anything is imported: the signal waits for the process.
+    script = (
+        "import os, runpy, signal, sys, builtins\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "load = builtins.__import__\n"
+        "def interrupted(name, *rest, **more):\n"
+        "    if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return load(name, *rest, **more)\n"
+        "builtins.__import__ = interrupted\n"
+        "sys.argv = ['cli.py', 'status']\n"
+        "runpy.run_path('cli.py', run_name='__main__')\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True)
+
+    assert (finished.returncode, finished.stderr) == (-signal.SIGINT, "")
 
 
 def test_an_interrupted_command_says_so_with_130(capsys, monkeypatch, ids_path, tmp_path):
@@ -97,10 +208,10 @@ def test_an_interrupted_command_says_so_with_130(capsys, monkeypatch, ids_path, 
 
     monkeypatch.setattr("curation.candidates.propose_candidates", interrupt)
 
-    code, _, err = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", tmp_path / "ws")
+    code, out = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", tmp_path / "ws")
 
-    assert code == err["exit_code"] == 130
-    assert err["error"] == {
+    assert code == out["exit_code"] == 130
+    assert out["error"] == {
         "kind": "interrupted", "message": "what was done is saved; run the same command again",
     }  # fmt: skip
 
@@ -110,9 +221,9 @@ def test_what_is_announced_is_among_the_notices_and_on_no_stream(ids_path, tmp_p
         "curation.candidates.propose_candidates", lambda *_: print("strange", file=sys.stderr) or {"test": 1}
     )
 
-    _, out, err = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", tmp_path / "ws")
+    _, out = run_json(capsys, "candidates", "--metadata", ids_path, "--workspace", tmp_path / "ws")
 
-    assert (out["notices"], err) == (["strange"], None)
+    assert out["notices"] == ["strange"]
 
 
 def test_json_beside_help_is_help(capsys):
@@ -142,6 +253,27 @@ def test_many_files_of_a_folder_are_told_as_the_folder(tmp_path):
     ]
 
 
+def test_a_folder_is_told_with_its_files_and_what_lies_in_it_not_again(tmp_path, monkeypatch):
+    (tmp_path / "pictures" / "a").mkdir(parents=True)
+    for name in ("index.jsonl", "a/1.jpg", "a/2.jpg", "a/.hidden"):
+        (tmp_path / "pictures" / name).touch()
+    report = RunReport(written=[tmp_path / "pictures", tmp_path / "pictures" / "index.jsonl"])
+
+    def told():
+        return json.loads(report.as_json(0, text="", notices=""))["written"]
+
+    assert told() == [{"path": str(tmp_path / "pictures"), "n_files": 3}]
+    monkeypatch.setattr("manifests.run_report._MOST_COUNTED", 2)
+    assert told() == [{"path": str(tmp_path / "pictures"), "n_files": None}]
+
+
+def test_a_next_step_with_words_of_ones_own_says_which():
+    assert str(NextStep("python cli.py annotate --annotator NAME", "", ("NAME",))) == (
+        "python cli.py annotate --annotator NAME  # put your own for NAME"
+    )
+    assert str(NextStep("python cli.py report", "")) == "python cli.py report"
+
+
 def test_a_dry_run_tells_each_file_with_what_happens_to_it(tmp_path):
     changes = [FileChange(tmp_path / "a", "new", 3), FileChange(tmp_path / "b", "deleted", 0)]
 
@@ -165,26 +297,51 @@ def test_a_process_prints_nothing_but_the_object(ids_path, tmp_path):
 
 
 def test_the_words_that_a_shell_offers_are_those_of_the_stages():
+    from annotation.assignment import ORDERS
+    from curation.clip import TEMPLATE_SETS
+    from curation.encoding import PRECISIONS
+    from curation.engine.engine import ENGINE_NAMES
     from curation.metadata.image_table import SUBSETS
+    from curation.prototypes import KINDS
     from curation.releases import RELEASES, SOURCES
     from manifests.exporters.export import FORMATS
     from manifests.official import OFFICIAL
+    from scoring.methods.fitting import MODES
+    from scoring.methods.principal_space import DIM_RULES
     from scoring.methods.table import METHOD_NAMES
     from scoring.plots.style import FORMATS as PLOT_FORMATS
 
-    offered = {name: words(None) if name == "method" else words for name, words in cli._COMPLETIONS.items()}
+    offered = {
+        name: set(words(None) if name in ("baseline", "method", "what") else words)
+        for name, words in cli._COMPLETIONS.items()
+        if name in ("baseline", "method", "what") or not callable(words)
+    }
+    # Where a stage compares with words in its own text, and not with a constant.
+    written_out = {
+        "audit.action", "decisions.action", "device", "map_method", "simulate-annotators.queue", "size",
+    }  # fmt: skip
 
-    assert set(offered["queue"]) == set(schema.QUEUES)
-    assert set(offered["retry"]) == set(schema.DOWNLOAD_STATUSES) - {"ok"}
-    assert set(offered["drop_quality"]) == set(schema.QUALITY_CHECKS)
-    assert set(offered["export_format"]) == set(FORMATS)
-    assert set(offered["file_format"]) == set(PLOT_FORMATS)
-    assert set(offered["official"]) == set(OFFICIAL)
-    assert set(METHOD_NAMES) <= set(offered["method"])
-    assert set(offered["release"]) == set(RELEASES)
-    assert set(offered["source"]) == set(SOURCES)
-    assert set(offered["subset"]) == set(SUBSETS)
-    assert set(offered["what"]) == set(cli._BENCH_FLAGS)
+    assert set(METHOD_NAMES) <= offered.pop("method") & offered.pop("baseline")
+    assert {name: words for name, words in offered.items() if name not in written_out} == {
+        "dim_rule": set(DIM_RULES),
+        "drop_quality": set(schema.QUALITY_CHECKS),
+        "engine": set(ENGINE_NAMES),
+        "exclude_quality": set(schema.QUALITY_CHECKS),
+        "export_format": set(FORMATS),
+        "file_format": set(PLOT_FORMATS),
+        "mode": set(MODES),
+        "official": set(OFFICIAL),
+        "order": set(ORDERS),
+        "precision": {"auto", *PRECISIONS},
+        "prototypes": set(KINDS),
+        "queue": set(schema.QUEUES),
+        "release": set(RELEASES),
+        "retry": set(schema.DOWNLOAD_STATUSES) - {"ok"},
+        "source": set(SOURCES),
+        "subset": set(SUBSETS),
+        "templates": set(TEMPLATE_SETS),
+        "what": set(cli._BENCH_FLAGS),
+    }
 
 
 def test_completions_name_parameters_that_exist():
@@ -211,8 +368,6 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     ],
 )
 def test_a_real_bash_completes_values(words, offered, tmp_path):
-    from pathlib import Path
-
     for name in ("y-1.0.0", "y-2.0.0", "half-1.0.0"):
         (tmp_path / "manifests" / name).mkdir(parents=True)
         if name != "half-1.0.0":

@@ -19,6 +19,10 @@ def pickled(pixels: np.ndarray | None = None, labels: object = (0, 1)) -> bytes:
     return pickle.dumps({b"data": pixels, b"fine_labels": list(labels)})
 
 
+RECONSTRUCT = b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR"
+"""Pickle's program that begins an array."""
+
+
 class TestData:
     def test_folder_of_classes_is_numbered_by_name_and_read_as_it_is(self, tmp_path):
         data = read_training_data(write_folder(tmp_path))
@@ -73,6 +77,34 @@ class TestData:
         assert not (tmp_path / "ran").exists()
 
     @pytest.mark.parametrize(
+        ("program", "message"),
+        [
+            # An array of objects made of bytes, which is then the shape of another: a segmentation fault in NumPy.
+            (
+                RECONSTRUCT + b"(K\x01(K\x02tcnumpy\ndtype\n(U\x02O8\x89\x88tR(K\x03U\x01|NNNJ\xff\xff\xff\xff"
+                b"J\xff\xff\xff\xffK\x00tb\x89U\x10AAAAAAAAAAAAAAAAtbq\x010cnumpy\nndarray\n(h\x01tR.",
+                "holds an array of b'O8'",
+            ),
+            # 4 GiB out of 40 bytes.
+            (b"\x80\x02cnumpy\nndarray\n(\x8a\x05\0\0\0\0\x01\x85U\x02u1tR.", "not callable"),
+            (
+                b"\x80\x02}U\x04data" + RECONSTRUCT[2:] + b"(K\x01(\x8a\x05\0\0\0\0\x01t"
+                b"cnumpy\ndtype\n(U\x02u1tR\x89U\x01Atbs.",
+                "whose bytes are not those of its shape",
+            ),
+            # 64 GiB for the 2 ** 32 values that the machine of a pickle may remember.
+            (b"\x80\x02Nr\xff\xff\xff\xff.", "asks for room for 4294967295 values"),
+            # State that would become the attributes of what the pickle was given.
+            (b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.", "cannot be read as a pickle"),
+        ],
+    )  # fmt: skip
+    def test_hostile_array_is_refused_before_numpy_sees_it(self, tmp_path, program, message):
+        write_pickled_cifar100(tmp_path)
+        (tmp_path / "train").write_bytes(program)
+        with pytest.raises(InputError, match=message):
+            read_training_data(tmp_path)
+
+    @pytest.mark.parametrize(
         ("content", "message"),
         [
             (b"", "cannot be read as a pickle"),
@@ -81,7 +113,8 @@ class TestData:
             (pickle.dumps({b"data": 1}), "expected a dict with data and fine_labels, found the keys"),
             (pickled(pixels=np.zeros((2, 3071), np.uint8)),
              r"data: expected uint8 of shape \(n, 3072\), found uint8 of shape \(2, 3071\)"),
-            (pickled(pixels=np.zeros((2, 3072))), "found float64 of shape"),
+            (pickled(pixels=np.zeros((2, 3072))), "holds an array of 'f8', expected one of u1"),
+            (pickled(pixels=np.asfortranarray(np.zeros((2, 3072), np.uint8))), "not one of u1, row by row"),
             (pickled(labels=[0]), "2 pictures and 1 labels"),
             (pickled(labels=[0, -1]), "expected a list of class indices"),
             (pickled(labels=[0, 0]), "all training pictures are of one class"),

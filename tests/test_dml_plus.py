@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -244,6 +245,16 @@ def test_command_scores_two_folders_and_plots_the_result(models, tmp_path, capsy
     record = json.loads((workspace / "provenance" / "score.mcf.mnc.json").read_text())
     assert any(str(models[1] / "train.parquet") == name for name in record["inputs"])
     assert plot_results(folder, tmp_path / "plots").paths
+
+
+def test_second_model_is_named_below_the_workspaces_features_as_the_first(models, tmp_path, capsys):
+    workspace = tmp_path / "ws"
+    shutil.copytree(models[0], workspace / "features" / "wrn-40-2.mcf")
+    shutil.copytree(models[1], workspace / "features" / "wrn-40-2.mnc")
+    arguments = ["--features", "wrn-40-2.mcf", "--second-features", "wrn-40-2.mnc", "--method", "dml_plus"]
+    assert cli.run(["score", *arguments, "--ood", "far", "--bootstrap", "0", "--workspace", str(workspace)]) == 0
+    assert "DML+" in capsys.readouterr().out
+    assert (workspace / "scores" / "wrn-40-2.mcf.wrn-40-2.mnc" / "results.csv").is_file()
 
 
 class TestComparison:

@@ -280,3 +280,17 @@ def test_the_scenes_clip_sees_as_the_samples_and_tells_every_word_apart(tmp_path
     assert make_scene_clip(tmp_path, "cpu").digest == encoder.digest
     (tmp_path / "again").mkdir()
     assert make_scene_clip(tmp_path / "again", "cpu").digest == encoder.digest
+
+
+def test_scenes_of_another_recipe_are_refused_and_stay(tmp_path):
+    write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"counts: the scenes there were drawn with .*'train': 2.* now it is .*1"):
+        write_scenes(tmp_path, {"train": 1, "val": 1, "test": 1}, seed=0)
+    with pytest.raises(InputError, match="seed: the scenes there were drawn with 0, and now it is 1; give the same"):
+        write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    for damaged in ("{", "3"):
+        (tmp_path / "scenes.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"scenes\.json: not the recipe of drawn scenes .*; delete the folder"):
+            write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=0)

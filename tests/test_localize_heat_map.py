@@ -142,7 +142,7 @@ def test_a_class_outside_the_label_space_is_one_more_rival_of_its_own_alone(vit:
     np.testing.assert_allclose(beside[1], within[0], atol=1e-6)
     wider = HeatMap(
         vit, heat_map.encode_names, (*heat_map.rival_names, "stranger"),
-        np.concatenate([heat_map.rivals, heat_map.encode_names(["stranger"])]), (1,),
+        np.concatenate([heat_map.rivals, heat_map.encode_names(["stranger"])]), grids=(1,),
     )  # fmt: skip
     np.testing.assert_allclose(beside[0], wider.evidence(picture, ["stranger"])[0], atol=1e-6)
 
@@ -180,12 +180,14 @@ def test_a_map_covers_the_whole_picture_and_is_the_mean_over_the_squares_there(
         assert found[row, column] == pytest.approx(np.mean(means or [0]) / 1000, abs=1e-6)
 
 
-def test_digest_changes_with_label_space_and_squares_and_with_nothing_else(vit: ClipEncoder) -> None:
+def test_digest_changes_with_label_space_prompts_and_squares_and_with_nothing_else(vit: ClipEncoder) -> None:
     digest = heat_map_of(vit).digest
     assert heat_map_of(vit).digest == digest
     assert heat_map_of(vit, grids=(1, 4)).digest != digest
-    other = heat_map_of(vit)
-    assert HeatMap(vit, other.encode_names, other.rival_names, -other.rivals).digest != digest
+    assert heat_map_of(vit, templates=("a photo of a {}.",)).digest != digest
+    assert heat_map_of(vit, rival_names=("class 0",)).digest != digest
+    # Prototypes of the same names and prompts, as another machine rounds them.
+    assert heat_map_of(vit, rivals=np.nextafter(heat_map_of(vit).rivals, np.float32(1))).digest == digest
 
 
 def test_the_samples_clip_points_at_the_corner_object(sample: ClipEncoder) -> None:

@@ -28,6 +28,7 @@ from tests.picture_workspace import add_pictures, jpeg, pictures, scene
 from tests.tiny_clip import make_tiny_clip
 
 NAMES = ("cat", "dog", "sea", "tree")
+SWAPPED = ("tree", "dog", "sea", "cat")
 N_PICTURES = 6
 
 
@@ -39,6 +40,7 @@ class Lamp:
     name: str = "lamp"
     asked: list[tuple[str, ...]] = field(default_factory=list)
     kill_after: int | None = None
+    names: tuple[str, ...] = NAMES
 
     def evidence(self, picture: Image.Image, names: Sequence[str]) -> np.ndarray:
         if len(self.asked) == self.kill_after:
@@ -46,7 +48,7 @@ class Lamp:
         self.asked.append(tuple(names))
         found = np.zeros((len(names), 48, 64), np.float32)
         for place, name in enumerate(names):
-            quarter = NAMES.index(name)
+            quarter = self.names.index(name)
             found[place, :, 16 * quarter : 16 * quarter + 16] = 0.5 + picture.getpixel((0, 0))[0] / 512
         return found
 
@@ -120,6 +122,9 @@ def test_dropped_pictures_are_left_out_but_for_gold_and_when_asked_for(tmp_path:
     assert {image_id for image_id, _ in rows_of(workspace)} == {"0000", "0002", "0004", "0005"}
     assert run(workspace, has_dropped=True).n_new == 1
     assert {image_id for image_id, _ in rows_of(workspace)} == {"0000", "0001", "0002", "0004", "0005"}
+    before = files_of(workspace)
+    assert run(workspace).n_kept == 4
+    assert files_of(workspace) == before
 
 
 def test_a_second_run_asks_for_nothing_and_changes_no_byte(tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_a_second_run_asks_for_nothing_and_changes_no_byte(tmp_path: Path) -> No
     assert files_of(workspace) == before
 
 
-def test_a_changed_screen_makes_anew_what_is_shown_otherwise_and_drops_what_is_not_shown(tmp_path: Path) -> None:
+def test_a_changed_screen_makes_anew_what_is_shown_otherwise_and_keeps_what_was_dropped(tmp_path: Path) -> None:
     workspace = make_screened(tmp_path)
     run(workspace)
     changes = {"x0001": {"shown_classes": [3, 0]}, "x0004": {"status": "dropped", "reason": "leak"}}
@@ -139,9 +144,33 @@ def test_a_changed_screen_makes_anew_what_is_shown_otherwise_and_drops_what_is_n
     assert run(workspace, lamp).n_new == 1
     assert lamp.asked == [("tree", "cat")]
     fresh = make_screened(tmp_path / "fresh", **changes)
-    run(fresh)
+    run(fresh, has_dropped=True)
     assert files_of(workspace) == files_of(fresh)
-    assert not any(image_id == "0004" for image_id, _ in rows_of(workspace))
+
+
+@pytest.mark.parametrize("has_dropped", [False, True])
+def test_masks_asked_for_by_another_name_are_made_anew(tmp_path: Path, has_dropped: bool) -> None:
+    dropped = {"x0000": {"status": "dropped", "reason": "in_class"}}
+    workspace = make_screened(tmp_path, **dropped)
+    run(workspace, has_dropped=True)
+    write_label_space(workspace.classes_path, [ClassName(index, name) for index, name in enumerate(SWAPPED)])
+    renamed = Lamp(names=SWAPPED)
+    assert run(workspace, renamed, has_dropped=has_dropped).n_new == (4 if has_dropped else 3)
+    assert set(renamed.asked) == {("tree", "dog"), ("sea", "cat"), ("cat", "tree")}
+    image_ids = {image_id for image_id, _ in rows_of(workspace)}
+    assert ("0000" in image_ids) == has_dropped
+    fresh = make_screened(tmp_path / "fresh", **dropped)
+    write_label_space(fresh.classes_path, [ClassName(index, name) for index, name in enumerate(SWAPPED)])
+    run(fresh, Lamp(names=SWAPPED), has_dropped=has_dropped)
+    assert files_of(workspace) == files_of(fresh)
+    assert run(workspace, Lamp(names=SWAPPED), has_dropped=has_dropped).n_new == 0
+
+
+def test_a_run_with_nothing_new_decodes_no_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    monkeypatch.setattr("manifests.masks.cells_of", pytest.fail)
+    assert run(workspace).n_kept == 6
 
 
 def test_changed_pixels_are_localized_again(tmp_path: Path) -> None:

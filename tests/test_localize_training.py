@@ -1,9 +1,11 @@
 import csv
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
+from PIL import Image
 
 import cli
 from curation.localize import train as training
@@ -96,8 +98,11 @@ def test_a_training_that_is_done_runs_no_epoch_again(encoder, data, whole, monke
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"plan": dataclasses.replace(PLAN, seed=1)}, "another plan"),
-        ({"sizes": dataclasses.replace(TINY_SIZES, n_words=9)}, "another network"),
+        ({"plan": dataclasses.replace(PLAN, seed=1)}, "seed: this training was begun with 0, and now it is 1"),
+        (
+            {"sizes": dataclasses.replace(TINY_SIZES, n_words=9)},
+            "n_words: this training was begun with 8, and now it is 9",
+        ),
     ],
 )
 def test_a_training_of_another_recipe_is_not_gone_on_with(encoder, data, whole, changed, said):
@@ -106,8 +111,68 @@ def test_a_training_of_another_recipe_is_not_gone_on_with(encoder, data, whole, 
 
 
 def test_a_training_on_other_examples_is_not_gone_on_with(encoder, data, whole):
-    with pytest.raises(InputError, match="another examples"):
+    with pytest.raises(InputError, match="examples to learn from: this training was begun with"):
         run(encoder, TrainingData(data.train[1:], data.val), whole)
+
+
+def test_a_training_whose_picture_or_mask_has_changed_is_not_gone_on_with(encoder, tmp_path):
+    layout = write_layout(tmp_path / "data", {"train": 4, "val": 1})
+    plan, out_dir = dataclasses.replace(PLAN, n_epochs=1), tmp_path / "out"
+
+    def run_on_layout():
+        splits = (read_examples(layout, "refcoco", split) for split in ("train", "val"))
+        return run(encoder, TrainingData(*splits), out_dir, plan)
+
+    run_on_layout()
+    for path, said in (
+        (layout / "images" / "train2014" / "picture_2.png", "examples to learn from: this training"),
+        (layout / "masks" / "refcoco" / "5.png", "examples to choose by: this training"),
+    ):
+        content = path.read_bytes()
+        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
+        with pytest.raises(InputError, match=said):
+            run_on_layout()
+        path.write_bytes(content)
+    run_on_layout()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learning_rate": math.nan}, "learning_rate: expected a number above 0, found nan"),
+        ({"learning_rate": math.inf}, "learning_rate: expected a number above 0, found inf"),
+        ({"bridger_factor": 0}, "bridger_factor: expected a number above 0, found 0"),
+        ({"seed": -1}, "seed: expected at least 0, found -1"),
+        ({"n_epochs": 0}, "n_epochs: expected at least 1, found 0"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, found 0"),
+    ],
+)
+def test_an_impossible_plan_is_refused_by_the_name_of_its_field(changes, said):
+    with pytest.raises(InputError, match=said):
+        dataclasses.replace(PLAN, **changes)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda state: state.clear(), "it has no asked"),
+        (lambda state: state.update(history=None), "it has no history"),
+        (lambda state: state["history"][0].pop("loss"), "missing 1 required positional argument: 'loss'"),
+        (lambda state: state["history"][0].update(figures=3), "not a state"),
+        (lambda state: state["network"].popitem(), "Missing key"),
+        (lambda state: state["optimizer"].clear(), "'param_groups'"),
+    ],
+)
+def test_a_state_that_is_not_whole_is_refused_and_it_is_said_what_to_do(
+    encoder, data, whole, tmp_path, damage, said
+):
+    state = load_state(whole / "training.pt")
+    damage(state)
+    torch.save(state, tmp_path / "training.pt")
+    with pytest.raises(
+        ModelError, match=rf"not a state of train-localizer .*{said}.*; delete it, or give another"
+    ):
+        run(encoder, data, tmp_path)
 
 
 def test_a_damaged_state_is_refused(encoder, data, tmp_path):
@@ -184,13 +249,30 @@ def test_the_command_trains_on_a_layout_and_prints_the_test_splits(layout, tmp_p
     arguments = [
         "train-localizer", "--data", str(layout), "--test-split", "testA", "--model", config,
         "--pretrained", weights, "--input-px", "32", "--words", "8", "--epochs", "1", "--batch-size", "3",
-        "--readers", "0", "--device", "cpu", "--workspace", str(tmp_path),
+        "--readers", "1", "--device", "cpu", "--workspace", str(tmp_path),
     ]  # fmt: skip
     assert cli.run(arguments) == 0
     said = capsys.readouterr()
     assert "testA, 2 masks, 4 phrases: mean iou " in said.out
     assert "trained: Bridger " in said.err
     assert (tmp_path / "localizer" / "contact_sheet.png").exists()
+
+
+def test_a_bad_picture_is_one_line_of_the_command(tmp_path, capsys):
+    layout = write_layout(tmp_path / "data", {"train": 5, "val": 1})
+    (layout / "images" / "train2014" / "picture_3.png").write_bytes(b"not a picture")
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    config, weights = make_tiny_clip(folder)
+    arguments = [
+        "train-localizer", "--data", str(layout), "--model", config, "--pretrained", weights, "--input-px", "32",
+        "--words", "8", "--epochs", "1", "--batch-size", "5", "--readers", "2", "--device", "cpu",
+        "--workspace", str(tmp_path),
+    ]  # fmt: skip
+    assert cli.run(arguments) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "segment 3: its picture or mask cannot be read (not_an_image" in last
+    assert "Traceback" not in last
 
 
 def test_the_command_trains_on_drawn_scenes_beside_the_heat_map(tmp_path, monkeypatch, capsys):

@@ -43,11 +43,11 @@ def verdict(image_id, word, n_out=2):
     }
 
 
-def log_lines(*image_ids):
-    """Return a log whose every line carries the SHA-256 of the line before it."""
+def log_lines(*image_ids, queue="first"):
+    """Return a log of answers in `queue`, whose every line carries the SHA-256 of the line before it."""
     lines, previous = [], "0" * 64
     for image_id in image_ids:
-        lines.append(json.dumps({"image_id": image_id, "previous": previous}).encode())
+        lines.append(json.dumps({"image_id": image_id, "previous": previous, "queue": queue}).encode())
         previous = hashlib.sha256(lines[-1]).hexdigest()
     return b"".join(line + b"\n" for line in lines)
 
@@ -235,6 +235,23 @@ def test_the_funnel_counts_every_image_and_why_it_left(workspace):
     assert ["answered", "(ana)", "2"] in lines
     assert ["agreed", "out", "2", "disputed", "1"] in lines
     assert ["manifest", "openimage_o-1.0.0", "2"] in lines
+
+
+def test_the_funnel_names_annotators_and_no_adjudicator_inspector_or_auditor(workspace):
+    compact = b'{"image_id":"c","queue":"first"}\n{"image_id":"d","queue":"gold"}\n{"image_id":"e","queue":"fir'
+    logs = {
+        "ben": compact, "eva": log_lines("b", queue="dispute"), "fay": log_lines("a", "x", queue="audit"),
+        "ina": log_lines("y", queue="inspection"), "zoe": log_lines("z", queue="gold"),
+    }  # fmt: skip
+    for name, content in logs.items():
+        (workspace.decisions_dir / f"{name}.jsonl").write_bytes(content)
+    # Ana answered a and b; of ben's lines the third is torn, and d, a gold image, is answered too.
+    (step,) = [step for step in funnel(workspace) if step.stage.startswith("answered")]
+    assert (step.stage, step.n_images, step.is_done) == ("answered (ana, ben)", 4, True)
+    for name in ("ana", "ben"):
+        (workspace.decisions_dir / f"{name}.jsonl").unlink()
+    (step,) = [step for step in funnel(workspace) if step.stage.startswith("answered")]
+    assert (step.stage, step.is_done) == ("answered", False)
 
 
 def test_the_official_list_becomes_its_17632_images_with_openoods_split(shared, tmp_path):

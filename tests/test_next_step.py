@@ -58,7 +58,7 @@ def space(tmp_path):
     return Workspace(tmp_path / "ws")
 
 
-def downloaded(space, n_images=4):
+def downloaded(space, n_images=4, base_url="http://mirror.invalid"):
     names = [image_name(number) for number in range(n_images)]
     space.write(schema.CANDIDATES, [{"image_id": n, "subset": "test", "url": "http://m.invalid"} for n in names])
     nothing = dict.fromkeys(schema.DOWNLOADS.schema.names)
@@ -69,7 +69,7 @@ def downloaded(space, n_images=4):
     space.write(schema.DOWNLOADS, rows)
     record(
         space, "download", ["candidates.parquet"], counts={"ok": n_images},
-        arguments={"base_url": "http://127.0.0.1:9", "allow_private": True},
+        arguments={"base_url": base_url, "allow_private": True},
     )  # fmt: skip
     return space
 
@@ -92,6 +92,11 @@ def screened(space):
     space.write(schema.SCREEN, rows)
     record(space, "screen", ["downloads.parquet"], counts={"review": 3, "control": 1})
     return space
+
+
+def answered(space, annotator_id, numbers):
+    lines = "".join(json.dumps({"image_id": image_name(number)}) + "\n" for number in numbers)
+    touch_later(space.decisions_dir / f"{annotator_id}.jsonl", lines.encode())
 
 
 def counted(space, **counts):
@@ -134,7 +139,23 @@ class TestNextStep:
     def test_new_candidates_are_downloaded_from_where_the_others_came(self, space):
         downloaded(space)
         touch_later(space.path_of(schema.CANDIDATES), b"others")
-        assert words_after(space) == ["download", "--base-url", "http://127.0.0.1:9", "--allow-private"]
+        assert words_after(space) == ["download", "--base-url", "http://mirror.invalid", "--allow-private"]
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+    def test_a_mirror_on_this_machine_is_taken_to_be_gone(self, space, host):
+        downloaded(space, base_url=f"http://{host}:9")
+        touch_later(space.path_of(schema.CANDIDATES), b"others")
+        assert words_after(space) == ["download"]
+
+    def test_what_is_newer_is_read_only_where_that_takes_a_moment(self, space, monkeypatch):
+        downloaded(space)
+        content = space.path_of(schema.CANDIDATES).read_bytes()
+        monkeypatch.setattr("manifests.stage_state._MOST_READ_BYTES", len(content) - 1)
+        monkeypatch.setattr("manifests.stage_state.sha256_of_file", lambda path: pytest.fail(f"read {path}"))
+        touch_later(space.path_of(schema.CANDIDATES))
+        assert words_after(space)[0] == "embed"
+        touch_later(space.path_of(schema.CANDIDATES), content + b"x")
+        assert words_after(space)[0] == "download"
 
     def test_a_table_of_the_same_bytes_but_a_later_time_is_current(self, space):
         downloaded(space)
@@ -198,7 +219,9 @@ class TestNextStep:
 
     def test_what_is_screened_waits_for_annotators(self, space):
         assert words_after(screened(space)) == ["annotate", "--annotator", "NAME"]
-        assert next_step(space).why == "4 images wait for annotators"
+        step = next_step(space)
+        assert step.why == "4 images wait for annotators; put your own for NAME"
+        assert step.placeholders == ["NAME"]
 
     def test_nothing_follows_where_all_is_dropped(self, space):
         screened(space)
@@ -208,7 +231,18 @@ class TestNextStep:
     def test_answers_are_to_be_counted(self, space):
         screened(space)
         counted(space)
-        touch_later(space.decisions_dir / "ben.jsonl", b"{}\n")
+        answered(space, "ben", range(4))
+        answered(space, "ana", range(3))
+        assert words_after(space) == ["annotate", "--annotator", "NAME"]
+        assert next_step(space).why == "3 of 4 images have 2 answers; put your own for NAME"
+        answered(space, "ana", range(4))
+        assert words_after(space) == ["consensus"]
+
+    def test_a_known_answer_need_not_be_asked(self, space):
+        screened(space)
+        space.write(schema.GOLD, [{"image_id": image_name(3), "answer": "out"}])
+        for name in ("ana", "ben"):
+            answered(space, name, range(3))
         assert words_after(space) == ["consensus"]
 
     def test_a_log_without_an_answer_is_none(self, space):

@@ -50,14 +50,14 @@ class Change:
 CHANGES = (
     Change("--release v7", "--release v7 --base-url {releases} --allow-private --cache cache",
            "Open Images' files come from a server of the loopback"),
-    Change("download $W", "download --base-url {mirror} --allow-private --max-failures 0.15 $W",
+    Change("download ", "download --base-url {mirror} --allow-private --max-failures 0.15 ",
            "pictures come from the sample's mirror, of whose pictures 8 in 100 are broken on purpose"),
     Change("--model ViT-B-32 --pretrained laion2b_s34b_b79k",
            f"--model {WEIGHTS_DIR}/tiny_clip.json --pretrained {WEIGHTS_DIR}/tiny_clip.safetensors --tiles 2",
            "weights that cannot be downloaded: the sample's tiny CLIP; fewer tiles, to be quick"),
     Change("calibrate --labelled", "calibrate --classes classes.csv --labelled", "the sample has 24 classes"),
     Change("screen --calibration", "screen --classes classes.csv --calibration", "the sample has 24 classes"),
-    Change("localize $W", "localize --limit 4 $W", "four pictures, to be quick"),
+    Change("localize ", "localize --limit 4 ", "four pictures, to be quick"),
     Change("--model resnet50.tv_in1k", TINY_CLASSIFIER,
            "weights that cannot be downloaded: the sample's tiny classifier"),
     Change("retire 0a1b2c3d4e5f6071", "retire {frozen_image}", "an image that is in the set"),
@@ -108,14 +108,11 @@ class Reader:
 
     folder: Path
     places: dict[str, str]
-    variables: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     n_commands: int = 0
 
     def type(self, line: str) -> None:
-        if match := re.fullmatch(r'([A-Z]+)="(.*)"', line):
-            self.variables[match[1]] = match[2]
-        elif line.startswith("python cli.py "):
+        if line.startswith("python cli.py "):
             self.run(line.removeprefix("python cli.py "))
         elif line.startswith("cp "):
             subprocess.run(shlex.split(line), cwd=self.folder, check=True)
@@ -124,7 +121,8 @@ class Reader:
 
     def run(self, line: str) -> None:
         self.n_commands += 1
-        changed = line
+        # A blank after its last word too: `localize ` is no part of `train-localizer`.
+        changed = line + " "
         for change in CHANGES:
             if change.words in changed:
                 changed = changed.replace(change.words, change.new)
@@ -136,11 +134,9 @@ class Reader:
             assert cli.run(arguments) == 0, line
         for words, answering in PEOPLE.items():
             if line.startswith(words):
-                assert cli.run(self.arguments(f"{answering} --truth truth.csv $W")) == 0
+                assert cli.run(self.arguments(f"{answering} --truth truth.csv")) == 0
 
     def arguments(self, line: str) -> list[str]:
-        for name, value in self.variables.items():
-            line = line.replace(f"${name}", value)
         workspace = Workspace(self.folder / "workspace")
         if "{frozen_image}" in line:
             frozen = find_manifest(workspace.manifests_dir, "openimage_o-1.0.1")

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from manifests.errors import TableError
 from manifests.images import read_image
 from manifests.page import document
 from manifests.report.frozen_set import manifest_sections
+from manifests.report.gathered import report_lead
 from manifests.report.overview import overview_sections
 from manifests.report.parts import (
     BEST,
@@ -32,8 +34,8 @@ from manifests.report.parts import (
     Words,
 )
 from manifests.report.pictures import PictureCounts, stored_pictures_beside
-from manifests.report.provenance import duration, provenance_sections
-from manifests.report.render import write_report
+from manifests.report.provenance import duration, provenance_sections, read_records
+from manifests.report.render import plan_report, write_report
 from manifests.report.set_charts import aspect_chart, size_chart
 from manifests.selection import BuildRules
 from manifests.tombstones import retire
@@ -278,15 +280,50 @@ def test_a_dry_run_counts_the_thumbnails_and_writes_nothing(tmp_path, capsys, is
     shutil.rmtree(space.decisions_dir)
     build_manifest(space, "x", "1.0.0", rules=BuildRules(splits={}))
     options = () if is_inside else ("--out", str(tmp_path / "there" / "page.html"))
-    for made, said in ((False, "to do: 70; done already: 0"), (True, "to do: 1; done already: 69")):
+    # Seventy of the set beside the page, and in it the sixty that stand for what the screen kept.
+    for made, said in ((False, "to do: 130; done already: 0"), (True, "to do: 61; done already: 69")):
         if made:
             assert report_of(space, *options) == 0
             os.utime(space.root / space.relative_image_path(image_name(5)), ns=(1, 1))
         before = tree_of(tmp_path)
         capsys.readouterr()
         assert report_of(space, "--dry-run", *options) == 0
-        assert f"thumbnails beside the page {said}" in capsys.readouterr().out
+        assert f"thumbnails {said}" in capsys.readouterr().out
         assert tree_of(tmp_path) == before
+
+
+def test_a_dry_run_counts_the_thumbnails_in_the_page_too(tmp_path):
+    short, long = pictures_in(tmp_path / "short", 5), pictures_in(tmp_path / "long", 61)
+    short[4].path.unlink()
+    sections = [Section("one", "One", [gallery_of([*short, short[0]]), gallery_of(long)])]
+    path = tmp_path / "report.html"
+    plan = plan_report(path, sections)
+    assert (plan.n_due, plan.n_done) == (65, 0)
+    assert plan.notes == ("4 of them lie in the page itself, and are made in every run",)
+    assert write_report(path, "Report", sections).pictures.made == 65
+    again = plan_report(path, sections)
+    assert (again.n_due, again.n_done) == (4, 61)
+    assert write_report(path, "Report", sections).pictures.made == 4
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("folder", r"folder: expected a file for the page, found a folder; name .*folder/report\.html"),
+        ("file/below/page.html", "file is a file and no folder"),
+        ("page.html", "page_pictures is a file and no folder"),
+    ],
+)
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_made(tmp_path, capsys, out, said, options):
+    space = world(tmp_path / "ws", 3)
+    (tmp_path / "folder").mkdir()
+    for name in ("file", "page_pictures"):
+        (tmp_path / name).write_text("x")
+    before = tree_of(tmp_path)
+    assert report_of(space, "--out", str(tmp_path / out), *options) == 1
+    assert re.search(said, capsys.readouterr().err)
+    assert tree_of(tmp_path) == before
 
 
 def report_of(space, *options):
@@ -417,6 +454,24 @@ def test_the_newest_version_of_each_set_is_shown_unless_one_is_named(tmp_path):
     assert [one.title for one in manifest_sections(space, "x-9.0.0")] == ["Manifest x 9.0.0"]
 
 
+def test_a_set_tells_the_command_that_builds_this_version_again(tmp_path, monkeypatch):
+    space = world(tmp_path / "ws", 12, words={3: "in"})
+    shutil.rmtree(space.decisions_dir)
+    build_manifest(space, "x", "1.0.0")
+    # Not the newest rules, nor a version that follows from nothing but its own name.
+    later = build_manifest(space, "x", "4.0.0", rules=BuildRules(target=5)).folder / "manifest.json"
+    (section,) = manifest_sections(space)
+    (command,) = [row[1] for row in part_of(section, Table, "The set").rows if row[0].startswith("Built again")]
+    assert command == (
+        "python cli.py build-manifest --name x --version 4.0.0 --split=val=0.1 --target 5 --workspace ws"
+    )
+    before = json.loads(later.read_text())["content_sha256"]
+    shutil.rmtree(later.parent)
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(shlex.split(command)[2:]) == 0
+    assert json.loads(later.read_text())["content_sha256"] == before
+
+
 def test_an_audit_says_how_much_is_contaminated_at_most(tmp_path):
     space = frozen_world(tmp_path / "ws")
     (section,) = manifest_sections(space)
@@ -428,7 +483,35 @@ def test_an_audit_says_how_much_is_contaminated_at_most(tmp_path):
     # 299 clean of 299, by Clopper and Pearson: 1 - 0.05 ** (1 / 299) = 0.99692 %, and the certificate rounds up.
     stated = part_of(section, Text, "Contamination").text
     assert "with a confidence of 95%, at most 0.9970% of these images are in-distribution" in stated
-    assert ("Sample", "299 of 800 images") in part_of(section, Table, "Certificate").rows
+    assert "(certified: at most 1% of the audited set)" in stated
+    rows = part_of(section, Table, "Certificate").rows
+    assert ("The audited set", "set-1.0.0, 800 images") in rows
+    assert ("Sample", "299 images") in rows
+    assert not any("this version" in row[0] for row in rows)
+
+
+def test_a_version_without_the_defects_states_its_own_bound_and_what_the_audited_set_is_certified_for(tmp_path):
+    space = frozen_world(tmp_path / "ws")
+    plan_audit(space, None, Goal(0.02, 0.95, 1))
+    sample = drawn(space)
+    say(space, "ann", sample, {sample[5]: "in"})
+    report_audit(space)
+    retire(space, sample[5], "the audit found a class in it")
+    retire(space, sample[6], "its author asked for it")
+    build_manifest(space, "set", "auto")
+    (section,) = manifest_sections(space)
+    # One defect of 236, by Clopper and Pearson: the 95 % point of a beta distribution with 2 and 235 is 1.99425 %.
+    # Of two images fewer: 1.9943 % * 800 / 798.
+    stated = part_of(section, Text, "Contamination").text
+    assert "at most 1.9943% of the 800 images of set-1.0.0 are in-distribution (certified: at most 2% of" in stated
+    assert (
+        "leaves out 2 of the audited images, 1 of them defects that it found. Of this version at most 1.9993%"
+        in stated
+    )
+    rows = dict(part_of(section, Table, "Certificate").rows)
+    assert rows["Goal for the audited set"] == "at most 2%: certified"
+    assert rows["Share of defects of the audited set, at most"] == "1.9943%"
+    assert rows["Share of defects of this version, at most"] == "1.9993%"
 
 
 def test_sizes_and_shapes_are_counted_in_bounded_charts():
@@ -473,6 +556,28 @@ def test_every_run_is_told_failed_and_interrupted_ones_too(tmp_path):
     assert folded[1].parts[1].rows == [("ok", "1,200")]
     assert folded[1].parts[2].summary == "1 files were read"
     assert section.problem is None
+
+
+def test_short_runs_within_a_second_stand_in_the_order_in_which_they_were_made(tmp_path):
+    space = Workspace(tmp_path)
+    for name in ("consensus", "build-manifest", "annotators"):
+        with space.stage(name, {}):
+            pass
+    (section,) = provenance_sections(space)
+    assert [row[0] for row in section.parts[1].rows] == ["consensus", "build-manifest", "annotators"]
+    assert report_lead(space).startswith("As of 20")
+    assert "when annotators was done" in report_lead(space)
+
+
+def test_of_runs_that_started_in_one_second_the_one_that_ended_first_goes_before(tmp_path):
+    space = Workspace(tmp_path)
+    record(space, "a-later", started="2026-01-01T10:00:00+00:00", ended="2026-01-01T10:00:05+00:00")
+    # The same moment, as another zone's clock shows it.
+    record(space, "z-earlier", started="2026-01-01T12:00:00+02:00", ended="2026-01-01T12:00:00+02:00")
+    runs, problems = read_records(space)
+    assert ([one.name for one in runs], problems) == (["z-earlier", "a-later"], [])
+    record(space, "b", started="2026-01-01T10:00:00")
+    assert "a time without its zone" in read_records(space)[1][0]
 
 
 def test_a_damaged_record_is_named_and_the_others_are_told(tmp_path):

@@ -201,6 +201,16 @@ def test_the_heat_map_gives_shares_of_the_other_annotators_answers(judged):
     assert Counter(texts)["17"] == 2
 
 
+def test_the_list_of_confusions_and_the_heat_map_tell_the_same_share(judged):
+    # The fifth picture is out to one, and of one class to two: that class is answered five times beside another
+    # answer, twice of these beside out; as pairs it would be two of four.
+    answer(judged, "cat", {4: 7})
+    found = section(judged, "confusion")
+    shares = {row[:2]: row[3] for row in rows_of(found, "one said")}
+    assert shares["out", CLASS_NAMES[7]] == "40.0% of 5"
+    assert "40" in re.findall(r"<text[^>]*>([^<]+)</text>", of_kind(found, Chart)[0].svg)
+
+
 def test_one_annotator_has_nobody_to_be_confused_with(tmp_path):
     workspace = make_workspace(tmp_path, n_review=2)
     answer(workspace, "ann", {0: "out", 1: "out"})
@@ -268,7 +278,16 @@ def test_rounds_of_inspection_are_told_by_stratum(judged):
     assert table[of_one[image_id_of(0)]] == ("1", "1", "1", "0", "0.0% (0.0% to 97.5%)", "passed")
     assert table[of_one[image_id_of(1)]] == ("1", "1", "1", "1", "100.0% (2.5% to 100.0%)", "failed: sent back")
     assert table[of_one[image_id_of(3)]] == ("1", "1", "0", "0", "-", "open")
-    assert "No frozen set has been audited" in section(judged, "checks").missing
+    found = section(judged, "checks")
+    assert found.missing is None
+    assert "No frozen set has been audited" in of_kind(found, Text)[0].text
+
+
+def test_without_rounds_and_audits_both_are_named_as_missing(judged):
+    found = section(judged, "checks")
+    assert not found.parts
+    assert "inspect --sample" in found.missing
+    assert "audit plan" in found.missing
 
 
 def test_an_audit_is_told_while_it_is_open_and_its_defects_when_it_has_ended(tmp_path):
@@ -276,6 +295,8 @@ def test_an_audit_is_told_while_it_is_open_and_its_defects_when_it_has_ended(tmp
     plan_audit(space, None, Goal(bound=0.05, confidence=0.95, max_defects=1))
     sample = drawn(space)
     audit(space, "ana", sample[:10], {sample[3]: "in"})
+    assert section(space, "checks").missing is None
+    assert "No round of inspection" in of_kind(section(space, "checks"), Text)[0].text
     row = rows_of(section(space, "checks"), "audit")[0]
     assert row[:7] == ("set-1.0.0", "set-1.0.0", "800", str(len(sample)), "10", "1", "0")
     assert row[7].startswith("open, look 1 of ")
@@ -284,7 +305,7 @@ def test_an_audit_is_told_while_it_is_open_and_its_defects_when_it_has_ended(tmp
     report = report_audit(space)
     row = rows_of(section(space, "checks"), "audit")[0]
     bound = report.certificate["upper_bound"]
-    assert row[7] == f"certified: at most {bound:.3%} at 95 %"
+    assert row[7] == f"certified: at most {bound:.4%} at 95 %"
     assert [card.lines[0] for card in of_kind(section(space, "checks"), Gallery)[0].cards] == [sample[3]]
 
 

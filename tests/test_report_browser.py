@@ -221,6 +221,30 @@ def test_it_prints_without_side_bar_and_tools(opened, tmp_path):
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
+def test_paper_shows_what_is_folded_and_says_what_it_leaves_out(opened):
+    page = opened.page
+    page.emulate_media(media="print")
+    long_list = "document.querySelector('details details tbody')"
+    page.evaluate(f"for (let n = 0; n < 101; n++) {long_list}.append(document.createElement('tr'))")
+    # What the reader has opened is open afterwards too.
+    page.evaluate("document.querySelector('details').open = true")
+    n_folded = page.locator("details").count()
+    assert n_folded > 3
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details[open]").count() == n_folded - 1
+    closed = "getComputedStyle(document.querySelector('details:not([open]) > summary'), '::after').content"
+    assert page.evaluate(closed) == '" (not printed)"'
+    assert page.inner_text(".on-paper") == (
+        "Printed: 48 of 130 cards, those that were on the screen; the page itself has all."
+    )
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 1
+    page.emulate_media(media="screen")
+    assert not page.is_visible(".on-paper")
+    page.fill(".gallery.long .filter", image_name(1))
+    assert page.locator(".on-paper").text_content().startswith("Printed: 1 of 130 cards")
+
+
 def test_without_scripts_the_first_page_and_a_word_on_it_are_there(browser, page_path):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from curation.report import sections
-from curation.report.calibration import calibration_section
+from curation.report.calibration import calibration_section, used_calibration
 from curation.report.copies import copies_section
 from curation.report.downloads import downloads_section
 from curation.report.labels import labels_section
@@ -230,8 +230,9 @@ def write_calibration(workspace, *, max_lost):
 def record_screen(workspace, path, arguments=None):
     folder = workspace.root / "provenance"
     folder.mkdir(exist_ok=True)
-    inputs = {"downloads.parquet": "0" * 64, "calibration.json": sha256_of_file(path)}
-    record = {"inputs": inputs, "arguments": arguments or {"max_lost": None, "control_share": 0.05}}
+    inputs = {"classes.csv": "0" * 64, "downloads.parquet": "0" * 64, "calibration.json": sha256_of_file(path)}
+    whole = {"max_lost": None, "control_share": 0.05, "calibration": "calibration.json"} | (arguments or {})
+    record = {"inputs": inputs, "arguments": whole}
     (folder / "screen.json").write_text(json.dumps(record))
 
 
@@ -268,6 +269,20 @@ def test_a_calibration_that_changed_since_the_screen_tells_nothing_of_it(screene
     )
     (screened.root / "calibration.json").unlink()
     assert "is no longer there" in section(screened, "calibration").missing
+
+
+def test_a_screen_without_calibration_is_not_told_with_another_file_that_it_read(screened):
+    record_screen(screened, write_calibration(screened, max_lost=0.1), {"calibration": None})
+    assert used_calibration(screened) is None
+
+
+def test_a_screen_that_does_not_tell_its_calibration_is_not_guessed_at(screened):
+    record_screen(screened, write_calibration(screened, max_lost=0.1))
+    path = screened.root / "provenance" / "screen.json"
+    record = json.loads(path.read_text())
+    del record["arguments"]["calibration"]
+    path.write_text(json.dumps(record))
+    assert "does not tell by what it was calibrated" in section(screened, "calibration").missing
 
 
 def test_quality_checks_are_counted_with_their_thresholds(screened):

@@ -1,6 +1,7 @@
 import csv
 import itertools
 import json
+import math
 import re
 import statistics
 
@@ -16,6 +17,7 @@ from manifests.label_space import ClassName, write_label_space
 from manifests.report.parts import BEST, SECOND, Chart, Gallery, Table, Text
 from manifests.workspace import Workspace
 from scoring.feature_sets import feature_set_writer
+from scoring.figures import percent_with_interval
 from scoring.heads import Head, write_head
 from scoring.lineage import head_digest
 from scoring.metrics import METRIC_NAMES
@@ -247,6 +249,39 @@ def test_half_the_width_of_an_interval_stands_beside_its_figure(workspace, score
     assert table.rows[0][3:] == ("50.00 ±1.2", "50.00 ±1.2")
     # All three metrics side by side, and no average over a single set.
     assert table.groups == (("", 2), ("far", 3))
+
+
+def test_an_interval_that_would_pass_a_bound_is_told_by_its_ends(workspace, scores_dir):
+    # The AUROC has to stay that of the scores. 98 % and 1.2 on either side stay below a hundred.
+    figures = {("vim", "far"): {
+        "fpr95_in": 1.0, "fpr95_in_low": 0.9941, "fpr95_in_high": 1.0,
+        "fpr95_out": 0.98, "fpr95_out_low": 0.968, "fpr95_out_high": 0.992,
+    }}  # fmt: skip
+    write_scores(scores_dir, of_one_set(), figures=figures)
+    (table,) = results_in(workspace, Table)
+    assert table.rows[0][3:] == ("100.00 [99.41, 100.00]", "98.00 ±1.2")
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "said"),
+    [
+        (0.5, None, "50.00"), (0.5, (0.488, 0.512), "50.00 ±1.2"), (0.01, (0.0, 0.02), "1.00 ±1.0"),
+        (0.0, (0.0, 0.004), "0.00 [0.00, 0.40]"), (1.0, (1.0, 1.0), "100.00 ±0.0"),
+        # Half a width of 0.05 is printed as 0.1, and 99.92 and 0.1 are more than a hundred.
+        (0.99925, (0.9987, 0.9998), "99.92 [99.87, 99.98]"),
+    ],
+)  # fmt: skip
+def test_a_figure_never_leaves_0_to_100_as_it_is_printed(value, ends, said):
+    assert percent_with_interval(value, ends) == said
+
+
+def test_how_many_images_95_percent_are_is_told(workspace, scores_dir):
+    sizes = {name: len(found["vim"]) for name, found in scores_of().items()}
+    (text,) = [one.text for one in results_in(workspace, Text) if "two meanings" in one.text]
+    n_in = sizes.pop("val")
+    assert f"{math.floor(0.95 * n_in)} of {n_in}." in text
+    for name, n_out in sizes.items():
+        assert f"{math.ceil(0.95 * n_out)} of {n_out} of {name}" in text
 
 
 def test_methods_left_out_and_warnings_are_told(workspace, scores_dir):

@@ -17,7 +17,7 @@ from annotation.statistics.agreement import Estimate
 from manifests.audit_design import bounds_of, confidence_of_all, rounded_up
 from manifests.audit_history import answers_digest
 from manifests.certificate import Design
-from manifests.durable import write_json
+from manifests.durable import delete, write_json
 from manifests.workspace import Workspace
 
 
@@ -96,7 +96,7 @@ def report_audit(workspace: Workspace, audit: str | None = None) -> AuditReport:
             certificate["answers_sha256"] = answers_digest(workspace, frozen.image_ids)
             write_json(path, certificate)
         else:
-            path.unlink(missing_ok=True)
+            delete(path)
         if not (waiting or has_ended):
             draw_look(workspace, plan, frozen, place + 1)
             n_drawn_on = plan.looks[place + 1].n_images - len(stratum_of)

@@ -8,7 +8,7 @@ from annotation.rounds import Round, StratumResult, read_rounds
 from manifests.certified import read_certificate
 from manifests.errors import InputError, TableError
 from manifests.report.own_pictures import own_pictures
-from manifests.report.parts import Card, Gallery, Part, Section, Table
+from manifests.report.parts import Card, Gallery, Part, Section, Table, Text
 from manifests.workspace import Workspace
 
 KEY, TITLE = "checks", "Inspections and audits"
@@ -16,25 +16,23 @@ _MOST_CARDS = 60
 
 
 def checks_section(team: Team) -> Section:
-    """Return the section: each round by stratum, each audit with what it found."""
+    """Return the section: each round by stratum, each audit with what it found; missing where there is neither."""
     rounds = read_rounds(team.workspace)
     plans = [read_plan(team.workspace, name) for name in audit_names(team.workspace)]
-    parts: list[Part] = [_round_table(drawn, results_of(team.workspace, drawn, team.ballots)) for drawn in rounds]
+    steps = []
+    if not rounds:
+        steps.append("No round of inspection has been drawn: `python cli.py inspect --sample N`.")
+    if not plans:
+        steps.append("No frozen set has been audited: `python cli.py audit plan`.")
+    if len(steps) == 2:
+        return Section(KEY, TITLE, missing=" ".join(steps))
+    # With one of the two there, the section has something: what else could be done stands back.
+    parts: list[Part] = [Text(step, is_quiet=True) for step in steps]
+    parts += [_round_table(drawn, results_of(team.workspace, drawn, team.ballots)) for drawn in rounds]
     if plans:
         parts.append(_audit_table(team, plans))
         parts += _defects(team.workspace, plans)
-    missing = None
-    if not rounds or not plans:
-        steps = [
-            *(
-                ["No round of inspection has been drawn: `python cli.py inspect --sample N`."]
-                if not rounds
-                else []
-            ),
-            *(["No frozen set has been audited: `python cli.py audit plan`."] if not plans else []),
-        ]
-        missing = " ".join(steps)
-    return Section(KEY, TITLE, parts, missing)
+    return Section(KEY, TITLE, parts)
 
 
 def _round_table(drawn: Round, results: list[StratumResult]) -> Table:
@@ -84,7 +82,7 @@ def _audit_state(workspace: Workspace, plan: AuditPlan, place: int) -> str:
         return f"open, look {place + 1} of {len(plan.looks)}; `audit report` reads it"
     certificate = read_certificate(path)
     word = "certified" if certificate["is_certified"] else "not certified"
-    return f"{word}: at most {certificate['upper_bound']:.3%} at {100 * certificate['confidence']:.4g} %"
+    return f"{word}: at most {certificate['upper_bound']:.4%} at {100 * certificate['confidence']:.4g} %"
 
 
 def _defects(workspace: Workspace, plans: list[AuditPlan]) -> list[Gallery]:

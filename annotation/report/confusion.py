@@ -67,7 +67,7 @@ def _name(team: Team, code: int) -> str:
 
 
 def _given(pairs: dict[Pair, int]) -> Counter[int]:
-    """Return how often each answer was given beside another annotator's: a pair of equal answers holds it twice."""
+    """Return how often each answer was given beside another one: a pair of equal answers holds it twice."""
     given: Counter[int] = Counter()
     for pair, n in pairs.items():
         for code in pair:
@@ -117,9 +117,9 @@ def _heat_map(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) ->
     )
     caption = (
         f"Where one annotator gave the answer at the left, another gave the one on top: in per cent, for {which}. "
-        "100 per cent are all the times that the answer at the left was given, as in the table: a pair that agrees "
-        "counts twice. The diagonal, without colour, is agreement; what is missing to 100 went to answers not "
-        "shown."
+        "100 per cent are all the times that the answer at the left was given, counted as in the table: a pair "
+        "that agrees has it twice. The diagonal, without colour, is agreement; what is missing to 100 went to "
+        "answers not shown."
     )
     worst = sorted(differing.items(), key=lambda item: (-item[1], item[0]))[:5]
     told = "; ".join(f"{_name(team, one)} against {_name(team, other)}: {n:,}" for (one, other), n in worst)

@@ -18,6 +18,7 @@ from curation.duplicates.thumbnails import N_BYTES, Thumbnails, thumbnail_of_byt
 from curation.engine.engine import Engine
 from curation.engine.local import LocalEngine
 from curation.verified_bytes import verified_bytes
+from manifests.durable import delete
 from manifests.errors import TableError, UnreadableImageError
 from manifests.parquet import read_parquet, write_parquet
 from manifests.stage_progress import ProgressBar
@@ -207,7 +208,7 @@ class FingerprintStore:
         if table.num_rows:
             write_parquet(self._path(shard), table)
         else:
-            self._path(shard).unlink(missing_ok=True)
+            delete(self._path(shard))
 
 
 def _shard_of(name: str) -> int:

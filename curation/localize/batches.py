@@ -1,14 +1,15 @@
 """What a training step learns from: pictures, masks and one phrase each, drawn by seed and epoch alone."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from curation.localize.letterbox import letterbox_of
 from curation.localize.referring_set import ReferringExample
+from manifests.ahead import prepared_ahead
 from manifests.errors import InputError
 
 
@@ -31,31 +32,6 @@ class Batch:
     phrases: list[str]
 
 
-class _Asked(Dataset[tuple[torch.Tensor, torch.Tensor, str]]):
-    """Examples with the phrase that is asked of each in one epoch."""
-
-    def __init__(
-        self, asked: Sequence[tuple[ReferringExample, str]], side_px: int, colour: tuple[int, int, int]
-    ) -> None:
-        self._asked = asked
-        self._side_px = side_px
-        self._colour = colour
-
-    def __len__(self) -> int:
-        return len(self._asked)
-
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, torch.Tensor, str]:
-        example, phrase = self._asked[place]
-        picture, mask = example.read()
-        box = letterbox_of(picture.width, picture.height, self._side_px)
-        return box.place(picture, self._colour), box.place_mask(mask), phrase
-
-
-def _together(parts: list[tuple[torch.Tensor, torch.Tensor, str]]) -> Batch:
-    pixels, masks, phrases = zip(*parts, strict=True)
-    return Batch(torch.stack(pixels), torch.stack(masks), list(phrases))
-
-
 @dataclass(frozen=True)
 class BatchMaker:
     """Makes the batches of any epoch.
@@ -73,7 +49,7 @@ class BatchMaker:
     seed : int
         Of order and phrases.
     n_workers : int
-        Processes that read pictures; the batches do not depend on it.
+        Threads that read pictures; the batches do not depend on it.
 
     Raises
     ------
@@ -86,7 +62,7 @@ class BatchMaker:
     side_px: int
     colour: tuple[int, int, int]
     seed: int
-    n_workers: int = 0
+    n_workers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.batch_size <= len(self.examples):
@@ -104,9 +80,13 @@ class BatchMaker:
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.examples))[: self.n_batches * self.batch_size]
         asked = [(example, str(rng.choice(example.phrases))) for example in (self.examples[i] for i in order)]
-        yield from DataLoader(
-            _Asked(asked, self.side_px, self.colour),
-            batch_size=self.batch_size,
-            num_workers=self.n_workers,
-            collate_fn=_together,
-        )
+        read = prepared_ahead(self._read, asked, n_workers=self.n_workers, n_ahead=2 * self.batch_size)
+        for _ in range(self.n_batches):
+            parts = list(itertools.islice(read, self.batch_size))
+            pixels, masks = zip(*(placed for _, placed in parts), strict=True)
+            yield Batch(torch.stack(pixels), torch.stack(masks), [phrase for (_, phrase), _ in parts])
+
+    def _read(self, asked: tuple[ReferringExample, str]) -> tuple[torch.Tensor, torch.Tensor]:
+        picture, mask = asked[0].read()
+        box = letterbox_of(picture.width, picture.height, self.side_px)
+        return box.place(picture, self.colour), box.place_mask(mask)

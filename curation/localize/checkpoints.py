@@ -131,9 +131,19 @@ def load_state(path: Path) -> dict[str, Any]:
     Raises
     ------
     ModelError
-        It cannot be read.
+        It cannot be read, or is not what `save_state` was given by this version.
     """
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path}: not a state of train-localizer ({one_line(error)})") from error
+        raise unusable_state(path, one_line(error)) from error
+    kinds = {"asked": dict, "network": dict, "optimizer": dict, "scaler": dict, "history": list}
+    for name, kind in kinds.items():
+        if not isinstance(state.get(name), kind):
+            raise unusable_state(path, f"it has no {name}")
+    return state
+
+
+def unusable_state(path: Path, why: str) -> ModelError:
+    """Return the error of a file that is no state of a training, or one that does not fit."""
+    return ModelError(f"{path}: not a state of train-localizer ({why}); delete it, or give another --out")

@@ -53,6 +53,8 @@ class HeatMap:
         The label space and `NOTHING`, each name once.
     rivals : (n_rivals, n_dimensions) float32
         Their unit prototypes.
+    templates : tuple of str
+        Of the prompts that `encode_names` makes.
     grids : tuple of int
         Sizes of squares, as `manifests.tiles.tile_boxes` takes them.
     """
@@ -61,19 +63,26 @@ class HeatMap:
     encode_names: EncodeNames
     rival_names: tuple[str, ...]
     rivals: Prototypes
+    templates: tuple[str, ...] = ()
     grids: tuple[int, ...] = GRIDS
     _others: dict[str, Prototypes] = field(init=False, repr=False, default_factory=dict)
 
     @classmethod
     def of_label_space(
-        cls, encoder: ClipEncoder, encode_names: EncodeNames, names: Sequence[str], prototypes: Prototypes
+        cls,
+        encoder: ClipEncoder,
+        encode_names: EncodeNames,
+        names: Sequence[str],
+        prototypes: Prototypes,
+        *,
+        templates: Sequence[str] = (),
     ) -> "HeatMap":
         """Return the heat map of a label space, `names` and their unit `prototypes` (n_classes, n_dimensions)."""
         # Two of ImageNet's classes share a name, and then a prototype.
         by_name = dict(zip(names, prototypes, strict=True)) | dict(
             zip(NOTHING, encode_names(NOTHING), strict=True)
         )
-        return cls(encoder, encode_names, tuple(by_name), np.stack(list(by_name.values())))
+        return cls(encoder, encode_names, tuple(by_name), np.stack(list(by_name.values())), tuple(templates))
 
     @property
     def name(self) -> str:
@@ -82,10 +91,11 @@ class HeatMap:
 
     @property
     def digest(self) -> str:
-        """16 hex digits over model, label space and squares."""
-        digest = hashlib.sha256(repr((self.encoder.digest, self.rival_names, self.grids)).encode())
-        digest.update(np.ascontiguousarray(self.rivals).tobytes())
-        return digest.hexdigest()[:16]
+        """16 hex digits over model, label space, prompts and squares."""
+        # Names and templates instead of the prototypes that they make: these differ in their last bits from one
+        # machine to another.
+        told = (self.encoder.digest, self.rival_names, self.templates, self.grids)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
     def evidence(self, picture: Image.Image, names: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return where each class might be, as `Localizer` says, of the size of `manifests.masks.mask_size`."""

@@ -70,11 +70,12 @@ def _heat_map(
 ) -> HeatMap:
     names = [known.name for known in read_label_space(workspace.classes_path)]
     encode_names = partial(encoder.encode_class_names, template_set=template_set)
+    templates = [template("{}") for template in TEMPLATE_SETS[template_set]]
     if store is None:
-        return HeatMap.of_label_space(encoder, encode_names, names, encode_names(names))
+        return HeatMap.of_label_space(encoder, encode_names, names, encode_names(names), templates=templates)
     # The store keeps them: 80,000 texts take minutes.
     _, prototypes = class_prototypes(store, workspace.classes_path, template_set, device=str(encoder.device))
-    return HeatMap.of_label_space(encoder, encode_names, names, prototypes)
+    return HeatMap.of_label_space(encoder, encode_names, names, prototypes, templates=templates)
 
 
 def _clip_store(workspace: Workspace, wanted: str | None) -> EmbeddingStore:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-from curation.embed_plan import weights_to_fetch
 from curation.localize.localizer import Localizer
 from curation.verified_bytes import verified_bytes
 from manifests import schema
@@ -19,9 +19,9 @@ from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import decode_image
 from manifests.label_space import read_label_space
-from manifests.masks import MaskedImage, MaskStore, mask_facts, mask_of
+from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of
 from manifests.stored_pictures import StoredPicture, stored_pictures
-from manifests.work_plan import WorkPlan
+from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
 
 _NO_NUMBER = "the localizer gives a value that is no number"
@@ -79,13 +79,13 @@ class LocalizeSummary:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A picture, and the classes shown beside it."""
+    """A picture, and the names of the classes shown beside it, by class index."""
 
     picture: StoredPicture
-    classes: tuple[int, ...]
+    names: Mapping[int, str]
 
     def is_met_by(self, stored: MaskedImage | None) -> bool:
-        return stored is not None and stored.is_of(self.picture) and set(stored.masks) == set(self.classes)
+        return stored is not None and stored.is_of(self.picture) and stored.names == self.names
 
 
 def localize_pictures(
@@ -169,13 +169,21 @@ def _wanted(workspace: Workspace, rules: LocalizeRules) -> dict[str, _Wanted]:
     """Return the pictures to localize by id, those apart that are shown beside no class."""
     rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
     gold = set(workspace.read(schema.GOLD).column("image_id").to_pylist()) if workspace.has(schema.GOLD) else set()
-    pictures = stored_pictures(workspace)
+    pictures, names = stored_pictures(workspace), _class_names(workspace)
+
+    def named(shown: Sequence[int]) -> dict[int, str]:
+        return {class_index: names.get(class_index, f"class {class_index}") for class_index in shown}
+
     return {
-        row["image_id"]: _Wanted(pictures[row["image_id"]], tuple(row["shown_classes"]))
+        row["image_id"]: _Wanted(pictures[row["image_id"]], named(row["shown_classes"]))
         for row in rows
         if row["shown_classes"] and row["image_id"] in pictures
         if rules.has_dropped or row["status"] == "review" or row["image_id"] in gold
     }
+
+
+def _class_names(workspace: Workspace) -> dict[int, str]:
+    return {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
 
 
 def _in_shards(wanted: Mapping[str, _Wanted]) -> dict[int, list[_Wanted]]:
@@ -188,7 +196,7 @@ def _in_shards(wanted: Mapping[str, _Wanted]) -> dict[int, list[_Wanted]]:
 def _missing(store: MaskStore, shards: Mapping[int, Sequence[_Wanted]]) -> dict[int, list[_Wanted]]:
     missing = {}
     for shard, of_shard in sorted(shards.items()):
-        stored = store.read_shard(shard)
+        stored = store.read_shard(shard, has_masks=False)
         missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
     return missing
 
@@ -203,14 +211,14 @@ class _Run:
     rules: LocalizeRules
 
     def fill(self, wanted: Mapping[str, _Wanted]) -> LocalizeSummary:
-        """Write each shard that lacks a mask or holds one that is not wanted, and then the table."""
+        """Write each shard that lacks a mask or holds an outdated one, and then the table."""
         started = time.monotonic()
         shards = _in_shards(wanted)
         missing = _missing(self.store, shards)
         n_missing = sum(map(len, missing.values()))
         known = self.store.read_unreadable()
         chosen = self._chosen(missing, known)
-        unreadable = self._fill_shards(wanted, shards, chosen, len(wanted) - n_missing)
+        unreadable = self._fill_shards(shards, chosen, len(wanted) - n_missing)
         tried = {one.picture.image_id for group in chosen.values() for one in group}
         untried = {k: v for k, v in known.items() if k in wanted and k not in tried}
         self.store.write_unreadable(untried | unreadable)
@@ -232,13 +240,12 @@ class _Run:
 
     def _fill_shards(
         self,
-        wanted: Mapping[str, _Wanted],
         shards: Mapping[int, Sequence[_Wanted]],
         chosen: Mapping[int, Sequence[_Wanted]],
         n_kept: int,
     ) -> dict[str, tuple[str, str]]:
         """Write the shards; return, by image id, the sha256 of pictures without masks, and why."""
-        names = {known.class_index: known.name for known in read_label_space(self.workspace.classes_path)}
+        is_current = self._currency()
         unreadable: dict[str, tuple[str, str]] = {}
         n_workers = self.rules.n_workers
         results = prepared_ahead(
@@ -248,40 +255,55 @@ class _Run:
         progress = tqdm(total=total, initial=n_kept, desc="localize", unit="img", disable=not sys.stderr.isatty())
         with progress as bar:
             for shard in sorted({*shards, *self.store.numbers()}):
-                stored = self.store.read_shard(shard)
-                images = {k: v for k, v in stored.items() if k in wanted and wanted[k].is_met_by(v)}
+                known = self.store.read_shard(shard, has_masks=False)
+                if shard not in chosen and all(map(is_current, known.values())):
+                    continue
+                images = {k: v for k, v in self.store.read_shard(shard).items() if is_current(v)}
                 for one, read in itertools.islice(results, len(chosen.get(shard, ()))):
                     bar.update()
-                    made = read if isinstance(read, str) else self._masked(one, read, names)
+                    made = read if isinstance(read, str) else self._masked(one, read)
                     if isinstance(made, str):
                         unreadable[one.picture.image_id] = (one.picture.sha256, made)
                     else:
                         images[one.picture.image_id] = made
-                if images != stored:
-                    self.store.write_shard(shard, images)
+                self.store.write_shard(shard, images)
         return unreadable
 
-    def _masked(self, one: _Wanted, picture: Image.Image, names: Mapping[int, str]) -> MaskedImage | str:
-        called = [names.get(class_index, f"class {class_index}") for class_index in one.classes]
-        evidence = self.localizer.evidence(picture, called)
+    def _currency(self) -> Callable[[MaskedImage], bool]:
+        """Return what says of stored masks whether they are still of their picture, and of classes called so.
+
+        Wanted or not: what a run without ``--dropped`` does not ask for, the next may.
+        """
+        pictures, names = stored_pictures(self.workspace), _class_names(self.workspace)
+
+        def is_current(image: MaskedImage) -> bool:
+            picture = pictures.get(image.image_id)
+            return (
+                picture is not None
+                and image.is_of(picture)
+                and all(names.get(index, f"class {index}") == name for index, name in image.names.items())
+            )
+
+        return is_current
+
+    def _masked(self, one: _Wanted, picture: Image.Image) -> MaskedImage | str:
+        evidence = self.localizer.evidence(picture, list(one.names.values()))
         if not np.isfinite(evidence).all():
             return _NO_NUMBER
         masks = {
             class_index: mask_of(of_class, picture.size)
-            for class_index, of_class in zip(one.classes, evidence, strict=True)
+            for class_index, of_class in zip(one.names, evidence, strict=True)
         }
-        return MaskedImage(one.picture.image_id, one.picture.sha256, one.picture.rotation_deg or 0, masks)
+        facts = {index: MaskFacts(one.names[index], *mask_facts(mask)) for index, mask in masks.items()}
+        return MaskedImage(one.picture.image_id, one.picture.sha256, one.picture.rotation_deg or 0, facts, masks)
 
     def _write_table(self) -> None:
-        rows = [
-            (image.image_id, class_index, self.store.digest, image.sha256, image.rotation_deg, *mask_facts(mask))
-            for images in self.store.shards()
-            for image in images.values()
-            for class_index, mask in image.masks.items()
-        ]
-        names = schema.LOCALIZED.schema.names
-        rows_by_name = [dict(zip(names, row, strict=True)) for row in sorted(rows)]
-        self.workspace.write(schema.LOCALIZED, rows_by_name)
+        facts = self.store.facts()
+        digests = pa.array([self.store.digest] * facts.num_rows, pa.string())
+        table = facts.append_column("localizer", digests).select(schema.LOCALIZED.schema.names)
+        self.workspace.write(
+            schema.LOCALIZED, table.sort_by([(name, "ascending") for name in schema.LOCALIZED.key])
+        )
 
 
 def _read(one: _Wanted) -> Image.Image | str:

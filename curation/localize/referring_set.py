@@ -10,6 +10,7 @@ with the data sets ``refcoco``, ``refcoco+``, ``refcocog_u`` and ``refcocog_g``.
 same three and hold nothing more, in a serialisation that pyarrow has dropped; they are not read here.
 """
 
+import functools
 import hashlib
 import json
 import re
@@ -20,6 +21,7 @@ from typing import Any
 
 from PIL import Image
 
+from manifests.durable import sha256_of_file
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import read_image
 
@@ -111,9 +113,26 @@ def _example(root: Path, dataset: str, entry: Any, where: str) -> ReferringExamp
 
 
 def examples_digest(examples: Sequence[ReferringExample]) -> str:
-    """Return 16 hex digits over ids, picture names and phrases, in order; a resumed training must find them."""
+    """Return 16 hex digits over ids, phrases, and the bytes of pictures and masks, in order.
+
+    A resumed training must find them. Every file is read once.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read.
+    """
     digest = hashlib.sha256()
+    content_digest = functools.cache(_content_digest)
     for example in examples:
-        fields = [example.segment_id, example.picture_path.name, *example.phrases]
+        contents = [content_digest(path) for path in (example.picture_path, example.mask_path)]
+        fields = [example.segment_id, example.picture_path.name, *contents, *example.phrases]
         digest.update(json.dumps(fields).encode() + b"\n")
     return digest.hexdigest()[:16]
+
+
+def _content_digest(path: Path) -> str:
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,6 +1,7 @@
 """A generated referring set: drawn scenes, phrases such as "the small red ring left of the cup", exact masks."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from curation.localize.scene_drawings import COLOURS, KINDS, draw_background, draw_thing
 from curation.localize.scene_phrases import Thing, phrases_of
 from manifests.durable import write_bytes, write_json
+from manifests.errors import InputError, one_line
 
 SCENES = "scenes"
 """Name of the data set in the layout of `curation.localize.referring_set`."""
@@ -119,17 +121,38 @@ def write_scenes(root: Path, counts: dict[str, int], seed: int) -> None:
         Scenes of each of the splits ``train``, ``val`` and ``test``.
     seed : int
         Of all draws.
+
+    Raises
+    ------
+    InputError
+        Scenes of another recipe are there, which a training may have learnt from.
     """
     sizes = {size: list(sides) for size, sides in SIZES.items()}
     recipe = {"seed": seed, "counts": counts, "scene_px": SCENE_PX, "sizes": sizes}
     recipe_path = root / "scenes.json"
-    if recipe_path.exists() and json.loads(recipe_path.read_text(encoding="utf-8")) == recipe:
+    if recipe_path.exists():
+        _check_recipe(recipe_path, recipe)
         return
     for split, n_scenes in counts.items():
         numbers = tqdm(range(n_scenes), desc=f"scenes, {split}", unit="scene", disable=None)
         entries = [_written(root, make_scene(seed, split, number), f"{split}_{number:05d}") for number in numbers]
         write_bytes(root / "anns" / SCENES / f"{split}.json", json.dumps(entries, indent=0).encode())
     write_json(recipe_path, recipe)
+
+
+def _check_recipe(path: Path, recipe: Mapping[str, object]) -> None:
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{path}: not the recipe of drawn scenes ({one_line(error)}); delete the folder, or give another --out"
+        ) from error
+    for name, value in recipe.items():
+        if found.get(name) != value:
+            raise InputError(
+                f"{path}: {name}: the scenes there were drawn with {found.get(name)}, and now it is {value}; "
+                "give the same, or another --out"
+            )
 
 
 def _written(root: Path, scene: Scene, name: str) -> dict[str, object]:

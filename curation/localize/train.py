@@ -6,7 +6,9 @@ CPU of one machine a training that was killed ends in the same bytes as one that
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from curation.localize.checkpoints import (
     save_localizer,
     save_state,
     trained_localizer,
+    unusable_state,
 )
 from curation.localize.evaluate import evaluate
 from curation.localize.loss import text_to_pixel_loss
@@ -31,7 +34,7 @@ from curation.localize.referring_set import ReferringExample, examples_digest
 from curation.localize.towers import frozen_towers
 from curation.localize.trained import pixel_scale
 from manifests.durable import write_text
-from manifests.errors import InputError, ModelError
+from manifests.errors import InputError, ModelError, one_line
 
 LOCALIZER_FILE = "localizer.safetensors"
 STATE_FILE = "training.pt"
@@ -67,10 +70,17 @@ class TrainingPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.n_epochs < 1 or self.milestone < 0 or self.learning_rate <= 0 or self.bridger_factor <= 0:
-            raise InputError(
-                "train-localizer: epochs and learning rates must be above 0, the milestone at least 0"
-            )
+        ranges = {
+            "n_epochs": (self.n_epochs >= 1, "at least 1"),
+            "milestone": (self.milestone >= 0, "at least 0"),
+            "batch_size": (self.batch_size >= 1, "at least 1"),
+            "learning_rate": (0 < self.learning_rate < math.inf, "a number above 0"),
+            "bridger_factor": (0 < self.bridger_factor < math.inf, "a number above 0"),
+            "seed": (self.seed >= 0, "at least 0"),
+        }
+        for name, (is_right, expected) in ranges.items():
+            if not is_right:
+                raise InputError(f"train-localizer: {name}: expected {expected}, found {getattr(self, name)!r}")
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""
@@ -106,12 +116,12 @@ class TrainingData:
     train, val : sequence of ReferringExample
         Of two splits.
     n_workers : int
-        Processes that read pictures.
+        Threads that read pictures.
     """
 
     train: Sequence[ReferringExample]
     val: Sequence[ReferringExample]
-    n_workers: int = 0
+    n_workers: int = 1
 
 
 def train_localizer(
@@ -170,7 +180,7 @@ class _Training:
         self._scaler = torch.amp.GradScaler(encoder.device.type, enabled=self._has_gpu)
         self.history: list[EpochRecord] = []
 
-    @property
+    @functools.cached_property
     def _asked(self) -> dict[str, Any]:
         """What a resumed training must have in common with the one before: all but how long it goes on."""
         plan = dataclasses.asdict(self._plan)
@@ -179,7 +189,8 @@ class _Training:
             "plan": plan,
             "network": dataclasses.asdict(self.network.sizes),
             "CLIP model": self._encoder.digest,
-            "examples": [examples_digest(self._data.train), examples_digest(self._data.val)],
+            "examples to learn from": examples_digest(self._data.train),
+            "examples to choose by": examples_digest(self._data.val),
         }
 
     def resume(self) -> None:
@@ -188,19 +199,23 @@ class _Training:
         if not path.exists():
             return
         state = load_state(path)
-        for part, asked in self._asked.items():
-            if state["asked"][part] != asked:
-                raise InputError(
-                    f"{path}: this training had another {part} ({state['asked'][part]}, now {asked}); "
-                    f"give the same, or another --out"
-                )
-        self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
-        self.history = [
-            EpochRecord(**{**epoch, "figures": SegmentationFigures(**epoch["figures"])})
-            for epoch in state["history"]
-        ]
+        found = _first_difference(state["asked"], self._asked, "the training")
+        if found is not None:
+            name, before, now = found
+            raise InputError(
+                f"{path}: {name}: this training was begun with {before}, and now it is {now}; give the same, or "
+                f"another --out"
+            )
+        try:
+            self.network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._scaler.load_state_dict(state["scaler"])
+            self.history = [
+                EpochRecord(**{**epoch, "figures": SegmentationFigures(**epoch["figures"])})
+                for epoch in state["history"]
+            ]
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise unusable_state(path, one_line(error)) from error
 
     def run_epoch(self, epoch: int) -> None:
         """Train for an epoch, judge the network, and write what there is."""
@@ -278,6 +293,14 @@ class _Training:
         ]
         lines = [",".join(names), *(",".join(repr(value) for value in row) for row in rows)]
         write_text(self._out_dir / HISTORY_FILE, "\n".join(lines) + "\n")
+
+
+def _first_difference(before: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
+    """Return the name of the first field that differs, and both its values."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        found = (_first_difference(before.get(field), value, field) for field, value in now.items())
+        return next((difference for difference in found if difference is not None), None)
+    return None if before == now else (name, before, now)
 
 
 def _line(record: EpochRecord, n_epochs: int) -> str:

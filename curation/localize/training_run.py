@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from curation.clip import ClipEncoder, load_encoder
-from curation.embed_plan import weights_to_fetch
 from curation.localize.bridger import BridgeSizes
 from curation.localize.checkpoints import load_localizer, load_state
 from curation.localize.contact_sheet import write_contact_sheet
@@ -32,7 +31,7 @@ from curation.localize.train import (
     train_localizer,
 )
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
-from manifests.work_plan import WorkPlan
+from manifests.work_plan import WorkPlan, weights_to_fetch
 
 SCENE_SIZES = NetworkSizes(
     input_px=SCENE_PX,
@@ -90,7 +89,7 @@ class LayoutChoice:
     test_splits : sequence of str
         Judged at the end, all phrases of each example; ``train`` is learnt from, ``val`` chooses the epoch.
     n_workers : int
-        Processes that read pictures.
+        Threads that read pictures.
     """
 
     root: Path

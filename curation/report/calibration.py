@@ -11,7 +11,7 @@ from curation.screening.operating_point import (
     least_out,
     reliability,
 )
-from curation.screening.plots.calibration import Look, draw_reliability, draw_roc
+from curation.screening.plots.calibration import CalibrationLook, draw_reliability, draw_roc
 from manifests.durable import sha256_of_file
 from manifests.proportions import Share
 from manifests.report.drawing import BAD, QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
@@ -20,7 +20,7 @@ from manifests.workspace import Workspace
 
 KEY, TITLE = "calibration", "Calibration"
 
-_LOOK = Look(SERIES[0], BAD, QUIET, note_size=7)
+_LOOK = CalibrationLook(SERIES[0], BAD, QUIET, note_size=7)
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def used_calibration(workspace: Workspace) -> UsedCalibration | str | None:
         The file is as it was, and yet no calibration.
     """
     arguments, inputs = (workspace.read_record("screen", part) for part in ("arguments", "inputs"))
+    if arguments and "calibration" not in arguments:
+        return "the record of the last screen does not tell by what it was calibrated: run 'screen' again"
     name = arguments.get("calibration")
     if name is None:
         return None

@@ -79,12 +79,21 @@ def run_embedded_demo(folder: Path, classifier_path: Path, run_command: RunComma
 
 def _certified_line(manifest: Manifest) -> str:
     certificate = manifest.header.get("certificate")
-    if certificate is None:
+    if certificate is None or not certificate["is_certified"]:
         return f"{manifest.folder.name} is not certified: the audits found too many defects"
-    return (
-        f"{manifest.folder.name} is certified: at most {certificate['upper_bound_here']:.2%} in-distribution, at "
+    n_removed = certificate["n_removed_since"]
+    name = certificate["manifest"] if n_removed else manifest.folder.name
+    line = (
+        f"{name} is certified: at most {certificate['upper_bound']:.4%} in-distribution, at "
         f"{100 * certificate['confidence']:.4g}% confidence"
     )
+    if n_removed:
+        # The bound of what is left can be above the goal that the audited set met.
+        line += (
+            f";\nof {manifest.folder.name}, which leaves out {n_removed} of its images, at most "
+            f"{certificate['upper_bound_here']:.4%}"
+        )
+    return line
 
 
 def run_real_demo(folder: Path, data_dir: Path, run_command: RunCommand) -> int:

@@ -17,8 +17,11 @@ def plan_export(export: ExportedSet, formats: Sequence[str], out_dir: Path, *, p
         A format is unknown.
     """
     sizes = [path.stat().st_size for path in (export.pictures or {}).values() if path.is_file()]
-    notes = []
-    if any(pictures or checked_format(name).needs_pictures for name in formats):
+    replaced = [str(out_dir / name) for name in formats if (out_dir / name).exists()]
+    notes = [f"{', '.join(replaced)}: in place of what is there"] if replaced else []
+    with_pictures = [name for name in formats if pictures or checked_format(name).needs_pictures]
+    if with_pictures:
+        notes.append(f"with pictures: {', '.join(with_pictures)}")
         notes.append(
             f"pictures: {len(sizes):,} of {len(export.records):,} are here, {size_in_words(sum(sizes))} a format, "
             "as hard links where that is possible"
@@ -27,10 +30,6 @@ def plan_export(export: ExportedSet, formats: Sequence[str], out_dir: Path, *, p
             notes.append("pictures that are not here stop an export: run 'download' first")
     return WorkPlan(
         len(export.records), 0, reads=[f"{export.name}-{export.version}"],
-        writes=[
-            f"{out_dir / name}{' with pictures' if pictures or checked_format(name).needs_pictures else ''}"
-            f"{' in place of what is there' if (out_dir / name).exists() else ''}"
-            for name in formats
-        ],
+        writes=[str(out_dir / name) for name in formats],
         notes=notes,
     )  # fmt: skip

@@ -133,26 +133,55 @@ def _certificate(workspace: Workspace, manifest: Manifest) -> tuple[list[Part], 
             "`python cli.py audit plan` draws a blind sample."
         )
         return [Text(text)], problem
-    here, n_removed = float(found["upper_bound_here"]), int(found["n_removed_since"])
-    since = f" {n_removed:,} images were removed since; the bound is that of what is left." if n_removed else ""
+    return [Text(_certificate_text(found)), _certificate_table(found)], problem
+
+
+def _certificate_text(found: Mapping[str, Any]) -> str:
+    """Return what is certified, of which set: a version that leaves images out has a bound of its own."""
+    n_removed, audited = int(found["n_removed_since"]), found["manifest"]
+    outcome = "certified" if found["is_certified"] else "not certified"
+    goal = f"{outcome}: at most {_percent(found['bound'])} of the audited set"
+    whole = f"the {found['n_images']:,} images of {audited}" if n_removed else "these images"
+    told = (
+        f"Contamination: with a confidence of {_percent(found['confidence'])}, at most "
+        f"{found['upper_bound']:.4%} of {whole} are in-distribution ({goal}). An audit drew "
+        f"{found['n_sample']:,} of {found['n_images']:,} images blindly and found {found['n_defects']:,} such."
+    )
+    if not n_removed:
+        return told
+    return (
+        f"{told} This version leaves out {n_removed:,} of the audited images, "
+        f"{found['n_defects_removed_since']:,} of them defects that it found. Of this version at most "
+        f"{found['upper_bound_here']:.4%} are, whichever images were left out."
+    )
+
+
+def _certificate_table(found: Mapping[str, Any]) -> Table:
+    n_removed = int(found["n_removed_since"])
+    outcome = "certified" if found["is_certified"] else "not certified"
     rows = [
         ("Audit", str(found["audit"])),
-        ("Of the manifest", str(found["manifest"])),
-        ("Sample", f"{found['n_sample']:,} of {found['n_images']:,} images"),
+        ("The audited set", f"{found['manifest']}, {found['n_images']:,} images"),
+        ("Sample", f"{found['n_sample']:,} images"),
         ("Defects found", f"{found['n_defects']:,}"),
         ("Answered difficult", f"{found['n_difficult']:,}"),
-        ("Share of defects, at most", f"{here:.4%}"),
-        ("The same of the audited set, difficult counted too", f"{found['upper_bound_with_difficult']:.4%}"),
         ("Confidence, one-sided", f"{found['confidence']:.2%}"),
         ("Confidence of all its audits together", f"{found['confidence_of_all']:.2%}"),
-        ("Goal", f"at most {found['bound']:.2%}: {'certified' if found['is_certified'] else 'not certified'}"),
+        ("Share of defects of the audited set, at most", f"{found['upper_bound']:.4%}"),
+        ("The same, difficult counted too", f"{found['upper_bound_with_difficult']:.4%}"),
+        ("Goal for the audited set", f"at most {_percent(found['bound'])}: {outcome}"),
     ]
-    text = (
-        f"Contamination: with a confidence of {found['confidence']:.0%}, at most {here:.4%} of these images are "
-        f"in-distribution. An audit drew {found['n_sample']:,} of {found['n_images']:,} images blindly and found "
-        f"{found['n_defects']:,} such.{since}"
-    )
-    return [Text(text), Table(("What", "Value"), rows, "Certificate.")], problem
+    if n_removed:
+        rows += [
+            ("Audited images that this version leaves out", f"{n_removed:,}"),
+            ("Share of defects of this version, at most", f"{found['upper_bound_here']:.4%}"),
+        ]
+    return Table(("What", "Value"), rows, "Certificate.")
+
+
+def _percent(share: float) -> str:
+    """Return a share as a percentage without the digits that a goal or a confidence does not have."""
+    return f"{100 * share:.6g}%"
 
 
 def _counted(

@@ -1,8 +1,10 @@
 """Pictures in the layout of CIFAR: its pickles, read without running code from them, and its binary files."""
 
 import io
+import math
 import pickle
-from collections.abc import Callable
+import pickletools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ SIDE_PX = 32
 _PICTURE_BYTES = 3 * SIDE_PX * SIDE_PX
 _MOST_FILE_BYTES = 1 << 30
 """CIFAR-100's training file, the largest, has 155 MB."""
+
+_MOST_PLACES = 1 << 22
+"""CIFAR-100's training file remembers about as many values as it has pictures, 50,000."""
 
 # What the machine of a pickle lets out when its program is damaged or refused.
 _PICKLE_ERRORS = (
@@ -120,8 +125,12 @@ def _read_binary(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any
 
 def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels and labels of a dict that holds them under ``data`` and ``labels`` or ``fine_labels``."""
+    content = _content(path)
     try:
-        found = _ArraysOnly(io.BytesIO(_content(path)), encoding="bytes").load()
+        _check_places(content)
+        found = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        if isinstance(found, dict):
+            found = {key: value.as_numpy() if isinstance(value, _Array) else value for key, value in found.items()}
     except _PICKLE_ERRORS as error:
         raise InputError(f"{path}: cannot be read as a pickle of CIFAR ({one_line(error)})") from error
     if not isinstance(found, dict) or b"data" not in found or layout.label_key not in found:
@@ -147,35 +156,99 @@ def _told(value: Any) -> str:
     return type(value).__name__
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """Stand in for ``_codecs.encode``, with which Python 3 writes bytes into a pickle of Python 2's protocol."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"asks for the codec {encoding!r}")
-    return text.encode("latin1")
+class _Latin1:
+    """Stands in for ``_codecs.encode``, with which Python 3 writes bytes into a pickle of Python 2's protocol."""
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"asks for the codec {encoding!r}")
+        return text.encode("latin1")
+
+
+class _ByteKind:
+    """Stands in for the only ``numpy.dtype`` that pixels have."""
+
+    __slots__ = ()
+
+    def __call__(self, code: Any, *_flags: Any) -> "_ByteKind":
+        if code not in (b"u1", "u1"):
+            raise pickle.UnpicklingError(f"holds an array of {code!r}, expected one of u1")
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the byte order and the like, which say nothing of single bytes."""
+
+
+class _ArrayKind:
+    """Stands in for ``numpy.ndarray``, which a pickle names and has no need to call."""
+
+    __slots__ = ()
+
+
+class _Array:
+    """Stands in for an array: keeps the shape and bytes that a pickle gives it, to be judged afterwards."""
+
+    __slots__ = ("content", "shape")
+
+    def __init__(self) -> None:
+        self.shape: Any = None
+        self.content: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, kind, is_fortran, self.content = state
+        if not isinstance(kind, _ByteKind) or is_fortran:
+            raise pickle.UnpicklingError("holds an array that is not one of u1, row by row")
+
+    def as_numpy(self) -> NDArray[np.uint8]:
+        """Return the array, once its shape is that of its bytes."""
+        is_shape = isinstance(self.shape, tuple) and all(type(side) is int and side >= 0 for side in self.shape)
+        if not is_shape or not isinstance(self.content, bytes) or math.prod(self.shape) != len(self.content):
+            raise pickle.UnpicklingError("holds an array whose bytes are not those of its shape")
+        return np.frombuffer(self.content, np.uint8).reshape(self.shape)
+
+
+class _Reconstruct:
+    """Stands in for the function of NumPy that begins an array without elements."""
+
+    __slots__ = ()
+
+    def __call__(self, kind: Any, shape: Any, code: Any) -> _Array:
+        if not isinstance(kind, _ArrayKind) or shape != (0,):
+            raise pickle.UnpicklingError("asks for an array with elements before it gives them")
+        return _Array()
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds dicts, lists, numbers, words and arrays; any other object is refused before it exists.
+    """Builds dicts, lists, numbers, words and stand-ins for arrays; any other object is refused before it exists.
 
-    A pickle is a program: the plain reader would call whatever function a hostile file names.
+    A pickle is a program: the plain reader would call whatever function a hostile file names. NumPy's own parts
+    are no safer: with them a file makes an array of objects out of bytes, which are then taken for addresses. What
+    stands in for them has no attribute that the file could set.
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what the pickle asks for by name, if it is a part of an array."""
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
+        """Return what stands in for what the pickle asks for by name, if it is a part of an array."""
         # The name of the module before and since NumPy 2.
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _empty_array
-        raise pickle.UnpicklingError(f"asks for {module}.{name}, which is no part of an array")
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            module = "multiarray"
+        stand_in = _STAND_INS.get((module, name))
+        if stand_in is None:
+            raise pickle.UnpicklingError(f"asks for {module}.{name}, which is no part of an array")
+        return stand_in
 
 
-def _empty_array(kind: Any, shape: Any, code: Any) -> NDArray[Any]:
-    """Stand in for NumPy's own: an array without elements, which the pickle fills."""
-    if kind is not np.ndarray or shape != (0,):
-        raise pickle.UnpicklingError("asks for an array with elements before it gives them")
-    return np.ndarray((0,), np.uint8)
+_STAND_INS: Mapping[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _Latin1(),
+    ("numpy", "dtype"): _ByteKind(),
+    ("numpy", "ndarray"): _ArrayKind(),
+    ("multiarray", "_reconstruct"): _Reconstruct(),
+}
+
+
+def _check_places(content: bytes) -> None:
+    """Refuse a program that puts a value at a far place of its memory: the machine makes room up to there."""
+    for step, argument, _ in pickletools.genops(content):
+        if step.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > _MOST_PLACES:
+            raise pickle.UnpicklingError(f"asks for room for {argument} values")

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scoring.plots.histograms import threshold_in
 from scoring.plots.results import Results, ScoresByMethod
-from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, Look, lines_of
+from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, PlotLook, lines_of
 
 LOGIT, FEATURE, BOTH = "energy", "residual", "vim"
 """ViM = alpha Residual + Energy (Wang et al. 2022, section 4.3), so that its threshold is a straight line here."""
@@ -34,7 +34,7 @@ def has_combination(results: Results) -> bool:
     return {LOGIT, FEATURE} <= {method.name for method in results.methods}
 
 
-def combination_figure(results: Results, *, alpha: float | None, look: Look = PRINTED) -> Figure:
+def combination_figure(results: Results, *, alpha: float | None, look: PlotLook = PRINTED) -> Figure:
     """Return one panel an OOD set: Energy to the right, Residual upwards, a dot an image of ID or OOD.
 
     Parameters
@@ -44,7 +44,7 @@ def combination_figure(results: Results, *, alpha: float | None, look: Look = PR
     alpha : float, optional
         Of ViM. Its line is drawn where Energy and Residual add up to its scores: not where Residual was fitted
         with another dimension.
-    look : Look
+    look : PlotLook
         Where it is shown.
     """
     n_columns = min(2, len(results.ood_sets))
@@ -91,7 +91,7 @@ def _limits(results: Results) -> tuple[tuple[float, float], tuple[float, float]]
     return ends(LOGIT), ends(FEATURE)
 
 
-def _draw_panel(axes: Axes, results: Results, ood_set: str, look: Look) -> None:
+def _draw_panel(axes: Axes, results: Results, ood_set: str, look: PlotLook) -> None:
     x_limits, y_limits = _limits(results)
     axes.set(xlim=x_limits, ylim=y_limits)
     populations = ((results.in_scores, look.blue), (results.out_scores[ood_set], look.vermillion))
@@ -122,7 +122,7 @@ def _thresholds(
     results: Results,
     alpha: float | None,
     limits: tuple[tuple[float, float], tuple[float, float]],
-    look: Look,
+    look: PlotLook,
 ) -> list[Line2D]:
     """Return where each of the methods keeps 95 % of ID: what lies to the right and above is called OOD."""
     (left, right), (bottom, top) = limits
@@ -148,7 +148,7 @@ def _adds_up(results: Results, alpha: float) -> bool:
     return bool(departure <= _LARGEST_DEPARTURE * max(1.0, np.abs(scores[BOTH]).max()))
 
 
-def _dots(results: Results, look: Look) -> Sequence[Line2D]:
+def _dots(results: Results, look: PlotLook) -> Sequence[Line2D]:
     return [
         Line2D([], [], color=colour, marker="o", markersize=3, linestyle="none", label=label)
         for colour, label in ((look.blue, f"ID: {results.val}"), (look.vermillion, "OOD: set named above"))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from scoring.plots.labels import is_doubtful, place_labels
 from scoring.plots.results import Estimate
-from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, TEXT_WIDTH_IN, Look, in_percent, lines_of
+from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, TEXT_WIDTH_IN, PlotLook, in_percent, lines_of
 
 _MOST_LABELS_IN_A_COLUMN = 16
 _MARKER_POINTS = {"D": 4.2, "^": 5.2, "s": 4.6, "*": 7.5}
@@ -37,7 +37,7 @@ class ComparedMethod:
 
 
 def comparison_figure(
-    methods: Sequence[ComparedMethod], *, x_set: str, y_set: str, look: Look = PRINTED
+    methods: Sequence[ComparedMethod], *, x_set: str, y_set: str, look: PlotLook = PRINTED
 ) -> Figure:
     """Return one labelled marker a method, its AUROC on `x_set` to the right and on `y_set` upwards.
 
@@ -62,7 +62,7 @@ def comparison_figure(
     return figure
 
 
-def _draw_method(axes: Axes, method: ComparedMethod, look: Look) -> None:
+def _draw_method(axes: Axes, method: ComparedMethod, look: PlotLook) -> None:
     marker, colour = look.families[method.family]
     for start, end in _whiskers(method):
         axes.plot(*zip(start, end, strict=True), color=colour, linewidth=0.7, zorder=2)
@@ -81,7 +81,7 @@ def _whiskers(method: ComparedMethod) -> list[tuple[tuple[float, float], tuple[f
     return whiskers
 
 
-def _marker_style(marker: str, colour: str, look: Look) -> dict[str, Any]:
+def _marker_style(marker: str, colour: str, look: PlotLook) -> dict[str, Any]:
     return {
         "marker": marker,
         "markersize": look.scale * _MARKER_POINTS[marker],
@@ -92,7 +92,7 @@ def _marker_style(marker: str, colour: str, look: Look) -> dict[str, Any]:
     }
 
 
-def _draw_diagonal(axes: Axes, look: Look) -> bool:
+def _draw_diagonal(axes: Axes, look: PlotLook) -> bool:
     """Draw where both AUROC are equal, if that is in sight; the axes keep their limits."""
     x_limits, y_limits = axes.get_xlim(), axes.get_ylim()
     ends = [max(x_limits[0], y_limits[0]), min(x_limits[1], y_limits[1])]
@@ -101,7 +101,7 @@ def _draw_diagonal(axes: Axes, look: Look) -> bool:
     return ends[0] < ends[1]
 
 
-def _legend(methods: Sequence[ComparedMethod], has_diagonal: bool, look: Look) -> list[Line2D]:
+def _legend(methods: Sequence[ComparedMethod], has_diagonal: bool, look: PlotLook) -> list[Line2D]:
     families = {method.family for method in methods}
     handles = [
         Line2D([], [], label=family, **_marker_style(*style, look))
@@ -115,7 +115,7 @@ def _legend(methods: Sequence[ComparedMethod], has_diagonal: bool, look: Look) -
     return handles
 
 
-def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod], look: Look) -> None:
+def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod], look: PlotLook) -> None:
     figure.draw_without_rendering()
     # Places are found for this layout, which must not change on writing.
     figure.set_layout_engine("none")
@@ -140,7 +140,7 @@ def _label(figure: Figure, axes: Axes, methods: Sequence[ComparedMethod], look: 
             )
 
 
-def _text(axes: Axes, method: ComparedMethod, look: Look) -> Annotation:
+def _text(axes: Axes, method: ComparedMethod, look: PlotLook) -> Annotation:
     return axes.annotate(
         method.title,
         (method.x.value, method.y.value),

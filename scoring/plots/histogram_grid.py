@@ -15,7 +15,7 @@ from scoring.plots.histograms import (
     threshold_in,
 )
 from scoring.plots.results import Results
-from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, Look
+from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, PlotLook
 
 _N_COLUMNS = 4
 _ROW_IN, _FRAME_IN = 0.85, 0.35
@@ -30,7 +30,7 @@ _GAP = 0.04
 _FIGURE_POINTS, _NOTE_POINTS = 7.0, 5.5
 
 
-def histogram_grid(results: Results, ood_set: str, *, look: Look = PRINTED) -> Figure:
+def histogram_grid(results: Results, ood_set: str, *, look: PlotLook = PRINTED) -> Figure:
     """Return one panel a method, best AUROC first: its scores of ID and of one OOD set, and its threshold.
 
     Each panel has an axis of its own, to the right more OOD, without figures, as scores of two methods cannot be
@@ -52,7 +52,7 @@ def histogram_grid(results: Results, ood_set: str, *, look: Look = PRINTED) -> F
     return figure
 
 
-def _draw(axes: Axes, results: Results, method: Method, ood_set: str, look: Look) -> None:
+def _draw(axes: Axes, results: Results, method: Method, ood_set: str, look: PlotLook) -> None:
     in_scores, out_scores = results.in_scores[method.name], results.out_scores[ood_set][method.name]
     n_here = min(_MOST_BINS, n_bins(min(len(in_scores), len(out_scores))))
     edges = np.linspace(*score_range(in_scores, [out_scores]), n_here + 1)

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
 from scoring.metrics import fpr95_in, n_kept
-from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, Look, house_style, in_percent, lines_of
+from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, PlotLook, house_style, in_percent, lines_of
 
 _FENCE_FACTOR = 3.0
 """Tukey (1977, "Exploratory Data Analysis", 2D): beyond three interquartile ranges a value is "far out"."""
@@ -164,7 +164,7 @@ def n_bins(n_images: int) -> int:
     return int(np.clip(np.ceil(2 * np.cbrt(n_images)), _FEWEST_BINS, _MOST_BINS))
 
 
-def draw_panel(axes: Axes, inside: Histogram, outside: Histogram, *, threshold: float, look: Look) -> None:
+def draw_panel(axes: Axes, inside: Histogram, outside: Histogram, *, threshold: float, look: PlotLook) -> None:
     """Draw ID and OOD over their common bins, the threshold, and filled what it lets through of OOD."""
     edges = inside.edges
     axes.stairs(inside.shares, edges, fill=True, facecolor=look.in_fill)
@@ -226,7 +226,7 @@ def _draw_legend(figure: Figure, heading: str, in_label: str, n_columns: int) ->
     )
 
 
-def legend_handles(in_label: str, out_label: str, look: Look) -> list[Patch | Line2D]:
+def legend_handles(in_label: str, out_label: str, look: PlotLook) -> list[Patch | Line2D]:
     """Return what the parts of a panel mean, for a legend."""
     return [
         Patch(facecolor=look.in_fill, edgecolor=look.blue, linewidth=0.6, label=in_label),

@@ -14,7 +14,7 @@ from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram_figure
 from scoring.plots.results import Results, read_results
 from scoring.plots.roc import RocCurve, roc_figure, roc_points
-from scoring.plots.style import FORMATS, N_LINES, PRINTED, Look, write_figure
+from scoring.plots.style import FORMATS, N_LINES, PRINTED, PlotLook, write_figure
 
 Picture: TypeAlias = tuple[str, Callable[[], Figure]]
 """A file name without suffix, and what draws it."""
@@ -89,7 +89,9 @@ def plot_results(
     return PlotResult(tuple(paths), tuple(left_out))
 
 
-def roc_figure_of(results: Results, ood_set: str, *, n_methods: int | None = None, look: Look = PRINTED) -> Figure:
+def roc_figure_of(
+    results: Results, ood_set: str, *, n_methods: int | None = None, look: PlotLook = PRINTED
+) -> Figure:
     """Return the ROC curves of all methods, or of the `n_methods` best on average, on one OOD set."""
     methods = results.best_first[:n_methods]
     coloured = [method.title for method in methods[:N_LINES]]
@@ -112,7 +114,7 @@ def roc_figure_of(results: Results, ood_set: str, *, n_methods: int | None = Non
     )
 
 
-def comparison_figure_of(results: Results, *, x_set: str, y_set: str, look: Look = PRINTED) -> Figure:
+def comparison_figure_of(results: Results, *, x_set: str, y_set: str, look: PlotLook = PRINTED) -> Figure:
     """Return the AUROC of all methods on `y_set` against that on `x_set`."""
     compared = [
         ComparedMethod(

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike, NDArray
 
-from scoring.plots.style import PRINTED, Look, in_percent, lines_of
+from scoring.plots.style import PRINTED, PlotLook, in_percent, lines_of
 
 _TOLERANCE = 1 / 2000
 """How far a drawn curve may be from the whole one; a curve of 3 inches has 900 dots at 300 dots an inch."""
@@ -95,7 +95,7 @@ def roc_figure(
     in_name: str,
     out_name: str,
     note: str = "",
-    look: Look = PRINTED,
+    look: PlotLook = PRINTED,
 ) -> Figure:
     """Return all `curves` in one square, and beside it their titles, best AUROC first.
 
@@ -110,7 +110,7 @@ def roc_figure(
         What to call ID and OOD images on the axes.
     note : str
         How `coloured` were chosen, below the titles.
-    look : Look
+    look : PlotLook
         Where it is shown.
     """
     styles = dict(zip(coloured, look.lines, strict=False))
@@ -145,7 +145,7 @@ def roc_figure(
     return figure
 
 
-def _guides(look: Look) -> list[Line2D]:
+def _guides(look: PlotLook) -> list[Line2D]:
     kept = Line2D(
         [0, 1], [0.95, 0.95], color=look.quiet, linestyle="--", linewidth=0.6, label="95 % of ID kept: fpr95_in"
     )
@@ -157,7 +157,9 @@ def _label(curve: RocCurve) -> str:
     return f"{100 * curve.auroc:6.2f}".replace(" ", "\N{FIGURE SPACE}") + f"  {curve.title}"
 
 
-def _line(curve: RocCurve, styles: Mapping[str, tuple[str, LineStyleType]], look: Look, label: str = "") -> Line2D:
+def _line(
+    curve: RocCurve, styles: Mapping[str, tuple[str, LineStyleType]], look: PlotLook, label: str = ""
+) -> Line2D:
     colour, dashes = styles.get(curve.title, (look.faint, "-"))
     return Line2D(
         *bends(curve.let_through, curve.kept),

@@ -14,16 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from matplotlib.typing import LineStyleType
 
+from manifests.colours import BLACK, BLUE, GREEN, GREY, ORANGE, PALE_GREY, PURPLE, SKY_BLUE, VERMILLION
 from manifests.durable import replacing
 
 COLUMN_WIDTH_IN, TEXT_WIDTH_IN = 3.25, 6.875
 """Width of a column and of both in the CVPR author kit; a picture printed at its own size keeps its font size."""
-
-# The colours that Okabe and Ito (2008, "Color universal design") chose to be told apart by everyone.
-BLACK, ORANGE, SKY_BLUE, GREEN, BLUE, VERMILLION, PURPLE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
-)  # fmt: skip
-GREY, PALE_GREY = "#666666", "#B8B8B8"
 
 # Without a date, so that equal plots are equal bytes.
 _METADATA: dict[str, dict[str, None]] = {
@@ -71,7 +66,7 @@ Fill: TypeAlias = tuple[str, float]
 
 
 @dataclass(frozen=True)
-class Look:
+class PlotLook:
     """How plots look at one place: on a printed page, or within a page of the report.
 
     Attributes
@@ -151,7 +146,7 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
-PRINTED = Look(
+PRINTED = PlotLook(
     ink=BLACK,
     quiet=GREY,
     faint=PALE_GREY,

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from scoring.plots.style import BLUE, GREY, TEXT_WIDTH_IN, VERMILLION, house_style, in_percent, new_figure
+from manifests.colours import BLUE, GREY, VERMILLION
+from scoring.plots.style import TEXT_WIDTH_IN, house_style, in_percent, new_figure
 
 _HEIGHT_IN = 1.9
 

@@ -10,12 +10,12 @@ from scoring.plots.combination import BOTH, FEATURE, LOGIT, N_POINTS, combinatio
 from scoring.plots.histogram_grid import histogram_grid
 from scoring.plots.plot import comparison_figure_of, roc_figure_of
 from scoring.plots.results import Results
-from scoring.plots.style import N_LINES, TEXT_WIDTH_IN, Look
+from scoring.plots.style import N_LINES, TEXT_WIDTH_IN, PlotLook
 from scoring.report.scored_model import ScoredModel
 
 _BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY_BLUE, _GREY = SERIES
 
-PAGE = Look(
+PAGE = PlotLook(
     ink=INK,
     quiet=QUIET,
     faint=LINE,

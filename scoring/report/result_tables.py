@@ -7,7 +7,7 @@ from manifests.frozen import HEADER_FILE, read_header
 from manifests.report.parts import BEST, SECOND, Part, Table, Text
 from manifests.workspace import Workspace, checked_name
 from scoring.contamination import Contamination, certified_contamination, contamination_limits
-from scoring.figures import INTERVAL_WORDS, in_percent
+from scoring.figures import INTERVAL_WORDS, percent_with_interval
 from scoring.methods.table import METHODS, Method
 from scoring.metrics import n_caught, n_kept
 from scoring.plots.results import Estimate, MetricsByMethod, Results
@@ -50,9 +50,9 @@ def _two_fpr95(results: Results) -> str:
         for name in results.ood_sets
     ]
     return (
-        "FPR95 has two meanings. fpr95_in is the share of OOD images let through where 95 % of ID images are kept, "
-        f"rounded down to whole images as in the ViM authors' code: {n_kept(n_in):,} of {n_in:,}. fpr95_out is the "
-        "share of ID images lost where 95 % of OOD images are caught, rounded up as in OpenOOD: "
+        "FPR95 has two meanings. fpr95_in is the share of OOD images let through where 95 % of ID images are "
+        f"kept, rounded down to whole images as in the ViM authors' code: {n_kept(n_in):,} of {n_in:,}. fpr95_out "
+        "is the share of ID images lost where 95 % of OOD images are caught, rounded up as in OpenOOD: "
         f"{', '.join(caught)}. The two are never comparable."
     )
 
@@ -129,8 +129,8 @@ def _marks(values: Sequence[float], *, is_high: bool) -> dict[int, str]:
 
 def _cell(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
-        return in_percent(estimate.value)
-    return in_percent(estimate.value, (estimate.low, estimate.high))
+        return percent_with_interval(estimate.value)
+    return percent_with_interval(estimate.value, (estimate.low, estimate.high))
 
 
 def _made_how(model: ScoredModel) -> str:

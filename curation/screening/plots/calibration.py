@@ -15,11 +15,12 @@ from curation.screening.operating_point import (
     reliability,
     roc_curve,
 )
-from curation.screening.plots.figure import BLUE, GREY, VERMILLION, figure_at
+from curation.screening.plots.figure import figure_at
+from manifests.colours import BLUE, GREY, VERMILLION
 
 
 @dataclass(frozen=True)
-class Look:
+class CalibrationLook:
     """Colours of the curve, of the operating point and of what stands back; size of the notes in points."""
 
     curve: str
@@ -28,7 +29,7 @@ class Look:
     note_size: float
 
 
-_PRINTED = Look(BLUE, VERMILLION, GREY, note_size=6)
+_PRINTED = CalibrationLook(BLUE, VERMILLION, GREY, note_size=6)
 
 
 def write_calibration_plot(calibration: Calibration, path: Path) -> None:
@@ -41,7 +42,7 @@ def write_calibration_plot(calibration: Calibration, path: Path) -> None:
         figure.suptitle(f"Held-out half: {n_in:,} in, {n_out:,} out", fontsize=8)
 
 
-def draw_reliability(axes: Axes, calibration: Calibration, look: Look) -> None:
+def draw_reliability(axes: Axes, calibration: Calibration, look: CalibrationLook) -> None:
     """Draw the share that is in by risk, with intervals and the pictures of each bin."""
     bins = reliability(calibration.held_out_in, calibration.held_out_out)
     means = np.array([each.mean_risk for each in bins])
@@ -64,7 +65,7 @@ def draw_reliability(axes: Axes, calibration: Calibration, look: Look) -> None:
     )  # fmt: skip
 
 
-def draw_roc(axes: Axes, calibration: Calibration, point: OperatingPoint, look: Look) -> None:
+def draw_roc(axes: Axes, calibration: Calibration, point: OperatingPoint, look: CalibrationLook) -> None:
     """Draw what bounds on risk flag of `in` and lose of `out`, and the one that was chosen."""
     held_out = calibration.held_out_in, calibration.held_out_out
     lost, flagged = roc_curve(*held_out)

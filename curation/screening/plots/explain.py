@@ -11,8 +11,9 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from curation.screening.plots.figure import BLUE, GREY, VERMILLION, figure_at
+from curation.screening.plots.figure import figure_at
 from manifests import schema
+from manifests.colours import BLUE, GREY, VERMILLION
 from manifests.errors import InputError
 from manifests.images import read_image
 from manifests.label_space import read_label_space

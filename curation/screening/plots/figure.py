@@ -11,9 +11,6 @@ from matplotlib.figure import Figure
 from manifests.durable import replacing
 from manifests.errors import InputError
 
-# Of the eight colours that Okabe and Ito (2008) chose to be told apart by everyone.
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#666666"
-
 _STYLE = {
     "figure.dpi": 150,
     "font.size": 8,

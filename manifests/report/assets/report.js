@@ -98,7 +98,7 @@
         ? `${n(first + 1)} to ${n(last)} of ${n(this.cards.length)}`
         : "no card has these words";
       this.onPaper.textContent = this.cards.length < this.all.length || last - first < this.cards.length
-        ? `Printed are the ${n(last - first)} cards that were on the screen; all ${n(this.all.length)} are in the page itself.`
+        ? `Printed: ${n(last - first)} of ${n(this.all.length)} cards, those that were on the screen; the page itself has all.`
         : "";
       this.tools.querySelector(".pages").textContent = `of ${n(this.nPages)}`;
       this.number.value = this.at + 1;
