@@ -2152,7 +2152,7 @@ def _report_sections(space: "Workspace", manifest: str | None) -> "list[Section]
 def train_localizer_command(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the localiser; what lies there goes on; <workspace>/localizer.")
+        Path | None, typer.Option(help="Folder of the localizer; what lies there goes on; <workspace>/localizer.")
     ] = None,
     data: Annotated[
         Path | None,
@@ -2184,7 +2184,7 @@ def train_localizer_command(
     seed: Annotated[int, typer.Option(help="Of weights, order, phrases and scenes.")] = 0,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train a localiser on a frozen CLIP, after ETRIS: where in a picture is what a phrase names.
+    """Train a localizer on a frozen CLIP, after ETRIS: where in a picture is what a phrase names.
 
     \b
     Example: python cli.py train-localizer --scenes 3000 --workspace workspace

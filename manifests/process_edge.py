@@ -14,19 +14,22 @@ from manifests.errors import OutputError, TerminatedError
 
 
 @contextlib.contextmanager
-def ending_in_order() -> Iterator[None]:
+def ending_in_order() -> Iterator[list[int]]:
     """Let SIGTERM end the block by `TerminatedError`, so that what it made for itself is put away.
 
-    A stage that stops in its own way (`curation.stopping`, the App) has its own handlers while it runs.
+    Its number is then added to the list that is yielded, as libraries may make something else of the exception. A
+    stage that stops in its own way (`curation.stopping`, the App) has its own handlers while it runs.
     """
     # Python lets only the main thread have handlers.
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield []
         return
     owner = os.getpid()
+    received: list[int] = []
 
     def end(number: int, _: FrameType | None) -> None:
         if os.getpid() == owner:
+            received.append(number)
             raise TerminatedError
         # A forked worker has inherited this: what it works on is its parent's to put away.
         signal.signal(number, signal.SIG_DFL)
@@ -36,7 +39,7 @@ def ending_in_order() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
+        yield received
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

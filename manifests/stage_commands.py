@@ -269,9 +269,14 @@ def _usage_error(notices: str) -> tuple[str, str]:
 
 
 def _run(app: typer.Typer, report: RunReport, prog_name: str) -> int:
+    with ending_in_order() as received:
+        code = _exit_code(app, report, prog_name)
+    return EXIT_TERMINATED if code == EXIT_INTERRUPTED and received else code
+
+
+def _exit_code(app: typer.Typer, report: RunReport, prog_name: str) -> int:
     try:
-        with ending_in_order():
-            app(args=list(report.arguments), prog_name=prog_name)
+        app(args=list(report.arguments), prog_name=prog_name)
     except SystemExit as finished:
         code = finished.code if isinstance(finished.code, int) else int(finished.code is not None)
         if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):

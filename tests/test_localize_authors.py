@@ -146,7 +146,7 @@ def their_checkpoint(tmp_path_factory):
     return checkpoint, str(folder / "theirs.json"), state
 
 
-def test_the_authors_clip_and_localiser_are_told_apart(their_checkpoint):
+def test_the_authors_clip_and_localizer_are_told_apart(their_checkpoint):
     _, _, state = their_checkpoint
     clip, localizer = split_weights({f"module.{name}": tensor for name, tensor in state.items()})
     assert torch.equal(
@@ -157,7 +157,7 @@ def test_the_authors_clip_and_localiser_are_told_apart(their_checkpoint):
     assert not any("connect" in name for name in clip)
 
 
-def test_a_checkpoint_of_the_authors_becomes_a_localiser(their_checkpoint, tmp_path, capsys):
+def test_a_checkpoint_of_the_authors_becomes_a_localizer(their_checkpoint, tmp_path, capsys):
     checkpoint, model, state = their_checkpoint
     arguments = ["train-localizer", "--convert", str(checkpoint), "--model", model, "--words", "16"]
     assert cli.run([*arguments, "--out", str(tmp_path), "--workspace", str(tmp_path)]) == 0

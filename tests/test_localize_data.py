@@ -140,7 +140,7 @@ def test_an_epoch_asks_each_example_once_with_one_of_its_phrases(layout):
     assert len({batch.pixels.numpy().tobytes() for batch in batches}) == 5
 
 
-def test_batches_depend_on_seed_and_epoch_and_not_on_worker_processes(layout):
+def test_batches_depend_on_seed_and_epoch_and_not_on_reading_threads(layout):
     def content(batches):
         return [
             (batch.pixels.numpy().tobytes(), batch.masks.numpy().tobytes(), *batch.phrases) for batch in batches
@@ -287,10 +287,14 @@ def test_scenes_of_another_recipe_are_refused_and_stay(tmp_path):
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"counts: the scenes there were drawn with .*'train': 2.* now it is .*1"):
         write_scenes(tmp_path, {"train": 1, "val": 1, "test": 1}, seed=0)
-    with pytest.raises(InputError, match="seed: the scenes there were drawn with 0, and now it is 1; give the same"):
+    with pytest.raises(
+        InputError, match="seed: the scenes there were drawn with 0, and now it is 1; give the same"
+    ):
         write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=1)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     for damaged in ("{", "3"):
         (tmp_path / "scenes.json").write_text(damaged)
-        with pytest.raises(InputError, match=r"scenes\.json: not the recipe of drawn scenes .*; delete the folder"):
+        with pytest.raises(
+            InputError, match=r"scenes\.json: not the recipe of drawn scenes .*; delete the folder"
+        ):
             write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=0)

@@ -24,7 +24,7 @@ def localizer(tmp_path):
     return trained_localizer(network, encoder, facts)
 
 
-def test_a_saved_localiser_answers_as_before_and_has_its_digest(localizer, tmp_path):
+def test_a_saved_localizer_answers_as_before_and_has_its_digest(localizer, tmp_path):
     picture = Image.fromarray(np.arange(40 * 60 * 3, dtype=np.uint32).astype(np.uint8).reshape(40, 60, 3))
     loaded = load_localizer(tmp_path / "localizer.safetensors", localizer.encoder)
     assert loaded.digest == localizer.digest
@@ -50,14 +50,14 @@ def test_the_authors_threshold_is_evidence_of_a_half(localizer):
     np.testing.assert_allclose(localizer.evidence(picture, ["a fox"]), 0.5, atol=1e-6)
 
 
-def test_a_localiser_of_another_clip_model_is_refused(localizer, tmp_path):
+def test_a_localizer_of_another_clip_model_is_refused(localizer, tmp_path):
     other = load_encoder(str(CONFIG_PATH), str(WEIGHTS_PATH))
     with pytest.raises(ModelError, match=r"it belongs to tiny-test\.json with tiny-test\.safetensors"):
         load_localizer(tmp_path / "localizer.safetensors", other)
 
 
-def test_a_file_that_is_no_localiser_is_refused(localizer, tmp_path):
-    with pytest.raises(ModelError, match="this is no localiser"):
+def test_a_file_that_is_no_localizer_is_refused(localizer, tmp_path):
+    with pytest.raises(ModelError, match="this is no localizer"):
         load_localizer(WEIGHTS_PATH, localizer.encoder)
     (tmp_path / "text.safetensors").write_text("not weights")
     with pytest.raises(ModelError, match="cannot be read"):

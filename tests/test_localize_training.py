@@ -158,7 +158,7 @@ def test_an_impossible_plan_is_refused_by_the_name_of_its_field(changes, said):
         (lambda state: state.clear(), "it has no asked"),
         (lambda state: state.update(history=None), "it has no history"),
         (lambda state: state["history"][0].pop("loss"), "missing 1 required positional argument: 'loss'"),
-        (lambda state: state["history"][0].update(figures=3), "not a state"),
+        (lambda state: state["history"][0].update(figures=3), "must be a mapping"),
         (lambda state: state["network"].popitem(), "Missing key"),
         (lambda state: state["optimizer"].clear(), "'param_groups'"),
     ],
@@ -208,7 +208,7 @@ def test_the_bridgers_factor_reaches_its_weights_alone(encoder, data, tmp_path):
     assert moved["alignment.layers"] == pytest.approx(1e-3, rel=0.05)
 
 
-def test_the_localiser_kept_is_that_of_the_best_epoch(encoder, whole, data):
+def test_the_localizer_kept_is_that_of_the_best_epoch(encoder, whole, data):
     best = max(float(row["mean_iou"]) for row in history_of(whole))
     kept = load_localizer(whole / "localizer.safetensors", encoder)
     assert evaluate(kept, data.val, n_phrases=1).figures().mean_iou == best

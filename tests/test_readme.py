@@ -256,7 +256,7 @@ def reader(tmp_path_factory):
         contextlib.chdir(folder),
         pytest.MonkeyPatch.context() as patch,
     ):
-        # Scenes to judge a localiser by: 150 take half a minute.
+        # Scenes to judge a localizer by: 150 take half a minute.
         patch.setattr("curation.localize.training_run.N_HELD_OUT_SCENES", 4)
         typing = Reader(folder, {"releases": releases, "mirror": mirror, "auditors": AUDITORS})
         for line in lines():

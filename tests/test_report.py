@@ -391,7 +391,8 @@ def test_the_funnel_is_told_with_counts_and_reasons(tmp_path):
     chart, table, waiting = section.parts
     assert table.rows[-1] == ("agreed out", "7", "3", "in 2, disputed 1")
     assert "candidates 10; downloaded 10; to review 10" in chart.description
-    assert waiting.text == "Not run here yet: embedded."
+    # The log of this world holds no answer of an annotator.
+    assert waiting.text == "Not run here yet: embedded, answered."
 
 
 def part_of(section, kind, word):
@@ -542,13 +543,13 @@ def test_every_run_is_told_failed_and_interrupted_ones_too(tmp_path):
     space = Workspace(tmp_path)
     record(space, "download")
     record(space, "download.failed", outcome="failed", started="2026-01-01T09:00:00+00:00")
-    record(space, "export.x-1.0.0.openood.interrupted", stage="export", outcome="interrupted", seed=7)
+    record(space, "export.x-1.0.0.openood.interrupted", stage="export", outcome="interrupted", seed=1552907)
     (section,) = provenance_sections(space)
     summary = section.parts[1]
     assert [row[:5] for row in summary.rows] == [
         ("download", "failed", "2026-01-01 09:00:00", "2 h 02 min", ""),
         ("download", "done", "2026-01-01 10:00:00", "1 h 02 min", ""),
-        ("export (x-1.0.0.openood)", "interrupted", "2026-01-01 10:00:00", "1 h 02 min", "7"),
+        ("export (x-1.0.0.openood)", "interrupted", "2026-01-01 10:00:00", "1 h 02 min", "1552907"),
     ]
     folded = [part for part in section.parts if isinstance(part, Folded)]
     assert [one.summary for one in folded][1] == "download: done, 1 h 02 min"

@@ -3,7 +3,7 @@
 Their ``{last,best}_model.pth`` holds under ``state_dict`` the whole network as it was on several GPUs, so that
 every name begins with ``module.``; CLIP (``backbone``) is in it. It has to be kept: their training froze CLIP's
 weights but not the statistics of its BatchNorm layers, which by its end are not OpenAI's any more. So converting
-writes two files: CLIP as open_clip takes it, and the localiser that belongs to it.
+writes two files: CLIP as open_clip takes it, and the localizer that belongs to it.
 """
 
 import re
@@ -98,7 +98,7 @@ def our_name(theirs: str) -> str | None:
 def split_weights(
     state: Mapping[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Return CLIP's weights by open_clip's names, and the localiser's by ours; position embeddings are in both.
+    """Return CLIP's weights by open_clip's names, and the localizer's by ours; position embeddings are in both.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def split_weights(
 
 
 def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int = 17) -> tuple[Path, Path]:
-    """Write CLIP and the localiser of one of the authors' checkpoints, and return both paths.
+    """Write CLIP and the localizer of one of the authors' checkpoints, and return both paths.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training leaves: a localiser to use, and all that it takes to go on; each written in one step.
+"""What a training leaves: a localizer to use, and all that it takes to go on; each written in one step.
 
 ``localizer.safetensors`` holds what was trained, and which CLIP model it belongs to; CLIP itself it does not hold.
 ``training.pt`` holds weights, Adam's moments, the history, and what the training was asked to do.
@@ -39,7 +39,7 @@ class LocalizerFacts:
     Attributes
     ----------
     name : str
-        For people: the CLIP model, and what the localiser was trained on.
+        For people: the CLIP model, and what the localizer was trained on.
     clip_digest : str
         Digest of the CLIP model that it belongs to.
     clip_name : str
@@ -64,14 +64,14 @@ def sizes_from(values: Mapping[str, Any]) -> NetworkSizes:
 
 
 def save_localizer(path: Path, network: LocalizerNetwork, facts: LocalizerFacts) -> None:
-    """Write a localiser; equal weights and facts give equal bytes."""
+    """Write a localizer; equal weights and facts give equal bytes."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     metadata = {_METADATA_KEY: json.dumps(dataclasses.asdict(facts), sort_keys=True)}
     write_bytes(path, save(weights, metadata))
 
 
 def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
-    """Return a trained localiser on the device of its CLIP model.
+    """Return a trained localizer on the device of its CLIP model.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
 
 
 def trained_localizer(network: LocalizerNetwork, encoder: ClipEncoder, facts: LocalizerFacts) -> TrainedLocalizer:
-    """Return a network as a localiser, in evaluation mode."""
+    """Return a network as a localizer, in evaluation mode."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(facts), sort_keys=True).encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
@@ -109,7 +109,7 @@ def trained_localizer(network: LocalizerNetwork, encoder: ClipEncoder, facts: Lo
 
 def _facts(checkpoint: Path, said: str | None) -> LocalizerFacts:
     if said is None:
-        raise ModelError(f"--checkpoint {checkpoint}: this is no localiser; train-localizer makes them")
+        raise ModelError(f"--checkpoint {checkpoint}: this is no localizer; train-localizer makes them")
     try:
         values = json.loads(said)
         return LocalizerFacts(**{**values, "sizes": sizes_from(values["sizes"])})

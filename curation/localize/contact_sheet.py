@@ -1,4 +1,4 @@
-"""A picture of what localisers answer: one row a phrase, to be looked at."""
+"""A picture of what localizers answer: one row a phrase, to be looked at."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -24,7 +24,7 @@ _OUTSIDE = 0.25
 def write_contact_sheet(
     path: Path, examples: Sequence[ReferringExample], localizers: Sequence[tuple[Localizer, float]]
 ) -> None:
-    """Write a PNG: for each example's last phrase the picture, the true mask, and each localiser's mask.
+    """Write a PNG: for each example's last phrase the picture, the true mask, and each localizer's mask.
 
     Parameters
     ----------

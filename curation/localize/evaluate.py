@@ -1,4 +1,4 @@
-"""Localisers put to phrases whose masks are known."""
+"""Localizers put to phrases whose masks are known."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def evaluate(
     n_phrases: int | None = None,
     thresholds: Sequence[float] = (LEAST_EVIDENCE,),
 ) -> Evaluation:
-    """Return the answers of a localiser, each at the full size of its picture.
+    """Return the answers of a localizer, each at the full size of its picture.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def evaluate(
 
 
 def fitted_threshold(localizer: Localizer, examples: Sequence[ReferringExample]) -> float:
-    """Return the threshold that suits a localiser best on examples that it will not be judged by."""
+    """Return the threshold that suits a localizer best on examples that it will not be judged by."""
     return evaluate(localizer, examples, n_phrases=1, thresholds=_TRIED).best_threshold()
 
 

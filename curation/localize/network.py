@@ -15,7 +15,7 @@ from manifests.errors import InputError
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """All sizes of a localiser's network; the defaults are the paper's.
+    """All sizes of a localizer's network; the defaults are the paper's.
 
     Attributes
     ----------
@@ -164,7 +164,7 @@ class LocalizerNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Weights of a localiser.
+    """Weights of a localizer.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ SCENES = "scenes"
 
 SCENE_PX = 160
 SIZES = {"small": (0.24, 0.28), "large": (0.42, 0.50)}
-"""Side of a thing over the scene's. A localiser answers in cells of 4 px: of a thing 6 cells wide even one that is
+"""Side of a thing over the scene's. A localizer answers in cells of 4 px: of a thing 6 cells wide even one that is
 found has a poor outline, and these are 10 and more."""
 
 N_THINGS = (2, 4)

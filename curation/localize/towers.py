@@ -255,7 +255,7 @@ def frozen_towers(clip: Any) -> FrozenTowers:
     pool_type = getattr(text, "pool_type", getattr(clip, "text_pool_type", None))
     is_plain = pool_type == "argmax" and getattr(text, "attn_mask", None) is not None
     if not is_plain or not isinstance(getattr(text, "text_projection", None), torch.Tensor):
-        raise ModelError("a localiser needs CLIP's own text transformer; this model has another text tower")
+        raise ModelError("a localizer needs CLIP's own text transformer; this model has another text tower")
     n_image = sum(weight.numel() for weight in clip.visual.parameters())
     n_all = sum(weight.numel() for weight in clip.parameters())
     return FrozenTowers(_image_tower(clip.visual), TextTower(text), n_image, n_all - n_image)
@@ -271,6 +271,6 @@ def _image_tower(visual: Any) -> ImageTower:
     if is_plain_vit and isinstance(visual.proj, torch.Tensor):
         return VitTower(visual)
     raise ModelError(
-        f"a localiser runs on CLIP's ResNets and vision transformers and on timm's ResNets, not on a "
+        f"a localizer runs on CLIP's ResNets and vision transformers and on timm's ResNets, not on a "
         f"{type(visual if trunk is None else trunk).__name__}"
     )

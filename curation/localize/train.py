@@ -1,4 +1,4 @@
-"""Training of a localiser by the paper's recipe; it may be stopped at any moment and goes on where it was.
+"""Training of a localizer by the paper's recipe; it may be stopped at any moment and goes on where it was.
 
 An epoch depends on the weights before it, on the seed and on its own number, and on nothing else: order, phrases
 and dropout are drawn anew from those. So a state at the end of each epoch is all that resuming takes, and on the
@@ -135,7 +135,7 @@ def train_localizer(
 ) -> list[EpochRecord]:
     """Train, or go on with a training that lies in `out_dir`, and return its epochs.
 
-    `out_dir` then holds the localiser of the epoch with the largest mean IoU on the validation examples, the state
+    `out_dir` then holds the localizer of the epoch with the largest mean IoU on the validation examples, the state
     after the last epoch, and a table of all epochs.
 
     Raises
@@ -240,7 +240,7 @@ class _Training:
         figures = evaluate(localizer, self._data.val, n_phrases=1).figures()
         is_best = all(figures.mean_iou > record.figures.mean_iou for record in self.history)
         self.history.append(EpochRecord(epoch + 1, rate, loss, figures))
-        # The state last: killed between the two, the epoch is run again and writes the same localiser.
+        # The state last: killed between the two, the epoch is run again and writes the same localizer.
         if is_best:
             save_localizer(self._out_dir / LOCALIZER_FILE, self.network, self._facts)
         self._save_state()
@@ -268,7 +268,7 @@ class _Training:
     @property
     def _facts(self) -> LocalizerFacts:
         return LocalizerFacts(
-            name=f"localiser on {self._encoder.name}",
+            name=f"localizer on {self._encoder.name}",
             clip_digest=self._encoder.digest,
             clip_name=self._encoder.name,
             sizes=self.network.sizes,

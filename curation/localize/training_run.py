@@ -60,7 +60,7 @@ class ModelOfTowers:
     ----------
     model, pretrained : str or None
         As `curation.clip.load_encoder` takes them; without `model`, the sample's tiny CLIP, whose heat map is then
-        put beside a localiser on `curation.localize.scene_clip`.
+        put beside a localizer on `curation.localize.scene_clip`.
     device : str
         Where to train.
     """

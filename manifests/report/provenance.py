@@ -90,12 +90,12 @@ def _summary(records: Sequence[RunRecord]) -> Table:
     rows = [
         (
             _title(record), record.content["outcome"], _moment(record.content["started"]),
-            duration(record.duration_s), _shown(record.content.get("seed")), _counted(record.content["counts"]),
+            duration(record.duration_s), _seed(record), _counted(record.content["counts"]),
         )
         for record in records
     ]  # fmt: skip
     header = ("Run", "Outcome", "Started (UTC)", "Took", "Seed", "Counts")
-    return Table(header, rows, "All runs, the earliest first.", frozenset({3, 4}))
+    return Table(header, rows, "All runs, the earliest first.", frozenset({2, 3, 4}))
 
 
 def _folded(record: RunRecord) -> Folded:
@@ -122,6 +122,12 @@ def _title(record: RunRecord) -> str:
         name = name.removesuffix(ending)
     of = name.removeprefix(record.content["stage"]).strip(".")
     return f"{record.content['stage']} ({of})" if of else str(record.content["stage"])
+
+
+def _seed(record: RunRecord) -> str:
+    """Return the seed as a command takes it: it is no quantity, and has no separators."""
+    seed = record.content.get("seed")
+    return "" if seed is None else str(seed)
 
 
 def _moment(iso: str) -> str:
