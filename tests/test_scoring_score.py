@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from cli import EXIT_OUR_ERROR, run
+from cli import run
 from manifests.errors import FeatureError, InputError
+from manifests.stage_commands import EXIT_OUR_ERROR
 from scoring.contamination import Contamination
 from scoring.feature_sets import FeatureSet, feature_set_writer, open_feature_set
 from scoring.heads import Head, write_head
