@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from curation.clip import load_encoder
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import LocalizerFacts, load_state, save_localizer
+from curation.localize.checkpoints import LocalizerFacts, save_localizer, tensor_file
 from curation.localize.network import LocalizerNetwork, NetworkSizes
 from curation.localize.towers import VitTower, frozen_towers
 from curation.localize.train import LOCALIZER_FILE
@@ -136,7 +136,10 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
     ModelError
         The file is not such a checkpoint, or of another architecture.
     """
-    state = load_state(source).get("state_dict")
+    try:
+        state = tensor_file(source).get("state_dict")
+    except ModelError as error:
+        raise ModelError(f"{source}: not a checkpoint of the authors ({error})") from error
     if not isinstance(state, Mapping):
         raise ModelError(f"{source}: expected one of the authors' checkpoints, with a state_dict")
     clip, weights = split_weights(state)

@@ -134,14 +134,28 @@ def load_state(path: Path) -> dict[str, Any]:
         It cannot be read, or is not what `save_state` was given by this version.
     """
     try:
-        state = dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise unusable_state(path, one_line(error)) from error
+        state = tensor_file(path)
+    except ModelError as error:
+        raise unusable_state(path, str(error)) from error
     kinds = {"asked": dict, "network": dict, "optimizer": dict, "scaler": dict, "history": list}
     for name, kind in kinds.items():
         if not isinstance(state.get(name), kind):
             raise unusable_state(path, f"it has no {name}")
     return state
+
+
+def tensor_file(path: Path) -> dict[str, Any]:
+    """Return what `torch.save` wrote to `path`, on the CPU, where that is tensors and plain values by name alone.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, or holds anything else.
+    """
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ModelError(one_line(error)) from error
 
 
 def unusable_state(path: Path, why: str) -> ModelError:
