@@ -54,14 +54,20 @@ def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> N
     steps: Sequence[Callable[[Workspace], NextStep | None]] = (
         _to_fetch, _to_embed, lambda space: _to_screen(space, given or {}), _to_judge,
     )  # fmt: skip
-    if workspace.has(schema.CANDIDATES) or not frozen_folders(workspace.manifests_dir):
+    has_frozen = bool(frozen_folders(workspace.manifests_dir))
+    if not (workspace.has(schema.CANDIDATES) or has_frozen) and _is_of_another_kind(workspace):
+        return None
+    if workspace.has(schema.CANDIDATES) or not has_frozen:
         for step in steps:
             found = step(workspace)
             if found is not None:
                 return found
-    if not frozen_folders(workspace.manifests_dir):
-        return None
-    return _after_manifest(workspace)
+    return _after_manifest(workspace) if has_frozen else None
+
+
+def _is_of_another_kind(workspace: Workspace) -> bool:
+    """Return whether the folder holds features of others or a training: there, no image is to be proposed."""
+    return any((workspace.root / name).is_dir() for name in ("features", "training", "localizer"))
 
 
 def _step(workspace: Workspace, words: Iterable[str], why: str) -> NextStep:

@@ -486,3 +486,12 @@ def test_simulated_answers_are_to_be_counted_and_then_are(tmp_path, capsys):
     assert words_after(space) == ["consensus"]
     assert cli.run(["consensus", "--workspace", str(space.root)]) == 0
     assert words_after(space)[0] in ("annotate", "build-manifest")
+
+
+@pytest.mark.parametrize("folder", ["features", "training", "localizer"])
+def test_a_folder_of_features_or_of_a_training_is_not_asked_for_candidates(space, folder):
+    assert words_after(space)[0] == "candidates"
+    (space.root / folder).mkdir(parents=True)
+    assert words_after(space) is None
+    world(space.root, 1)
+    assert words_after(space) is not None
