@@ -16,3 +16,23 @@ def shared() -> Path:
     if not (folder / "data" / "README.md").is_file():
         pytest.skip(f"real data is not at hand: {folder} is absent (set OPENIMAGE_O_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for the tests of one file."""
+    pytest.importorskip("playwright")
+    # Not above: the App's own modules are for those tests alone that open it.
+    from tests.annotation_app import launched_chromium
+
+    with launched_chromium() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def opened(browser, app):
+    """One annotator's page in the `app` of the file."""
+    from tests.annotation_app import own_screen
+
+    with own_screen(browser, app) as screen:
+        yield screen

@@ -19,7 +19,6 @@ from tests.annotation_app import (
     RunningApp,
     Screen,
     give_sources,
-    launched_chromium,
     needs_app,
     own_screen,
     shared_app,
@@ -30,22 +29,10 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with launched_chromium() as launched:
-        yield launched
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     """One App with two annotators for all tests that leave it usable."""
     with shared_app(tmp_path_factory.mktemp("shared")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def opened(browser: sync_api.Browser, app: RunningApp) -> Iterator[Screen]:
-    with own_screen(browser, app) as screen:
-        yield screen
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from curation.localize.localize import localize_pictures
 from manifests import schema
 from manifests.workspace import Workspace
-from tests.annotation_app import RunningApp, Screen, launched_chromium, needs_app, own_screen
+from tests.annotation_app import RunningApp, Screen, needs_app, own_screen
 from tests.annotation_workspace import CLASS_NAMES, make_workspace
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
@@ -53,21 +53,9 @@ def make_localized(root: Path) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with launched_chromium() as launched:
-        yield launched
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     with RunningApp(make_localized(tmp_path_factory.mktemp("localized"))) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def opened(browser: sync_api.Browser, app: RunningApp) -> Iterator[Screen]:
-    with own_screen(browser, app) as screen:
-        yield screen
 
 
 @pytest.fixture

@@ -6,28 +6,16 @@ from collections.abc import Iterator
 import pytest
 
 from annotation.decision_log import log_path
-from tests.annotation_app import MARKUP, RunningApp, Screen, launched_chromium, needs_app, own_screen, shared_app
+from tests.annotation_app import MARKUP, RunningApp, Screen, needs_app, shared_app
 from tests.annotation_workspace import CLASS_NAMES, shown_classes_of
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with launched_chromium() as launched:
-        yield launched
-
-
-@pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     with shared_app(tmp_path_factory.mktemp("shared")) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def opened(browser: sync_api.Browser, app: RunningApp) -> Iterator[Screen]:
-    with own_screen(browser, app) as screen:
-        yield screen
 
 
 @pytest.fixture

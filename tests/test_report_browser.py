@@ -8,7 +8,7 @@ import cli
 from manifests import schema
 from manifests.build import build_manifest
 from manifests.selection import BuildRules
-from tests.annotation_app import CHROMIUM, launched_chromium
+from tests.annotation_app import CHROMIUM
 from tests.manifest_world import image_name, world
 
 pytestmark = pytest.mark.skipif(not shutil.which(CHROMIUM), reason="no Chromium: make browser")
@@ -35,13 +35,6 @@ def page_path(tmp_path_factory):
     (space.root / space.relative_image_path(image_name(2))).unlink()
     assert cli.run(["report", "--workspace", str(space.root)]) == 0
     return space.root / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    pytest.importorskip("playwright")
-    with launched_chromium() as launched:
-        yield launched
 
 
 @dataclass

@@ -1,9 +1,7 @@
 """What the report shows of annotation: who answered what, how fast, how far they agree, what was checked."""
 
-from collections.abc import Callable
-
 from annotation.report import agreement, answers, checks, confusion, disputes, loss
-from annotation.report.team import Team, read_team
+from annotation.report.team import read_team
 from manifests.report.gathered import gathered
 from manifests.report.parts import Section
 from manifests.workspace import Workspace
@@ -29,9 +27,4 @@ def sections(workspace: Workspace) -> list[Section]:
 
 
 def _sections_of_team(workspace: Workspace) -> list[Section]:
-    team = read_team(workspace)
-    return gathered(workspace, [(key, title, _listed(make, team)) for key, title, make in _CHAPTERS])
-
-
-def _listed(make: Callable[[Team], Section], team: Team) -> Callable[[Workspace], list[Section]]:
-    return lambda _: [make(team)]
+    return gathered(read_team(workspace), _CHAPTERS)

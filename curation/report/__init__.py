@@ -1,7 +1,5 @@
 """What the report shows of curation: which pictures arrived, what was known of them, what was dropped, and why."""
 
-from collections.abc import Callable
-
 from curation.report import calibration, copies, downloads, labels, quality, screening
 from manifests.report.gathered import gathered
 from manifests.report.parts import Section
@@ -22,8 +20,4 @@ def sections(workspace: Workspace) -> list[Section]:
 
     One whose table is damaged says that in its place. Nothing of the workspace is written.
     """
-    return gathered(workspace, [(key, title, _listed(make)) for key, title, make in _CHAPTERS])
-
-
-def _listed(make: Callable[[Workspace], Section]) -> Callable[[Workspace], list[Section]]:
-    return lambda workspace: [make(workspace)]
+    return gathered(workspace, _CHAPTERS)

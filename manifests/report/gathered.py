@@ -1,6 +1,7 @@
 """Sections of several makers in one list: what is damaged says so in its place, and the rest goes on."""
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from manifests.errors import OpenImageOError, one_line
 from manifests.report.parts import Section
@@ -9,24 +10,27 @@ from manifests.workspace import DISTRIBUTION_NAME, Workspace
 
 _MOST_CHARS = 2000
 
+Subject = TypeVar("Subject")
+
 
 def gathered(
-    workspace: Workspace, makers: Iterable[tuple[str, str, Callable[[Workspace], list[Section]]]]
+    subject: Subject, makers: Iterable[tuple[str, str, Callable[[Subject], Section | list[Section]]]]
 ) -> list[Section]:
     """Return the sections of each maker, in order.
 
     Parameters
     ----------
-    workspace : Workspace
-        What is reported.
+    subject
+        What is reported: a workspace, or what was read of one for all makers.
     makers : iterable of (key, title, function)
-        The function returns sections; where it raises an error of ours, one section of this key and title holds
-        its text.
+        The function returns a section or several; where it raises an error of ours, one section of this key and
+        title holds its text.
     """
-    sections = []
+    sections: list[Section] = []
     for key, title, make in makers:
         try:
-            sections += make(workspace)
+            made = make(subject)
+            sections += [made] if isinstance(made, Section) else made
         except OpenImageOError as error:
             sections.append(Section(key, title, problem=one_line(error, _MOST_CHARS)))
     return sections
