@@ -70,3 +70,11 @@ class Encoder(Protocol):
     def save_head(self, folder: Path) -> None:
         """Write ``head.safetensors`` (weight, bias) into the folder of a store; nothing where there is no head."""
         ...
+
+
+class HeadedEncoder(Encoder, Protocol):
+    """A classifier as an encoder: its head says what the classes look like, without names or pictures."""
+
+    def head_rows(self) -> npt.NDArray[np.float32]:
+        """Return the rows of the head made unit, (n_classes, n_dimensions): the class prototypes."""
+        ...

@@ -3,16 +3,21 @@
 A shell asks at every press of a key, so nothing here loads a library.
 """
 
-import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
 
 import typer
-from typer.models import ParameterInfo
 
-Completer = Callable[[typer.Context], Sequence[str]]
+Completer = Callable[..., list[str]]
+"""What `typer.Option` takes as ``autocompletion``: a function of the command's context, or of nothing."""
+
+
+def words(*known: str) -> Completer:
+    """Return what offers these words.
+
+    They are said at the option again, as to import them from the stage that knows them may take seconds.
+    """
+    return lambda: list(known)
 
 
 def names_below(folder_name: str, pattern: str = "*") -> Completer:
@@ -35,33 +40,7 @@ def names_below(folder_name: str, pattern: str = "*") -> Completer:
     return names
 
 
-def with_completions(
-    parameter: inspect.Parameter, completions: Mapping[str, Sequence[str] | Completer], command: str
-) -> inspect.Parameter:
-    """Return a parameter of a command with what `completions` has for it.
-
-    Parameters
-    ----------
-    parameter : inspect.Parameter
-        With an annotation as typer reads it.
-    completions : mapping
-        By the parameter's name, or ``command.name`` where one name means something else there: words, or what
-        returns them.
-    command : str
-        Whose parameter.
-    """
-    offered = completions.get(f"{command}.{parameter.name}", completions.get(parameter.name))
-    if offered is None or get_origin(parameter.annotation) is not Annotated:
-        return parameter
-    kind, *details = get_args(parameter.annotation)
-    told = [_completed(one, offered) if isinstance(one, ParameterInfo) else one for one in details]
-    return parameter.replace(annotation=Annotated[kind, *told])
-
-
-def _completed(info: ParameterInfo, offered: Sequence[str] | Completer) -> ParameterInfo:
-    def complete(ctx: typer.Context) -> list[Any]:
-        return list(offered(ctx) if callable(offered) else offered)
-
-    completed = copy.copy(info)
-    completed.autocompletion = complete
-    return completed
+manifest_names = names_below("manifests", "*/manifest.json")
+features_names = names_below("features", "*/head.safetensors")
+embeddings_names = names_below("embeddings", "*/model.json")
+quality_checks = words("blur", "dark", "low_information", "odd_size", "extreme_aspect", "near_empty")

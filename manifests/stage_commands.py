@@ -1,9 +1,10 @@
 """What all commands share: ``--json``, ``--dry-run``, the next step, errors in one line, exit codes.
 
-A command is a function with its own options, registered by `StageApp.command`. What it prints, and what its stage
-writes and records, is all that is needed here. No command knows of ``--json``; of ``--dry-run`` only those know
-that take long or fetch: they plan then (`manifests.work_plan`), and the others run in a shadow of the workspace
-(`manifests.shadow`).
+A command is a function with its own options, registered by `StageApp.command`. What it needs of a package that its
+own may not import it takes ahead of them; it is registered as a `functools.partial` that has this. What it prints,
+and what its stage writes and records, is all that is needed here. No command knows of ``--json``; of ``--dry-run``
+only those know that take long or fetch: they plan then (`manifests.work_plan`), and the others run in a shadow of
+the workspace (`manifests.shadow`).
 """
 
 import contextlib
@@ -19,7 +20,6 @@ from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 
-from manifests.completion import Completer, with_completions
 from manifests.errors import OpenImageOError, OutputError, TerminatedError, one_line
 from manifests.process_edge import captured_streams, ending_in_order, hand_over
 from manifests.run_report import NextStep, RunReport, current_report, is_nested, reporting
@@ -46,8 +46,6 @@ class StageApp(typer.Typer):
     ----------
     next_step : callable
         Takes the name of a command that is done, its workspace and its arguments; returns what follows, or None.
-    completions : mapping
-        What a shell offers for the values of options, as `manifests.completion.with_completions` takes it.
     settings
         As `typer.Typer` takes them.
     """
@@ -56,12 +54,10 @@ class StageApp(typer.Typer):
         self,
         *,
         next_step: Callable[[str, Path, Mapping[str, Any]], NextStep | None],
-        completions: Mapping[str, Sequence[str] | Completer],
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self._next_step = next_step
-        self._completions = completions
 
     def command(
         self, name: str | None = None, *, dry_run: bool = False, is_long: bool = False, **settings: Any
@@ -83,7 +79,7 @@ class StageApp(typer.Typer):
         register = super().command(name, **settings)
 
         def decorate(function: FunctionT) -> FunctionT:
-            command = name or function.__name__.replace("_", "-")
+            command = name or _whole(function).__name__.replace("_", "-")
             register(self._staged(function, command, has_dry_run=dry_run, is_long=is_long))
             return function
 
@@ -94,7 +90,7 @@ class StageApp(typer.Typer):
     ) -> Callable[..., None]:
         """Return `function` with the shared options, and with what they do around it."""
 
-        @functools.wraps(function)
+        @functools.wraps(_whole(function))
         def staged(**given: Any) -> None:
             try:
                 run(given)
@@ -120,10 +116,7 @@ class StageApp(typer.Typer):
                 report.next_step = self._next_step(command, report.workspace, given)
 
         parameters = [
-            with_completions(one, self._completions, command)
-            for one in inspect.signature(function, eval_str=True).parameters.values()
-        ]
-        parameters += [
+            *inspect.signature(function, eval_str=True).parameters.values(),
             _flag("has_json", JsonOption),
             *([_flag("is_dry_run", DryRunOption)] if has_dry_run else []),
         ]
@@ -131,6 +124,11 @@ class StageApp(typer.Typer):
         staged.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         staged.__annotations__ = {one.name: one.annotation for one in parameters}
         return staged
+
+
+def _whole(function: Callable[..., None]) -> Callable[..., None]:
+    """Return the function that has the name and the docstring: a partial has none of its own."""
+    return function.func if isinstance(function, functools.partial) else function
 
 
 def _flag(name: str, option: Any) -> inspect.Parameter:

@@ -11,6 +11,8 @@ import typer
 
 import cli
 from manifests import schema
+from manifests.commands.bench import Bench
+from manifests.devices import device_name
 from manifests.run_report import NextStep, RunReport
 from manifests.shadow import FileChange
 from tests.conftest import REPOSITORY
@@ -296,58 +298,118 @@ def test_a_process_prints_nothing_but_the_object(ids_path, tmp_path):
     assert json.loads(finished.stdout)["counts"] == {"test": 3}
 
 
-def test_the_words_that_a_shell_offers_are_those_of_the_stages():
+def test_bench_takes_json_and_hands_over_its_table(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(cli.BENCHES, "metadata", Bench(frozenset({"rows"}), lambda given: f"{given.rows} rows"))
+    code, told = run_json(capsys, "bench", "metadata", "--rows", "7", "--workspace", tmp_path)
+    assert (code, told["text"]) == (0, ["7 rows"])
+
+
+def offered(workspace):
+    """Return what a shell offers for each parameter that it offers something for, by command and name."""
+    found = {}
+    for command, known in COMMANDS.items():
+        context = known.make_context(command, [], resilient_parsing=True)
+        context.params["workspace"] = workspace
+        for parameter in known.params:
+            if words := {one.value for one in parameter.shell_complete(context, "")}:
+                found[command, parameter.name] = words
+    return found
+
+
+def homes():
+    """Return the words of each parameter where its stage has them."""
     from annotation.assignment import ORDERS
+    from annotation.browse import MAP_METHODS
+    from annotation.simulated import QUEUES as SIMULATED_QUEUES
     from curation.clip import TEMPLATE_SETS
     from curation.encoding import PRECISIONS
     from curation.engine.engine import ENGINE_NAMES
+    from curation.localize.interactors import INTERACTORS
     from curation.metadata.image_table import SUBSETS
     from curation.prototypes import KINDS
     from curation.releases import RELEASES, SOURCES
     from manifests.exporters.export import FORMATS
     from manifests.official import OFFICIAL
+    from manifests.plots.style import FORMATS as PLOT_FORMATS
+    from scoring.bench.features import SIZES
+    from scoring.dml.recipe import CENTER_SCHEDULES, FOCAL_GRADIENTS, LOSSES
     from scoring.methods.fitting import MODES
     from scoring.methods.principal_space import DIM_RULES
-    from scoring.methods.table import METHOD_NAMES
-    from scoring.plots.style import FORMATS as PLOT_FORMATS
+    from scoring.methods.table import ALL_METHODS
 
-    offered = {
-        name: set(words(None) if name in ("baseline", "method", "what") else words)
-        for name, words in cli._COMPLETIONS.items()
-        if name in ("baseline", "method", "what") or not callable(words)
-    }
-    # Where a stage compares with words in its own text, and not with a constant.
-    written_out = {
-        "audit.action", "decisions.action", "device", "map_method", "simulate-annotators.queue", "size",
-    }  # fmt: skip
-
-    assert set(METHOD_NAMES) <= offered.pop("method") & offered.pop("baseline")
-    assert {name: words for name, words in offered.items() if name not in written_out} == {
-        "dim_rule": set(DIM_RULES),
-        "drop_quality": set(schema.QUALITY_CHECKS),
-        "engine": set(ENGINE_NAMES),
-        "exclude_quality": set(schema.QUALITY_CHECKS),
-        "export_format": set(FORMATS),
-        "file_format": set(PLOT_FORMATS),
-        "mode": set(MODES),
-        "official": set(OFFICIAL),
-        "order": set(ORDERS),
+    by_parameter = {
+        "baseline": {method.name for method in ALL_METHODS},
+        "center_schedule": CENTER_SCHEDULES,
+        "dim_rule": DIM_RULES,
+        "drop_quality": schema.QUALITY_CHECKS,
+        "engine": ENGINE_NAMES,
+        "exclude_quality": schema.QUALITY_CHECKS,
+        "export_format": FORMATS,
+        "file_format": PLOT_FORMATS,
+        "focal_gradient": FOCAL_GRADIENTS,
+        "interactor": INTERACTORS,
+        "loss": LOSSES,
+        "map_method": MAP_METHODS,
+        "method": {method.name for method in ALL_METHODS},
+        "mode": MODES,
+        "official": OFFICIAL,
+        "order": ORDERS,
         "precision": {"auto", *PRECISIONS},
-        "prototypes": set(KINDS),
-        "queue": set(schema.QUEUES),
-        "release": set(RELEASES),
+        "prototypes": KINDS,
+        "queue": schema.QUEUES,
+        "release": RELEASES,
         "retry": set(schema.DOWNLOAD_STATUSES) - {"ok"},
-        "source": set(SOURCES),
-        "subset": set(SUBSETS),
-        "templates": set(TEMPLATE_SETS),
-        "what": set(cli._BENCH_FLAGS),
+        "size": SIZES,
+        "source": SOURCES,
+        "subset": SUBSETS,
+        "templates": TEMPLATE_SETS,
+        "what": cli.BENCHES,
+    }
+    found = {
+        (command, parameter.name): set(by_parameter[parameter.name])
+        for command, known in COMMANDS.items()
+        for parameter in known.params
+        if parameter.name in by_parameter
+    }
+    return found | {("simulate-annotators", "queue"): set(SIMULATED_QUEUES)}
+
+
+def test_the_words_that_a_shell_offers_are_those_of_the_stages(tmp_path):
+    found = offered(tmp_path)
+    # The words of these are no constant: a device is checked by a function, an action is written in the help.
+    devices = [found.pop(key) for key in list(found) if key[1] == "device"]
+    actions = {command: found.pop((command, "action")) for command in ("audit", "decisions")}
+
+    assert found == homes()
+    assert len(devices) == sum("device" in {one.name for one in known.params} for known in COMMANDS.values())
+    assert all(device_name(word, has_cuda=True) for words in devices for word in words)
+    for command, words in actions.items():
+        (action,) = [one for one in COMMANDS[command].params if one.name == "action"]
+        assert words == set(action.metavar.split("|"))
+
+
+PLACES = {
+    "embeddings": "embeddings/one/model.json",
+    "features": "features/one/head.safetensors",
+    "manifest": "manifests/one/manifest.json",
+    "before": "manifests/one/manifest.json",
+    "after": "manifests/one/manifest.json",
+    "scores": "scores/one/scores.parquet",
+}
+
+
+def test_a_shell_offers_what_is_in_the_workspace_wherever_it_can_be_named(tmp_path):
+    for place in (*PLACES.values(), "audits/one.json"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).touch()
+    named = {
+        (command, parameter.name)
+        for command, known in COMMANDS.items()
+        for parameter in known.params
+        if parameter.name in PLACES
     }
 
-
-def test_completions_name_parameters_that_exist():
-    known = {parameter.name for command in COMMANDS.values() for parameter in command.params}
-    known |= {f"{name}.{parameter.name}" for name, command in COMMANDS.items() for parameter in command.params}
-    assert set(cli._COMPLETIONS) <= known
+    assert {key for key, words in offered(tmp_path).items() if words == {"one"}} == {*named, ("audit", "name")}
 
 
 COMPLETE = """

@@ -7,8 +7,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 PACKAGES = ("curation", "annotation", "scoring", "manifests")
-_NOT_SHOWN = {"bench", "plugins", "curator_plugins", "sample", "label_map"}
-"""What measures, draws or is loaded by the App: nobody imports it."""
+_NOT_SHOWN = {"bench", "commands", "plugins", "curator_plugins", "sample", "label_map"}
+"""What measures, draws, is loaded by the App or is the command line: nobody imports it."""
 
 _FOUND_LAST = "---\nsearch:\n  boost: 0.001\n---\n"
 """The search shows what people wrote for people first."""

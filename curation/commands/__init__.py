@@ -1,0 +1,1 @@
+"""The commands from Open Images' lists to pictures that are screened: each parses, calls one function, prints."""

@@ -1,0 +1,1 @@
+"""The commands of features and scores: each parses, calls one function, prints."""
