@@ -108,19 +108,6 @@ def _load_clip(model: str, pretrained: str | None, device: str) -> Encoder:
     return load_encoder(model, pretrained, device)
 
 
-def embed_pictures(
-    workspace: Workspace,
-    model: str,
-    pretrained: str | None,
-    *,
-    device: str = "auto",
-    announce: Callable[[str], None] = lambda line: None,
-    **rules: Any,
-) -> EmbedSummary:
-    """Embed with a CLIP model: `embed_with` of `clip_choice`; `rules` are fields of `EmbedRules`."""
-    return embed_with(workspace, clip_choice(model, pretrained, device), EmbedRules(**rules), announce=announce)
-
-
 def embed_with(
     workspace: Workspace,
     choice: ModelChoice,

@@ -12,7 +12,7 @@ from manifests.schema import DOWNLOADS
 from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """Files of a folder that pass for pictures, in any case; whether one can be read shows on reading."""
 
 
@@ -191,7 +191,7 @@ def _picture_paths(folder: Path) -> dict[str, Path]:
     paths: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if is_hidden or path.suffix.lower() not in PICTURE_SUFFIXES or not path.is_file():
+        if is_hidden or path.suffix.lower() not in _PICTURE_SUFFIXES or not path.is_file():
             continue
         if not is_image_id(path.stem):
             raise InputError(
@@ -202,7 +202,7 @@ def _picture_paths(folder: Path) -> dict[str, Path]:
             raise InputError(f"{path}: the image id {path.stem} is taken by {paths[path.stem]}; rename one")
         paths[path.stem] = path
     if not paths:
-        raise InputError(f"{folder}: holds no picture ({', '.join(PICTURE_SUFFIXES)})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(_PICTURE_SUFFIXES)})")
     return paths
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import save_file
 
 from curation.clip import load_encoder
-from curation.embed import EmbedRules, ModelChoice, embed_from_features, embed_pictures, embed_with
+from curation.embed import EmbedRules, ModelChoice, embed_from_features, embed_with
 from curation.embedding_store import EmbeddingStore
 from curation.encoding import chosen_precision
 from curation.store_run import embed_summary
@@ -22,7 +22,7 @@ from manifests.parquet import write_parquet
 from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.picture_workspace import add_pictures, images_of, jpeg, pictures, scene, tables_of
-from tests.tiny_clip import make_tiny_clip
+from tests.tiny_clip import embed_pictures, make_tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,18 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, tiny_clip):
         load_encoder(tiny_clip[0], str(tmp_path / "other.safetensors"))
 
 
-@pytest.mark.parametrize("name", ["garbage.safetensors", "garbage.pt", "empty.pt"])
-def test_damaged_weights_are_one_clear_error(tmp_path, tiny_clip, name):
-    (tmp_path / name).write_bytes(b"" if name == "empty.pt" else b"garbage" * 99)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("garbage.safetensors", b"garbage" * 99),
+        ("garbage.pt", b"garbage" * 99),
+        ("empty.pt", b""),
+        # A key a million tuples deep, which would end the process.
+        ("deep.pt", b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s."),
+    ],
+)
+def test_damaged_weights_are_one_clear_error(tmp_path, tiny_clip, name, content):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=rf"{name}: cannot be loaded"):
         load_encoder(tiny_clip[0], str(tmp_path / name))
 

@@ -5,7 +5,6 @@ import pytest
 import timm.data
 
 from curation.clip import load_encoder
-from curation.embed import embed_pictures
 from curation.embedding_store import EmbeddingStore
 from curation.exemplars import find_exemplars
 from curation.imagenet_classes import imagenet_classes, imagenet_wnids
@@ -16,7 +15,7 @@ from manifests.label_space import ClassName, write_label_space
 from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.picture_workspace import add_pictures, jpeg, pictures, scene
-from tests.tiny_clip import make_tiny_clip
+from tests.tiny_clip import embed_pictures, make_tiny_clip
 
 CLASSES = [ClassName(0, "cat", "n02121808"), ClassName(1, "dog", "n02084071"), ClassName(2, "sea")]
 

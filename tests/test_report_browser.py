@@ -195,11 +195,22 @@ def test_everything_is_reached_by_keyboard(opened):
     assert "SUMMARY" in tabbed_from(page, ".gallery.long .shot >> nth=-1", 12)
 
 
-def test_a_narrow_screen_scrolls_within_tables_alone(opened):
+LETTERS_PX = """() => [...document.querySelectorAll("figure svg")].flatMap(svg =>
+  [...svg.querySelectorAll("text")].map(text =>
+    parseFloat(getComputedStyle(text).fontSize) * svg.clientWidth / svg.viewBox.baseVal.width))"""
+
+
+def test_a_narrow_screen_scrolls_within_tables_and_charts_alone(opened):
     page = opened.page
+    assert page.locator(".drawing[tabindex]").count() == 0
     page.set_viewport_size({"width": 380, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).position") == "static"
+    # The chart of the funnel fills a page and keeps its letters legible; those of half a page fit the screen.
+    assert page.locator("#overview .drawing[tabindex]").count() == 1
+    assert page.locator("#manifest figure.half").count() == 2
+    assert page.locator("#manifest .drawing[tabindex]").count() == 0
+    assert min(page.evaluate(LETTERS_PX)) > 7
 
 
 def test_it_prints_without_side_bar_and_tools(opened, tmp_path):

@@ -12,6 +12,7 @@ from matplotlib.text import Annotation
 from sklearn import metrics as sklearn_metrics
 
 from manifests.errors import InputError, StageMissingError, TableError
+from manifests.plots.style import FORMATS
 from scoring.methods.table import METHODS
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram, histogram_figure, score_range, threshold_in
@@ -19,7 +20,7 @@ from scoring.plots.labels import place_labels
 from scoring.plots.plot import plot_results
 from scoring.plots.results import Estimate, read_results
 from scoring.plots.roc import RocCurve, bends, roc_figure, roc_points
-from scoring.plots.style import FORMATS, PRINTED, write_figure
+from scoring.plots.style import PRINTED
 
 SETS = {"val": 300, "far": 90, "near": 120}
 NAMES = ("msp", "max_logit", "vim")
@@ -262,7 +263,7 @@ def test_no_words_of_a_histogram_are_cut_or_lie_on_others(kind, n_sets, val, tmp
     figure = histogram_figure(
         in_scores, out_scores, title="Mahalanobis", val=val, aurocs=dict.fromkeys(names, 1.0)
     )
-    write_figure(figure, tmp_path / "histogram.png")
+    PRINTED.style.write(figure, tmp_path / "histogram.png")
     drawn(figure)
     assert len(figure.axes) == n_sets
     boxes = [figure.legends[0].get_window_extent()]

@@ -7,7 +7,6 @@ import torch
 from curation.clip import load_encoder
 from curation.duplicates.leaks import OtherSets, find_leaks
 from curation.duplicates.rules import DuplicateRules
-from curation.embed import embed_pictures
 from curation.embedding_store import EmbeddingStore
 from curation.label_map.read import read_label_map
 from curation.prototypes import class_prototypes
@@ -22,7 +21,7 @@ from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.picture_workspace import add_pictures, jpeg, scene
 from tests.screen_world import add_store, classes_csv, noise_jpeg, screened, sources_of
-from tests.tiny_clip import make_tiny_clip
+from tests.tiny_clip import embed_pictures, make_tiny_clip
 
 
 @pytest.fixture(scope="module")

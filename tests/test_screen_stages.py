@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
-from curation.embed import embed_from_features, embed_pictures
+from curation.embed import embed_from_features
 from curation.prototypes import class_prototypes
 from curation.screening.screen import ScreenRules, screen_pictures
 from curation.screening.sources import open_sources
@@ -19,7 +19,7 @@ from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.picture_workspace import add_pictures, jpeg, pictures, scene, tables_of
 from tests.screen_world import add_store, classes_csv, screened, sources_of
-from tests.tiny_clip import make_tiny_clip
+from tests.tiny_clip import embed_pictures, make_tiny_clip
 
 
 @pytest.fixture(scope="module")

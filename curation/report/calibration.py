@@ -13,8 +13,8 @@ from curation.screening.operating_point import (
 )
 from curation.screening.plots.calibration import CalibrationLook, draw_reliability, draw_roc
 from manifests.durable import sha256_of_file
+from manifests.plots.page import BAD, IN_PAGE, QUIET, SERIES, WIDE_IN, svg_of
 from manifests.proportions import Share
-from manifests.report.drawing import BAD, QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
 from manifests.report.parts import Chart, Section, Table, Text
 from manifests.workspace import Workspace
 
@@ -86,8 +86,8 @@ def _chart(used: UsedCalibration) -> Chart:
     calibration = used.calibration
     held_out = calibration.held_out_in, calibration.held_out_out
     bins = reliability(*held_out)
-    with chart_style():
-        figure = new_chart(WIDE_IN, 3.6)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 3.6)
         left, right = figure.subplots(1, 2)
         draw_reliability(left, calibration, _LOOK)
         draw_roc(right, calibration, used.point, _LOOK)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from manifests.report.drawing import QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import IN_PAGE, QUIET, SERIES, WIDE_IN, svg_of
 from manifests.report.parts import Chart
 
 _BAR_IN = 0.22
@@ -45,11 +45,11 @@ def bars(key: str, counts: Sequence[tuple[str, int]], caption: str, *, colour: s
     colour : str
         Of all bars.
     """
-    names = [shortened(name) for name, _ in counts]
+    names = [_shortened(name) for name, _ in counts]
     values = [n for _, n in counts]
     places = np.arange(len(counts))
-    with chart_style():
-        figure = new_chart(WIDE_IN, 0.5 + _BAR_IN * len(counts))
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 0.5 + _BAR_IN * len(counts))
         axes = figure.subplots()
         drawn = axes.barh(places, values, height=0.6, color=colour)
         axes.bar_label(drawn, [f"{n:,}" for n in values], fontsize=8, padding=4)
@@ -107,7 +107,7 @@ def draw_histogram(
     axes.set(xlabel=label, ylabel="pictures", xlim=(edges[0], edges[-1]))
 
 
-def shortened(name: str) -> str:
+def _shortened(name: str) -> str:
     """Return `name` as a chart can show it: not too long, and without letters that its fonts lack."""
     # Beyond the European alphabets, matplotlib could not measure the text.
     shown = "".join(letter if letter.isprintable() and ord(letter) < 0x250 else "?" for letter in name)

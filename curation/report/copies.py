@@ -7,7 +7,7 @@ from typing import Any
 
 from manifests import schema
 from manifests.report.own_pictures import own_pictures
-from manifests.report.parts import Card, Gallery, Part, Picture, Section, Table, Text
+from manifests.report.parts import Card, CardPicture, Gallery, Part, Section, Table, Text
 from manifests.workspace import Workspace
 
 KEY, TITLE = "copies", "Duplicates and leaks"
@@ -15,7 +15,7 @@ KEY, TITLE = "copies", "Duplicates and leaks"
 MOST_CARDS = 60
 """Groups, and leaks, that are shown."""
 
-MOST_PICTURES = 6
+_MOST_PICTURES = 6
 """Of a group side by side."""
 
 Row = Mapping[str, Any]
@@ -64,7 +64,7 @@ def _duplicates(workspace: Workspace) -> list[Part]:
 
 def _group_cards(workspace: Workspace, groups: Sequence[tuple[str, Sequence[Row]]]) -> list[Card]:
     shown_of = {
-        kept: sorted(copies, key=lambda row: (row["agreement"], row["image_id"]))[: MOST_PICTURES - 1]
+        kept: sorted(copies, key=lambda row: (row["agreement"], row["image_id"]))[: _MOST_PICTURES - 1]
         for kept, copies in groups
     }
     wanted = {kept: [kept, *(row["image_id"] for row in shown)] for kept, shown in shown_of.items()}
@@ -112,23 +112,23 @@ def _kind_cells(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(f"{counts[kind]:,}" for kind in (*schema.DUPLICATE_KINDS, "id"))
 
 
-def _leak_card(own: Picture, row: Row) -> Card:
+def _leak_card(own: CardPicture, row: Row) -> Card:
     other = _other_picture(row)
     pictures = [own] if other is None else [own, other]
     lines = [f"{row['image_id']} is in {Path(row['against']).name}", f"there: {row['other']}", _alike(row)]
     return Card(pictures, lines)
 
 
-def _other_picture(row: Row) -> Picture | None:
+def _other_picture(row: Row) -> CardPicture | None:
     """Return the picture of the other set, None where its file is not at hand, or the set is a list of ids."""
     folder = Path(row["against"])
     if row["kind"] == "id" or not folder.is_dir():
         return None
     other = Workspace(folder)
     if other.has(schema.DOWNLOADS):
-        return Picture(folder / other.relative_image_path(row["other"]), row["other"])
+        return CardPicture(folder / other.relative_image_path(row["other"]), row["other"])
     path = folder / row["other"]
-    return Picture(path, row["other"]) if path.is_file() else None
+    return CardPicture(path, row["other"]) if path.is_file() else None
 
 
 def _alike(row: Row) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from curation.report.charts import Kind, bars, draw_histogram
 from manifests import schema
-from manifests.report.drawing import BAD, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import BAD, IN_PAGE, SERIES, WIDE_IN, svg_of
 from manifests.report.parts import Chart, Part, Section, Table, Text
 from manifests.workspace import Workspace
 
@@ -94,8 +94,8 @@ def _sizes_chart(arrived: pa.Table) -> Chart:
     widths, heights = (arrived.column(name).fill_null(0).to_numpy() for name in ("width_px", "height_px"))
     longer = np.maximum(widths, heights)
     longer = longer[longer > 0]
-    with chart_style():
-        figure = new_chart(WIDE_IN, 2.4)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 2.4)
         left, right = figure.subplots(1, 2)
         for axes, values, label in ((left, kilobytes, "file in kB"), (right, longer, "longer side in pixels")):
             draw_histogram(axes, _log_edges(values), [Kind("", values, SERIES[0])], label=label)

@@ -15,7 +15,7 @@ from curation.report.charts import Kind, Mark, draw_histogram
 from curation.report.shown import ShownClasses, shown_classes
 from manifests import schema
 from manifests.label_space import read_label_space
-from manifests.report.drawing import BAD, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import BAD, IN_PAGE, SERIES, WIDE_IN, svg_of
 from manifests.report.own_pictures import own_pictures
 from manifests.report.parts import Card, Chart, Gallery, Part, Section, Table, Text
 from manifests.tiles import FULL
@@ -112,8 +112,8 @@ def _outlines(kinds: Kinds, values: npt.NDArray[np.float64]) -> list[Kind]:
 def _similarity_chart(kinds: Kinds, shown: ShownClasses) -> Chart:
     models = shown.models()
     told = []
-    with chart_style():
-        figure = new_chart(WIDE_IN, 2.8)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 2.8)
         for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
             outlines = _outlines(kinds, shown.highest(model).astype(np.float64))
             values = np.concatenate([kind.values for kind in outlines])
@@ -135,8 +135,8 @@ def _risk_chart(kinds: Kinds, screened: pa.Table, used: UsedCalibration | str | 
     risks = screened.column("risk").cast(pa.float64()).fill_null(np.nan).to_numpy()
     bound = used.point.drop_above if isinstance(used, UsedCalibration) else None
     mark = None if bound is None else Mark(bound, f"dropped above {bound:.3f}")
-    with chart_style():
-        figure = new_chart(WIDE_IN, 2.8)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 2.8)
         axes = figure.subplots()
         outlines = _outlines(kinds, risks)
         draw_histogram(

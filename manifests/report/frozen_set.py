@@ -12,7 +12,7 @@ from manifests.certified import certificate_for
 from manifests.errors import TableError, one_line
 from manifests.exporters.attribution import license_name
 from manifests.frozen import Manifest, find_manifest, frozen_folders, read_header, read_manifest
-from manifests.report.parts import Card, Gallery, Part, Picture, Section, Table, Text
+from manifests.report.parts import Card, CardPicture, Gallery, Part, Section, Table, Text
 from manifests.report.set_charts import aspect_chart, size_chart
 from manifests.report.set_contents import contents_parts, label_names
 from manifests.tombstones import Tombstones, read_tombstones
@@ -256,7 +256,7 @@ def _card(workspace: Workspace, row: Mapping[str, Any], rotation_deg: int | None
     if image_id in tombstones:
         # Withdrawn is withdrawn: neither the picture nor its author's name is shown any more.
         return Card((), (image_id, f"withdrawn: {tombstones[image_id].reason}"))
-    picture = Picture(workspace.root / workspace.relative_image_path(image_id), image_id, rotation_deg)
+    picture = CardPicture(workspace.root / workspace.relative_image_path(image_id), image_id, rotation_deg)
     credit = " by ".join(row[word] for word in ("title", "author") if row[word]) or "author not known"
     size = f", {row['width_px']} x {row['height_px']} px" if row["width_px"] else ""
     licence = license_name(row["license_url"]) or "licence not known"

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from manifests.page import escaped, is_web_address, linked, visible
-from manifests.report.parts import Card, Gallery, Picture
+from manifests.report.parts import Card, CardPicture, Gallery
 from manifests.report.pictures import Shown, Source, source_of
 
-MOST_INLINE = 60
+_MOST_INLINE = 60
 """Cards of a gallery whose pictures lie in the page: some 10 kB each."""
 
 _CARDS_OPEN = 12
@@ -28,7 +28,7 @@ CardData = tuple[list[list[Any]], list[str], str]
 
 def is_long(gallery: Gallery) -> bool:
     """Return whether the pictures of `gallery` lie beside the page."""
-    return len(gallery.cards) > MOST_INLINE
+    return len(gallery.cards) > _MOST_INLINE
 
 
 def short_gallery(gallery: Gallery, shown: Mapping[Source, Shown], page_folder: Path) -> str:
@@ -96,7 +96,7 @@ def _card_data(card: Card, shown: Mapping[Source, Shown], page_folder: Path) -> 
     return pictures, [visible(line) for line in card.lines], source or ""
 
 
-def _picture_data(picture: Picture, found: Shown, page_folder: Path) -> list[Any]:
+def _picture_data(picture: CardPicture, found: Shown, page_folder: Path) -> list[Any]:
     name = visible(picture.name)
     if found.problem:
         return [name, "", f"{name}: {found.problem}"]

@@ -9,7 +9,9 @@ from manifests.page import escaped, visible
 from manifests.report.parts import BEST, SECOND, Chart, Folded, Gallery, Part, Table, Text, Words
 
 _N_SIZES = 6
-_LONG_CELL_CHARS = 60
+_LONG_WORD_CHARS, _SENTENCE_CHARS = 60, 20
+"""A longer word has no space to break at; a longer cell is read as a sentence, of several words a line."""
+
 _HALF_POINTS = 330
 """Two charts below this stand side by side on paper too."""
 
@@ -63,14 +65,15 @@ def _part(part: Text | Table | Chart | Words | Folded) -> str:
 
 
 def _chart(chart: Chart) -> str:
-    # As wide as it was drawn, and its caption with it; on a small screen as wide as that is.
+    # As wide as it was drawn, and its caption with it; on a small screen as wide as that is, if that can be read.
     found = _POINTS.search(chart.svg)
-    width = f' style="width:{found[1]}pt"' if found else ""
+    width = f' style="--drawn:{found[1]}pt"' if found else ""
     half = ' class="half"' if found and float(found[1]) < _HALF_POINTS else ""
     # A drawing has line ends and letters of the page's own colours; what hides among them is shown by its number.
     drawn = "\n".join(visible(line) for line in chart.svg.splitlines())
     return (
-        f'<figure{half}{width}>\n<div role="img" aria-label="{escaped(chart.description)}">{drawn}</div>\n'
+        f"<figure{half}{width}>\n"
+        f'<div class="drawing" role="img" aria-label="{escaped(chart.description)}">{drawn}</div>\n'
         f"<figcaption>{told(chart.caption)}</figcaption>\n</figure>\n"
     )
 
@@ -139,5 +142,7 @@ def _cells(place: int, row: Sequence[str], table: Table) -> str:
 def _cell_class(column: int, table: Table, text: str) -> str:
     if column in table.numeric:
         return ' class="number"'
-    # Digests and addresses have no space to break at.
-    return ' class="long"' if max(map(len, text.split()), default=0) > _LONG_CELL_CHARS else ""
+    # Digests and addresses.
+    if max(map(len, text.split()), default=0) > _LONG_WORD_CHARS:
+        return ' class="long"'
+    return ' class="sentence"' if len(text) > _SENTENCE_CHARS else ""

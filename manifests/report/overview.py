@@ -1,7 +1,7 @@
 """The first section: how many images stand at which stage, and why the others left."""
 
 from manifests.funnel import FunnelStep, funnel
-from manifests.report.drawing import QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import IN_PAGE, QUIET, SERIES, WIDE_IN, svg_of
 from manifests.report.parts import Chart, Part, Section, Table, Text
 from manifests.workspace import Workspace
 
@@ -44,8 +44,8 @@ def _funnel_chart(steps: list[FunnelStep]) -> Chart:
     # The table names the annotators: a team is too long for a label.
     names = [step.stage.strip().partition(" (")[0] for step in steps]
     counts = [step.n_images for step in steps]
-    with chart_style():
-        figure = new_chart(WIDE_IN, _AROUND_IN + _BAR_IN * len(steps))
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, _AROUND_IN + _BAR_IN * len(steps))
         axes = figure.add_subplot()
         places = range(len(steps))
         axes.barh(places, counts, color=SERIES[0], height=0.72)

@@ -51,7 +51,7 @@ class Chart:
     Attributes
     ----------
     svg : str
-        From `manifests.report.drawing.svg_of`: the only markup that a part may hold.
+        From `manifests.plots.page.svg_of`: the only markup that a part may hold.
     caption : str
         What it shows, and how to read it.
     description : str
@@ -64,7 +64,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CardPicture:
     """One picture of a card: an image of the workspace, or a file elsewhere.
 
     Attributes
@@ -88,7 +88,7 @@ class Card:
 
     Attributes
     ----------
-    pictures : sequence of Picture
+    pictures : sequence of CardPicture
         Empty where none may be shown: the lines say why.
     lines : sequence of str
         The first stands out; a filter looks in all of them.
@@ -96,7 +96,7 @@ class Card:
         The picture's own page, as its author's licence asks for; used where it is an http address.
     """
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[CardPicture]
     lines: Sequence[str]
     source_url: str | None = None
 

@@ -15,10 +15,10 @@ from tqdm import tqdm
 from manifests.durable import cut_torn_tail, read_json_lines, remove_left_overs, write_text
 from manifests.errors import WorkspaceLockedError
 from manifests.image_ids import is_image_id
-from manifests.report.parts import Picture
+from manifests.report.parts import CardPicture
 from manifests.thumbnails import NO_PICTURE, data_address, thumbnail
 
-INDEX_FILE = "index.jsonl"
+_INDEX_FILE = "index.jsonl"
 _LOCK_FILE = ".lock"
 
 Source = tuple[Path, int | None]
@@ -45,12 +45,12 @@ class PictureCounts:
     without: int = 0
 
 
-def source_of(picture: Picture) -> Source:
+def source_of(picture: CardPicture) -> Source:
     """Return what tells the thumbnail of `picture` from others."""
     return picture.path, picture.rotation_deg
 
 
-def inline_pictures(pictures: Iterable[Picture], counts: PictureCounts) -> dict[Source, Shown]:
+def inline_pictures(pictures: Iterable[CardPicture], counts: PictureCounts) -> dict[Source, Shown]:
     """Return each picture as an address that holds it, by its source."""
     sources = list(dict.fromkeys(map(source_of, pictures)))
     found: dict[Source, Shown] = {}
@@ -61,13 +61,13 @@ def inline_pictures(pictures: Iterable[Picture], counts: PictureCounts) -> dict[
     return found
 
 
-def n_inline_due(pictures: Iterable[Picture]) -> int:
+def n_inline_due(pictures: Iterable[CardPicture]) -> int:
     """Return how many thumbnails `inline_pictures` would try to make: those whose source is there."""
     return sum(path.is_file() for path, _ in set(map(source_of, pictures)))
 
 
 def stored_pictures_beside(
-    folder: Path, pictures: Iterable[Picture], counts: PictureCounts
+    folder: Path, pictures: Iterable[CardPicture], counts: PictureCounts
 ) -> dict[Source, Shown]:
     """Return for each picture the thumbnail in `folder`, ``<first 2 of name>/<name>.jpg``, by its source.
 
@@ -78,7 +78,7 @@ def stored_pictures_beside(
     ----------
     folder : Path
         Made where it is not there.
-    pictures : iterable of Picture
+    pictures : iterable of CardPicture
         All pictures that the page shows from files.
     counts : PictureCounts
         Gets what was done.
@@ -104,7 +104,7 @@ def stored_pictures_beside(
 
 
 def _stored(folder: Path, names: Mapping[Source, str], counts: PictureCounts) -> dict[Source, Shown]:
-    index_path = folder / INDEX_FILE
+    index_path = folder / _INDEX_FILE
     cut_torn_tail(index_path)
     known = _index(folder)
     found: dict[Source, Shown] = {}
@@ -129,7 +129,7 @@ def _stored(folder: Path, names: Mapping[Source, str], counts: PictureCounts) ->
     return found
 
 
-def n_due(folder: Path, pictures: Iterable[Picture]) -> tuple[int, int]:
+def n_due(folder: Path, pictures: Iterable[CardPicture]) -> tuple[int, int]:
     """Return how many thumbnails `stored_pictures_beside` would make, and how many it would not."""
     known = _index(folder)
     named = _named(pictures, folder).items()
@@ -138,7 +138,7 @@ def n_due(folder: Path, pictures: Iterable[Picture]) -> tuple[int, int]:
 
 
 def _index(folder: Path) -> dict[str, dict[str, Any]]:
-    return {str(row.get("thumbnail")): row for row in read_json_lines(folder / INDEX_FILE)}
+    return {str(row.get("thumbnail")): row for row in read_json_lines(folder / _INDEX_FILE)}
 
 
 def _known_row(folder: Path, name: str, source: Source, known: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -187,7 +187,7 @@ def _is_as_told(target: Path, known: Mapping[str, Any]) -> bool:
     return target.is_file() and target.stat().st_size == known.get("thumbnail_bytes")
 
 
-def _named(pictures: Iterable[Picture], folder: Path) -> dict[Source, str]:
+def _named(pictures: Iterable[CardPicture], folder: Path) -> dict[Source, str]:
     """Return a file name for each source: by its image id, or else, and where that is taken, by where it lies."""
     names: dict[Source, str] = {}
     taken: set[str] = set()

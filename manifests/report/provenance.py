@@ -90,17 +90,17 @@ def _summary(records: Sequence[RunRecord]) -> Table:
     rows = [
         (
             _title(record), record.content["outcome"], _moment(record.content["started"]),
-            duration(record.duration_s), _seed(record), _counted(record.content["counts"]),
+            duration(record.duration_s), _counted(record.content["counts"]),
         )
         for record in records
     ]  # fmt: skip
-    header = ("Run", "Outcome", "Started (UTC)", "Took", "Seed", "Counts")
-    return Table(header, rows, "All runs, the earliest first.", frozenset({2, 3, 4}))
+    header = ("Run", "Outcome", "Started (UTC)", "Took", "Counts")
+    return Table(header, rows, "All runs, the earliest first.", frozenset({2, 3}))
 
 
 def _folded(record: RunRecord) -> Folded:
     content = record.content
-    summary = f"{_title(record)}: {content['outcome']}, {duration(record.duration_s)}"
+    summary = f"{_title(record)}: {content['outcome']}, {duration(record.duration_s)}{_seed(record)}"
     parts: list[Text | Table | Folded] = []
     for caption, word in (("Arguments", "arguments"), ("Counts", "counts"), ("Details", "details")):
         if content.get(word):
@@ -125,9 +125,9 @@ def _title(record: RunRecord) -> str:
 
 
 def _seed(record: RunRecord) -> str:
-    """Return the seed as a command takes it: it is no quantity, and has no separators."""
+    """Return the seed as a command takes it, if there is one: it is no quantity, and has no separators."""
     seed = record.content.get("seed")
-    return "" if seed is None else str(seed)
+    return "" if seed is None else f", seed {seed}"
 
 
 def _moment(iso: str) -> str:

@@ -9,7 +9,7 @@ from manifests.errors import InputError
 from manifests.page import document, escaped
 from manifests.report.galleries import is_long, long_gallery, short_gallery
 from manifests.report.markup import parts_html, told
-from manifests.report.parts import Gallery, Picture, Section
+from manifests.report.parts import CardPicture, Gallery, Section
 from manifests.report.pictures import (
     PictureCounts,
     Shown,
@@ -51,7 +51,7 @@ class WrittenReport:
     problems: tuple[str, ...]
 
 
-def pictures_dir_of(path: Path) -> Path:
+def _pictures_dir_of(path: Path) -> Path:
     """Return the folder of thumbnails beside the page `path`."""
     return path.with_name(f"{path.stem}_pictures")
 
@@ -66,7 +66,7 @@ def check_page_path(path: Path) -> None:
     """
     if path.is_dir():
         raise InputError(f"{path}: expected a file for the page, found a folder; name {path / 'report.html'}")
-    for folder in (pictures_dir_of(path), *path.parents):
+    for folder in (_pictures_dir_of(path), *path.parents):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{path}: cannot be written, as {folder} is a file and no folder")
 
@@ -97,7 +97,7 @@ def write_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     galleries = [part for section in sections for part in section.parts if isinstance(part, Gallery)]
     counts = PictureCounts()
-    pictures_dir = pictures_dir_of(path)
+    pictures_dir = _pictures_dir_of(path)
     beside = _long_galleries(sections) if has_long_galleries else []
     stored = stored_pictures_beside(pictures_dir, _pictures(beside), counts) if beside else {}
     inline = inline_pictures(_pictures(_short_galleries(sections)), counts)
@@ -134,7 +134,7 @@ def plan_report(path: Path, sections: Sequence[Section], *, has_long_galleries: 
         As for `write_report`.
     """
     beside = _long_galleries(sections) if has_long_galleries else []
-    pictures_dir = pictures_dir_of(path)
+    pictures_dir = _pictures_dir_of(path)
     due, done = n_due(pictures_dir, _pictures(beside))
     n_inline = n_inline_due(_pictures(_short_galleries(sections)))
     writes = [str(path), *([str(pictures_dir)] if beside else [])]
@@ -232,5 +232,5 @@ def _short_galleries(sections: Sequence[Section]) -> list[Gallery]:
     return [gallery for gallery in galleries if not is_long(gallery)]
 
 
-def _pictures(galleries: Iterable[Gallery]) -> list[Picture]:
+def _pictures(galleries: Iterable[Gallery]) -> list[CardPicture]:
     return [picture for gallery in galleries for card in gallery.cards for picture in card.pictures]

@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from manifests.report.drawing import HALF_IN, LINE, SERIES, chart_style, new_chart, svg_of
+from manifests.plots.page import HALF_IN, IN_PAGE, LINE, SERIES, svg_of
 from manifests.report.parts import Chart
 
 _HEIGHT_IN = 3.1
@@ -41,8 +41,8 @@ def size_chart(sizes: Sequence[tuple[int, int]], key: str) -> Chart:
     counts = Counter((width // step, height // step) for width, height in sizes)
     most = max(counts.values())
     cells = sorted(counts)
-    with chart_style():
-        figure = new_chart(HALF_IN, _HEIGHT_IN)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(HALF_IN, _HEIGHT_IN)
         axes = figure.add_subplot()
         axes.scatter(
             [(x + 0.5) * step for x, _ in cells], [(y + 0.5) * step for _, y in cells],
@@ -70,8 +70,8 @@ def aspect_chart(sizes: Sequence[tuple[int, int]], key: str) -> Chart:
         min(max(math.floor(math.log2(width / height) * _ASPECT_STEPS + 0.5), -end), end) for width, height in sizes
     )
     places = range(-end, end + 1)
-    with chart_style():
-        figure = new_chart(HALF_IN, _HEIGHT_IN)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(HALF_IN, _HEIGHT_IN)
         axes = figure.add_subplot()
         axes.bar(
             [place / _ASPECT_STEPS for place in places], [counts[place] for place in places],

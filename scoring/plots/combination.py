@@ -10,9 +10,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import ArrayLike, NDArray
 
+from manifests.plots.style import TEXT_WIDTH_IN
 from scoring.plots.histograms import threshold_in
 from scoring.plots.results import Results, ScoresByMethod
-from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, PlotLook, lines_of
+from scoring.plots.style import PRINTED, PlotLook, lines_of
 
 LOGIT, FEATURE, BOTH = "energy", "residual", "vim"
 """ViM = alpha Residual + Energy (Wang et al. 2022, section 4.3), so that its threshold is a straight line here."""
@@ -49,7 +50,7 @@ def combination_figure(results: Results, *, alpha: float | None, look: PlotLook 
     """
     n_columns = min(2, len(results.ood_sets))
     n_rows = -(-len(results.ood_sets) // n_columns)
-    with look.style():
+    with look.style.applied():
         figure = look.new_figure(TEXT_WIDTH_IN * n_columns / 2, _FRAME_IN + _PANEL_IN * n_rows)
         panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
         lines = _thresholds(results, alpha, _limits(results), look)

@@ -12,9 +12,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
+from manifests.plots.style import COLUMN_WIDTH_IN, TEXT_WIDTH_IN, in_percent
 from scoring.plots.labels import is_doubtful, place_labels
 from scoring.plots.results import Estimate
-from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, TEXT_WIDTH_IN, PlotLook, in_percent, lines_of
+from scoring.plots.style import PRINTED, PlotLook, lines_of
 
 _MOST_LABELS_IN_A_COLUMN = 16
 _MARKER_POINTS = {"D": 4.2, "^": 5.2, "s": 4.6, "*": 7.5}
@@ -45,7 +46,7 @@ def comparison_figure(
     another or on a marker; with many methods the picture is wider.
     """
     width_in = COLUMN_WIDTH_IN if len(methods) <= _MOST_LABELS_IN_A_COLUMN else 0.75 * TEXT_WIDTH_IN
-    with look.style():
+    with look.style.applied():
         figure = look.new_figure(width_in, width_in)
         axes = figure.subplots()
         for method in methods:

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from manifests.plots.style import TEXT_WIDTH_IN
 from scoring.methods.table import Method
 from scoring.plots.histograms import (
     Histogram,
@@ -15,7 +16,7 @@ from scoring.plots.histograms import (
     threshold_in,
 )
 from scoring.plots.results import Results
-from scoring.plots.style import PRINTED, TEXT_WIDTH_IN, PlotLook
+from scoring.plots.style import PRINTED, PlotLook
 
 _N_COLUMNS = 4
 _ROW_IN, _FRAME_IN = 0.85, 0.35
@@ -39,7 +40,7 @@ def histogram_grid(results: Results, ood_set: str, *, look: PlotLook = PRINTED) 
     methods = sorted(results.methods, key=lambda method: -results.aurocs[method.name, ood_set].value)
     n_rows = -(-len(methods) // _N_COLUMNS)
     n_in, n_out = len(results.image_ids[results.val]), len(results.image_ids[ood_set])
-    with look.style():
+    with look.style.applied():
         figure = look.new_figure(TEXT_WIDTH_IN, _FRAME_IN + _ROW_IN * n_rows)
         panels = figure.subplots(n_rows, _N_COLUMNS, squeeze=False).ravel()
         figure.set_layout_engine("constrained", wspace=_GAP)

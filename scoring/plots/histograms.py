@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
+from manifests.plots.style import COLUMN_WIDTH_IN, in_percent
 from scoring.metrics import fpr95_in, n_kept
-from scoring.plots.style import COLUMN_WIDTH_IN, PRINTED, PlotLook, house_style, in_percent, lines_of
+from scoring.plots.style import PRINTED, PlotLook, lines_of
 
 _FENCE_FACTOR = 3.0
 """Tukey (1977, "Exploratory Data Analysis", 2D): beyond three interquartile ranges a value is "far out"."""
@@ -147,7 +148,7 @@ def histogram_figure(
     in_label = "\n".join(lines_of([f"ID: {val}", f"({np.size(in_scores):,} images)"], _PANEL_WIDTH_IN))
     n_columns = 2 if len(in_label) <= _LONGEST_BESIDE_ANOTHER else 1
     n_lines = len(heading) + sum(map(len, headers)) + in_label.count("\n") + 4 // n_columns
-    with house_style():
+    with PRINTED.style.applied():
         figure = PRINTED.new_figure(COLUMN_WIDTH_IN, _FRAME_IN + _PANEL_IN * len(pairs) + _LINE_IN * n_lines)
         panels = figure.subplots(len(pairs), 1, sharex=True, squeeze=False)[:, 0]
         for axes, pair, header in zip(panels, pairs, headers, strict=True):

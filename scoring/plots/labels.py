@@ -96,7 +96,7 @@ def is_doubtful(points: Array, boxes: Array) -> NDArray[np.bool_]:
     return distance.min(axis=1) < _CLEARLY_FURTHER * own
 
 
-def overlap_area(boxes: Array, others: Array) -> Array:
+def _overlap_area(boxes: Array, others: Array) -> Array:
     """Return the area that each of `boxes` (..., 4) shares with each of `others` (..., 4), broadcast."""
     width = np.minimum(boxes[..., 2], others[..., 2]) - np.maximum(boxes[..., 0], others[..., 0])
     height = np.minimum(boxes[..., 3], others[..., 3]) - np.maximum(boxes[..., 1], others[..., 1])
@@ -118,8 +118,8 @@ def _all_places(points: Array, sizes: Array, bounds: Sequence[float], point_radi
     # Of places equally near, the one to the right reads best, then above and below, then to the left.
     cost = np.broadcast_to((_GAPS[:, None] + 0.1 * (1 - np.cos(angles))).reshape(-1), boxes.shape[:2]).copy()
     markers = np.concatenate([points - point_radius, points + point_radius], axis=1)  # (n, 4)
-    cost += _LABEL_ON_POINT * (overlap_area(boxes[:, :, None], markers) > 0).sum(axis=2)
-    cost += _LABEL_ON_BAR * (overlap_area(boxes[:, :, None], bars) > 0).sum(axis=2)
+    cost += _LABEL_ON_POINT * (_overlap_area(boxes[:, :, None], markers) > 0).sum(axis=2)
+    cost += _LABEL_ON_BAR * (_overlap_area(boxes[:, :, None], bars) > 0).sum(axis=2)
     near_line = _distance_to_segments(points, points[:, None], ends) < point_radius  # (n, n_places, n)
     near_line[np.arange(len(points)), :, np.arange(len(points))] = False
     cost += _LINE_THROUGH_POINT * near_line.sum(axis=2)
@@ -134,7 +134,7 @@ def _cost_beside(label: int, chosen: NDArray[np.int64], points: Array, places: P
     boxes, ends = places.boxes[label], places.ends[label]
     other_boxes, other_ends = places.boxes[others, chosen[others]], places.ends[others, chosen[others]]
     start, other_starts = points[label], points[others]
-    on_label = overlap_area(boxes[:, None], other_boxes) > 0  # (n_places, n_others)
+    on_label = _overlap_area(boxes[:, None], other_boxes) > 0  # (n_places, n_others)
     own_line = _crosses_box(start, ends[:, None], other_boxes)
     other_line = _crosses_box(other_starts, other_ends, boxes[:, None])
     lines = _segments_cross(start, ends[:, None], other_starts, other_ends)

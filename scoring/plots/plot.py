@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from manifests.errors import InputError
+from manifests.plots.style import FORMATS
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram_figure
 from scoring.plots.results import Results, read_results
 from scoring.plots.roc import RocCurve, roc_figure, roc_points
-from scoring.plots.style import FORMATS, N_LINES, PRINTED, PlotLook, write_figure
+from scoring.plots.style import N_LINES, PRINTED, PlotLook
 
-Picture: TypeAlias = tuple[str, Callable[[], Figure]]
+NamedPlot: TypeAlias = tuple[str, Callable[[], Figure]]
 """A file name without suffix, and what draws it."""
 
 
@@ -82,7 +83,7 @@ def plot_results(
     paths = []
     for name, draw in tqdm(pictures, desc="plot", unit="picture", disable=None):
         paths.append(out_dir / f"{name}.{file_format}")
-        write_figure(draw(), paths[-1])
+        PRINTED.style.write(draw(), paths[-1])
     left_out = []
     if len(results.ood_sets) == 1:
         left_out.append(f"AUROC of one OOD set against another: {x_set} is the only OOD set of {scores_dir}")
@@ -128,7 +129,7 @@ def comparison_figure_of(results: Results, *, x_set: str, y_set: str, look: Plot
     return comparison_figure(compared, x_set=x_set, y_set=y_set, look=look)
 
 
-def _histograms(results: Results) -> Iterator[Picture]:
+def _histograms(results: Results) -> Iterator[NamedPlot]:
     for method in results.methods:
         yield (
             f"histogram-{method.name}",
@@ -143,12 +144,12 @@ def _histograms(results: Results) -> Iterator[Picture]:
         )
 
 
-def _roc_curves(results: Results) -> Iterator[Picture]:
+def _roc_curves(results: Results) -> Iterator[NamedPlot]:
     for ood_set in results.ood_sets:
         yield f"roc-{ood_set}", functools.partial(roc_figure_of, results, ood_set)
 
 
-def _comparisons(results: Results, x_set: str) -> Iterator[Picture]:
+def _comparisons(results: Results, x_set: str) -> Iterator[NamedPlot]:
     for y_set in results.ood_sets:
         if y_set != x_set:
             yield (

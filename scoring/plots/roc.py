@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike, NDArray
 
-from scoring.plots.style import PRINTED, PlotLook, in_percent, lines_of
+from manifests.plots.style import in_percent
+from scoring.plots.style import PRINTED, PlotLook, lines_of
 
 _TOLERANCE = 1 / 2000
 """How far a drawn curve may be from the whole one; a curve of 3 inches has 900 dots at 300 dots an inch."""
@@ -116,7 +117,7 @@ def roc_figure(
     styles = dict(zip(coloured, look.lines, strict=False))
     ordered = sorted(curves, key=lambda curve: -curve.auroc)
     n_columns = -(-len(ordered) // _ROWS_A_COLUMN)
-    with look.style():
+    with look.style.applied():
         figure = look.new_figure(_PLOT_IN, _PLOT_IN)
         axes = figure.subplots()
         for line in _guides(look):

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from manifests.report.drawing import GROUND, INK, LINE, QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import GROUND, IN_PAGE, INK, LINE, QUIET, SERIES, WIDE_IN, svg_of
+from manifests.plots.style import TEXT_WIDTH_IN
 from manifests.report.parts import Chart, Part, Text
 from scoring.methods.table import Method
 from scoring.plots.combination import BOTH, FEATURE, LOGIT, N_POINTS, combination_figure, has_combination
 from scoring.plots.histogram_grid import histogram_grid
 from scoring.plots.plot import comparison_figure_of, roc_figure_of
 from scoring.plots.results import Results
-from scoring.plots.style import N_LINES, TEXT_WIDTH_IN, PlotLook
+from scoring.plots.style import N_LINES, PlotLook
 from scoring.report.scored_model import ScoredModel
 
 _BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE, _SKY_BLUE, _GREY = SERIES
@@ -31,8 +32,7 @@ PAGE = PlotLook(
     # What fills the width of a printed page fills that of a chart.
     scale=WIDE_IN / TEXT_WIDTH_IN,
     has_halo=False,
-    style=chart_style,
-    empty_figure=new_chart,
+    style=IN_PAGE,
 )
 
 _N_NAMED = 3

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from manifests.errors import InputError
 from manifests.label_space import read_label_space
-from manifests.report.parts import Card, Gallery, Part, Picture, Table, Text
+from manifests.report.parts import Card, CardPicture, Gallery, Part, Table, Text
 from manifests.workspace import Workspace
 from scoring.report.extremes import ExtremeImage, Extremes, best_of_each_family, extremes_of
 from scoring.report.scored_model import ScoredModel
@@ -104,7 +104,7 @@ def _card(image: ExtremeImage, extremes: Extremes, known: _Known) -> Card:
         lines.append(f"predicted: {predicted}")
     if own:
         lines.append(f"its class: {own}")
-    return Card([Picture(path, image.image_id, rotation_deg)], lines)
+    return Card([CardPicture(path, image.image_id, rotation_deg)], lines)
 
 
 def _place(image: ExtremeImage, model: ScoredModel) -> str:

@@ -15,8 +15,8 @@ from curation.screening.operating_point import (
     reliability,
     roc_curve,
 )
-from curation.screening.plots.figure import figure_at
 from manifests.colours import BLUE, GREY, VERMILLION
+from manifests.plots.style import ON_SCREEN
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ _PRINTED = CalibrationLook(BLUE, VERMILLION, GREY, note_size=6)
 
 def write_calibration_plot(calibration: Calibration, path: Path) -> None:
     """Write reliability, and the ROC curve with the operating point, of the held-out half as a PNG."""
-    with figure_at(path, 7.2, 3.4) as figure:
+    with ON_SCREEN.figure_at(path, 7.2, 3.4) as figure:
         left, right = figure.subplots(1, 2)
         draw_reliability(left, calibration, _PRINTED)
         draw_roc(right, calibration, calibration.operating_point(), _PRINTED)

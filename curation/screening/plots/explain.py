@@ -11,12 +11,12 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from curation.screening.plots.figure import figure_at
 from manifests import schema
 from manifests.colours import BLUE, GREY, VERMILLION
 from manifests.errors import InputError
 from manifests.images import read_image
 from manifests.label_space import read_label_space
+from manifests.plots.style import ON_SCREEN
 from manifests.stored_pictures import stored_pictures
 from manifests.tiles import FULL, view_box
 from manifests.workspace import Workspace
@@ -50,7 +50,7 @@ def explain(workspace: Workspace, image_id: str, path: Path) -> None:
     stored = stored_pictures(workspace)[image_id]
     names = {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
     image = read_image(stored.path, stored.rotation_deg)
-    with figure_at(path, 9, 5.2) as figure:
+    with ON_SCREEN.figure_at(path, 9, 5.2) as figure:
         columns = figure.add_gridspec(1, 2, width_ratios=(1, 1.1))
         left, right = (figure.add_subfigure(columns[0, place]) for place in (0, 1))
         _draw_whole(left, image, row)

@@ -209,9 +209,9 @@
   }, { passive: true });
   follow();
 
-  // Who has no mouse scrolls a wide table with the arrow keys: only those that are wider than the page stop the tab.
+  // Who has no mouse scrolls a wide table or chart with the arrow keys: only what is wider than the page stops the tab.
   const reach = () => {
-    for (const box of document.querySelectorAll(".scroll")) {
+    for (const box of document.querySelectorAll(".scroll, .drawing")) {
       if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
       else box.removeAttribute("tabindex");
     }
