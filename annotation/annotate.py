@@ -12,7 +12,7 @@ from pathlib import Path
 from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog, log_path, open_log
 from annotation.decisions import checked_annotator_id
-from annotation.evidence_masks import EvidenceMasks
+from annotation.evidence_masks import EvidenceMasks, offers_masks
 from annotation.examples import find_examples
 from annotation.judging import JudgingSession
 from annotation.links import kept_token
@@ -126,19 +126,21 @@ def annotate(
         raise InputError(f"annotators: expected different names, at least one, found {names}")
     place = place or Place()
     place.check()
+    choice = queue or QueueChoice()
     guideline, guideline_text = read_guideline(guideline_path)
     class_names = read_class_names(workspace)
     with contextlib.ExitStack() as stack:
         # All logs before the first queue, which looks at what the others answered: none may be held elsewhere.
         logs = {name: stack.enter_context(_log_of(workspace, name)) for name in names}
-        queues = _open_queues(workspace, names, queue or QueueChoice())
+        queues = _open_queues(workspace, names, choice)
         items = {image_id: item for opened in queues.values() for image_id, item in opened.plan.items.items()}
         # Also those without a name in a workspace whose screen wrote no label space.
         shown = {class_index for item in items.values() for class_index in item.shown_classes}
         wanted = shown.union(class_names)
         examples = find_examples(examples_dir, wanted, class_names) if examples_dir else {}
         catalogue = Catalogue(class_names, examples, guideline)
-        masks = EvidenceMasks.read(workspace, items.values(), announce=_say)
+        located = items.values() if offers_masks(choice.name) else ()
+        masks = EvidenceMasks.read(workspace, located, announce=_say)
         sessions = {name: JudgingSession(logs[name], queues[name], catalogue, masks) for name in names}
         listener = stack.enter_context(listening(place, workspace, names[0]))
         # The log's lock lets an annotator be in one place only, so the first one's name makes the folder ours.

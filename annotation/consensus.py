@@ -14,6 +14,7 @@ from annotation.log_reader import LogReader
 from annotation.review import review_image_ids
 from annotation.rounds import read_rounds, round_paths, round_results, votes_needed
 from annotation.standstill import Standstill, standstill
+from annotation.statistics.mask_figures import MaskFigures, mask_figures
 from annotation.verdicts import ConsensusRule, verdict_rows
 from manifests import schema
 from manifests.errors import InputError, TableError
@@ -49,6 +50,8 @@ class ConsensusSummary:
         Images that go no further with the people there are.
     accepted_changes : tuple of str
         How logs no longer begin with what the last run has read, in words.
+    masks : tuple of MaskFigures
+        The votes with evidence masks opened beside the others; empty where nobody opened any.
     """
 
     rule: ConsensusRule
@@ -61,6 +64,7 @@ class ConsensusSummary:
     image_ids_outside: tuple[str, ...]
     standstill: Standstill
     accepted_changes: tuple[str, ...]
+    masks: tuple[MaskFigures, ...]
 
 
 def run_consensus(
@@ -115,6 +119,7 @@ def run_consensus(
             "decisions_of_other_queues": sum(
                 decision.queue != INDEPENDENT_QUEUE for log in ballots.logs.values() for decision in log.decisions
             ),
+            **{f"votes_masks_{one.state.replace(' ', '_')}": one.answers.total() for one in summary.masks},
         }
         record.details = log_heads(ballots.logs) | {
             "images_outside_review": list(summary.image_ids_outside),
@@ -209,6 +214,7 @@ def _summary(
         image_ids_outside=tuple(sorted(set(outside))),
         standstill=standstill(rows, ballots, rule, gold_ids),
         accepted_changes=changes,
+        masks=mask_figures(answers),
     )
 
 

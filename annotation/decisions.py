@@ -3,10 +3,11 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from annotation.mask_use import STATES, MaskUse, mask_use_from_row
 from manifests.errors import InputError
 from manifests.image_ids import is_image_id
 from manifests.schema import ANSWERS, QUEUES
@@ -48,6 +49,9 @@ class Decision:
         Time of the answer, ISO 8601 in UTC.
     note : str
         What the annotator wrote about it, at most `MAX_NOTE_CHARS` characters.
+    masks : MaskUse or None
+        Whether evidence masks had been opened over the picture; None where that was not recorded, as in logs older
+        than this field, and with ``undo``, which is no answer.
     """
 
     decision_id: str
@@ -61,17 +65,30 @@ class Decision:
     tool_version: str
     at: str
     note: str = ""
+    masks: MaskUse | None = None
 
     def __post_init__(self) -> None:
         problem = _problem(self)
         if problem:
             raise InputError(f"decision: {problem}")
 
+    @property
+    def has_opened_masks(self) -> bool:
+        """Whether it says that evidence masks had been opened over the picture."""
+        return self.masks is not None and self.masks.state == "opened"
+
     def to_row(self) -> dict[str, Any]:
-        """Return the decision as JSON values; an empty `note` is left out, as in logs older than notes."""
-        row = asdict(self) | {"shown_classes": list(self.shown_classes)}
+        """Return the decision as JSON values.
+
+        An empty `note` and `masks` that were not recorded are left out, as in logs older than these.
+        """
+        row = {name: getattr(self, name) for name in DECISION_FIELDS} | {"shown_classes": list(self.shown_classes)}
         if not self.note:
             del row["note"]
+        if self.masks is None:
+            del row["masks"]
+        else:
+            row["masks"] = self.masks.to_row()
         return row
 
     def says_the_same(self, other: "Decision") -> bool:
@@ -83,7 +100,7 @@ _SAID = ("image_id", "answer", "class_index", "note")
 
 DECISION_FIELDS = tuple(field.name for field in fields(Decision))
 
-_REQUIRED_FIELDS = frozenset(DECISION_FIELDS) - {"note"}
+_REQUIRED_FIELDS = frozenset(DECISION_FIELDS) - {"note", "masks"}
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:
@@ -99,7 +116,10 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
         raise InputError(f"decision: missing fields {missing}, unknown fields {unknown}")
     if not isinstance(row["shown_classes"], list):
         raise InputError(f"decision: shown_classes should be a list, is {row['shown_classes']!r}")
-    return Decision(**{**row, "shown_classes": tuple(row["shown_classes"])})
+    parts: dict[str, Any] = {**row, "shown_classes": tuple(row["shown_classes"])}
+    if "masks" in row:
+        parts["masks"] = mask_use_from_row(row["masks"])
+    return Decision(**parts)
 
 
 def checked_annotator_id(annotator_id: str) -> str:
@@ -190,6 +210,12 @@ def _is_note(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_NOTE_CHARS and not re.search("[\ud800-\udfff]", value)
 
 
+def _are_masks_of(decision: Decision) -> bool:
+    if decision.masks is None:
+        return True
+    return decision.answer != "undo" and decision.masks.is_valid(decision.shown_classes)
+
+
 def _is_utc_time(value: object) -> bool:
     if not isinstance(value, str):
         return False
@@ -211,4 +237,5 @@ _CHECKS: tuple[tuple[str, str, Callable[[Decision], bool]], ...] = (
     ("tool_version", "a version", lambda one: _is_name(one.tool_version)),
     ("at", "an ISO 8601 time in UTC", lambda one: _is_utc_time(one.at)),
     ("note", f"text of at most {MAX_NOTE_CHARS} characters", lambda one: _is_note(one.note)),
+    ("masks", f"one of {STATES} with classes that are shown, and none with 'undo'", _are_masks_of),
 )

@@ -14,6 +14,10 @@ from manifests.workspace import Workspace
 _N_KEPT_SHARDS = 32
 """Of the masks of 15,000 pictures a shard holds 0.6 MB, and annotators share their pictures."""
 
+_QUEUES_WITHOUT = frozenset({"audit"})
+"""An audit is to find what screen and annotators have missed. An object that the localizer misses may have misled
+them all; an auditor who looks where it points would miss it again, and the bound would be too low."""
+
 
 @dataclass(frozen=True)
 class _Located:
@@ -22,6 +26,11 @@ class _Located:
     localizer: str
     area_share: float
     peak: float
+
+
+def offers_masks(queue: str) -> bool:
+    """Return whether annotators may open masks at a queue; of its gold images they may as of the others."""
+    return queue not in _QUEUES_WITHOUT
 
 
 class EvidenceMasks:

@@ -12,7 +12,8 @@ from typing import Any
 from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog
 from annotation.decisions import Decision, utc_now
-from annotation.evidence_masks import EvidenceMasks
+from annotation.evidence_masks import EvidenceMasks, offers_masks
+from annotation.mask_use import MaskUse, MaskWitness
 from annotation.review import ReviewItem
 from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
@@ -43,7 +44,7 @@ class JudgingSession:
     catalogue : Catalogue
         What can be shown of classes.
     masks : EvidenceMasks, optional
-        Where in the pictures these might be.
+        Where in the pictures these might be; not shown in queues that offer none.
 
     Raises
     ------
@@ -59,7 +60,8 @@ class JudgingSession:
         self._log = log
         self._queue = queue
         self._catalogue = catalogue
-        self._masks = masks
+        self._masks = masks if offers_masks(queue.plan.name) else None
+        self._witness = MaskWitness(log.decisions)
         self._tool_version = tool_version()
         # What was answered between the reading of the queue and the opening of the log.
         for decision in log.decisions[queue.n_own :]:
@@ -93,8 +95,8 @@ class JudgingSession:
         Parameters
         ----------
         request : mapping
-            decision_id, image_id, answer, class_index, seconds and, if wanted, note, as the panel sends them. The
-            image is named so that a late click cannot judge the wrong picture.
+            decision_id, image_id, answer, class_index, seconds and, if wanted, note and masks_seen, as the panel
+            sends them. The image is named so that a late click cannot judge the wrong picture.
         """
         return self._respond(self._store_answer, request)
 
@@ -115,7 +117,11 @@ class JudgingSession:
             The picture is not in this queue.
         """
         item = self._item_of(request)
-        return [] if self._masks is None else self._masks.of(item)
+        found = [] if self._masks is None else self._masks.of(item)
+        if found:
+            with self._lock:
+                self._witness.note_sent(item.image_id)
+        return found
 
     def _respond(self, store: Callable[[Request], None], request: Request) -> dict[str, Any]:
         with self._lock:
@@ -192,7 +198,15 @@ class JudgingSession:
             tool_version=self._tool_version,
             at=utc_now(),
             note=request.get("note") or "",
+            masks=None if answer == "undo" else self._mask_use(request, item),
         )
+
+    def _mask_use(self, request: Request, item: ReviewItem) -> MaskUse | None:
+        told = request.get("masks_seen")
+        return self._witness.use(item.image_id, item.shown_classes, told, is_offered=self._has_masks(item))
+
+    def _has_masks(self, item: ReviewItem) -> bool:
+        return self._masks is not None and self._masks.has(item.image_id)
 
     def _state(self) -> dict[str, Any]:
         queue = self._queue
@@ -219,7 +233,7 @@ class JudgingSession:
 
     def _shown(self, item: ReviewItem) -> dict[str, Any]:
         shown = self._catalogue.shown_item(item) | {"note": self._notes.get(item.image_id, "")}
-        shown["has_masks"] = self._masks is not None and self._masks.has(item.image_id)
+        shown["has_masks"] = self._has_masks(item)
         if self._queue.plan.name == "dispute":
             said = self._queue.answers_of_others(item.image_id)
             shown["answers"] = [self._answer_of_other(name, decision) for name, decision in said]

@@ -14,6 +14,7 @@ from annotation.decision_log import open_log
 from annotation.decisions import MAX_CLASS_INDEX, Decision, standing_answers
 from annotation.error_models import SimulatedAnnotator, Truth, draw_key
 from annotation.gold import read_gold
+from annotation.mask_use import MaskUse
 from annotation.queues import open_queue
 from annotation.review import ReviewItem, read_review
 from manifests import schema
@@ -72,6 +73,8 @@ class _Task:
             guideline=GUIDELINE,
             tool_version=version,
             at=at.isoformat(timespec="milliseconds"),
+            # No error model looks at a mask, so none is offered.
+            masks=MaskUse("none"),
         )
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from annotation.bench.chromium import measure_in_chromium
-from annotation.bench.figures import BrowserFigures, SizeFigures, Times, annotate_table
+from annotation.bench.chromium import measure_in_chromium, measure_masks_in_chromium
+from annotation.bench.figures import BrowserFigures, MaskTimes, SizeFigures, Times, annotate_table
 from annotation.bench.later_tables import make_later_tables
+from annotation.bench.made_masks import make_masks
 from annotation.bench.run import bench_annotate
 from annotation.bench.serve import ANNOTATOR
 from annotation.bench.world import N_CLASSES, OTHER_ANNOTATOR, make_world
@@ -76,6 +77,24 @@ class TestFigures:
         assert lines["key to durable"][-6:] == ["34.00", "/", "112.00", "p95", "under", "150"]
         assert lines["annotators' dataset"][-2:] == ["42.0", "120"]
 
+    def test_masks_have_rows_of_their_own_below_the_figure_without(self) -> None:
+        browser = BrowserFigures(
+            dataset_s=1.0, panel_s=3.0, key_to_picture=Times(0.011, 0.045), key_to_durable=Times(0.034, 0.112),
+            floor=Times(0.0013, 0.002), curator_dataset_s=71.0, first_grid_s=2.6,
+        )  # fmt: skip
+        masks = MaskTimes(Times(0.012, 0.046), Times(0.02, 0.06), Times(0.013, 0.047))
+        times = Times(0.001, 0.002)
+        lines = annotate_table([SizeFigures(1000, 1.0, times, times, browser, masks)]).splitlines()
+        start = next(place for place, line in enumerate(lines) if line.startswith("key to next picture"))
+        assert [line.split()[-7:-3] for line in lines[start : start + 3]] == [
+            ["ms", "11.00", "/", "45.00"], ["opened", "12.00", "/", "46.00"], ["time", "13.00", "/", "47.00"]
+        ]  # fmt: skip
+        assert lines[start + 3].split() == ["key", "to", "mask,", "ms", "20.00", "/", "60.00"]
+
+    def test_three_sessions_need_pictures_enough(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="--rows: expected at least 301, found 300"):
+            bench_annotate(tmp_path / "bench", [300], with_masks=True, announce=lambda line: None)
+
     def test_too_few_rows_are_refused_before_anything_is_made(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="--rows: expected at least 100, found 99"):
             bench_annotate(tmp_path / "bench", [1000, 99], announce=lambda line: None)
@@ -106,3 +125,13 @@ class TestApp:
         assert figures.key_to_durable.p95_s >= figures.key_to_durable.median_s > 0.0005
         assert 0 < figures.key_to_picture.median_s < 1
         assert figures.first_grid_s > 0.1
+
+    def test_masks_are_opened_in_the_second_session_alone(self, tmp_path: Path) -> None:
+        workspace = make_world(tmp_path / "ws", N_ROWS, seed=3)
+        make_masks(workspace, 5)
+        figures = measure_masks_in_chromium(workspace, 2)
+        decisions = read_decisions(log_path(workspace, ANNOTATOR))
+        assert [given.masks.state for given in decisions if given.masks] == ["closed"] * 2 + ["opened"] * 2
+        assert [len(given.masks.classes) for given in decisions if given.masks] == [0, 0, 1, 1]
+        for times in (figures.key_to_picture_closed, figures.key_to_mask, figures.key_to_picture_opened):
+            assert 0 < times.median_s < 1

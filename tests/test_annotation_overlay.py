@@ -18,7 +18,7 @@ from tests.annotation_workspace import CLASS_NAMES, make_workspace
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 pytestmark = needs_app
 
-N_REVIEW = 8
+N_REVIEW = 10
 GOLD, BLUE = (255, 215, 0), (70, 130, 180)
 
 
@@ -70,14 +70,20 @@ def screen(opened: Screen) -> Screen:
 def shares(screen: Screen) -> tuple[float, float]:
     """Return how much of the stage is of the golden corner's colour, and how much of the ground's."""
     stage = Image.open(io.BytesIO(screen.page.locator(".oio-stage").screenshot()))
-    # The caption lies over the top.
-    pixels = np.asarray(stage.convert("RGB"))[50:]
+    pixels = np.asarray(stage.convert("RGB"))
     return float(near(pixels, GOLD).mean()), float(near(pixels, BLUE).mean())
 
 
 def wait_for_mask(screen: Screen, class_index: int) -> None:
     screen.page.wait_for_selector(f"#oio-mask[data-class-index='{class_index}']")
     screen.page.wait_for_timeout(50)
+
+
+def skip_to_next(screen: Screen) -> None:
+    """Go on to a picture of which the page has no masks yet."""
+    number = screen.number()
+    screen.press("s")
+    screen.wait_for(screen.app.order[screen.app.order.index(number) + 1])
 
 
 def test_key_darkens_all_but_the_evidence_and_takes_it_off_again(screen: Screen) -> None:
@@ -128,17 +134,52 @@ def test_the_card_that_is_pointed_at_says_which_class_and_the_caption_how_sure(s
     screen.page.locator(".oio-card").nth(6).hover()
     wait_for_mask(screen, classes[6])
     strength = 0.3 + classes[6] / 20
-    caption = screen.page.inner_text("#oio-mask-caption")
+    caption = screen.page.inner_text("#oio-where")
     assert f"Where might it be: {CLASS_NAMES[classes[6]]}. Evidence {strength:.2f} of 1" in caption
     assert ("% of the picture" in caption) == (strength >= 0.5)
     screen.page.hover("#oio-progress")
     wait_for_mask(screen, classes[0])
 
 
+def test_a_card_without_a_mask_shows_none_and_says_so(screen: Screen) -> None:
+    skip_to_next(screen)
+    page, classes = screen.page, screen.classes()
+
+    def without_the_third(route: sync_api.Route) -> None:
+        reply = route.fetch()
+        body = reply.json()
+        if "masks" in body["result"]:
+            body["result"]["masks"] = [
+                mask for mask in body["result"]["masks"] if mask["class_index"] != classes[2]
+            ]
+        route.fulfill(response=reply, json=body)
+
+    page.route("**/operators/execute", without_the_third)
+    screen.press("m")
+    wait_for_mask(screen, classes[0])
+    page.locator(".oio-card").nth(2).hover()
+    page.wait_for_selector("#oio-mask", state="detached")
+    assert page.inner_text("#oio-where-text") == f"There is no mask of {CLASS_NAMES[classes[2]]}."
+    page.unroute_all()
+    screen.press("m")
+
+
+def test_masks_that_cannot_be_had_are_said_to_be_and_can_be_asked_for_again(screen: Screen) -> None:
+    skip_to_next(screen)
+    screen.page.route("**/operators/execute", lambda route: route.abort())
+    screen.press("m")
+    screen.page.wait_for_selector("#oio-where-text:has-text('could not be fetched; M asks again')")
+    assert screen.page.locator("#oio-mask").count() == 0
+    screen.page.unroute_all()
+    screen.press("m")
+    wait_for_mask(screen, screen.classes()[0])
+    screen.press("m")
+    assert "whether you look is stored with your answer" in screen.page.inner_text("#oio-where-text")
+
+
 def test_masks_are_asked_for_once_and_only_when_they_are_wanted(screen: Screen) -> None:
-    number, asked = screen.number(), []
-    screen.press("s")
-    screen.wait_for(screen.app.order[screen.app.order.index(number) + 1])
+    skip_to_next(screen)
+    asked: list[str] = []
     screen.page.on("request", lambda request: asked.append(request.post_data or ""))
     screen.press("+", "z")
     assert not any("show_masks" in body for body in asked)
@@ -165,10 +206,42 @@ def test_no_mask_of_a_picture_outside_the_queue_is_given_and_none_tells_more_tha
     assert refused.get("result") is None
 
 
+def test_log_says_which_masks_were_drawn_also_after_a_reload_and_an_undo(screen: Screen) -> None:
+    app, number, classes = screen.app, screen.number(), screen.classes()
+    screen.press("m")
+    wait_for_mask(screen, classes[0])
+    screen.page.locator(".oio-card").nth(6).hover()
+    wait_for_mask(screen, classes[6])
+    screen.press("m")
+    screen.page.reload()
+    drawn = {"version": 1, "state": "opened", "classes": [classes[0], classes[6]]}
+    for key in ("s", "d"):
+        screen.wait_for(number)
+        screen.press(key)
+        screen.wait_until_saved()
+        assert app.last_row()["masks"] == drawn
+        screen.press("u")
+    screen.wait_for(number)
+    # As if the screen had been run again in between: a class that is no longer shown must not block the answer.
+    screen.page.evaluate(
+        """() => Object.keys(sessionStorage).filter((key) => key.includes("/masks-seen/"))
+             .forEach((key) => sessionStorage.setItem(key, "[999]"))"""
+    )
+    screen.press("s")
+    # The next one is answered as it is.
+    screen.wait_for(app.order[app.order.index(number) + 1])
+    screen.press("s")
+    screen.wait_until_saved()
+    assert app.last_row()["masks"] == {"version": 1, "state": "closed", "classes": []}
+
+
 def test_without_masks_there_is_no_button_and_the_key_does_nothing(
     browser: sync_api.Browser, tmp_path: Path
 ) -> None:
     with RunningApp(make_workspace(tmp_path / "ws", n_review=2)) as app, own_screen(browser, app) as screen:
         screen.press("m")
-        assert screen.page.locator("#oio-masks, #oio-mask, #oio-mask-caption").count() == 0
+        assert screen.page.locator("#oio-masks, #oio-mask, #oio-where").count() == 0
         assert screen.page.locator(".oio-answer").count() == 7
+        screen.press("s")
+        screen.wait_until_saved()
+        assert app.last_row()["masks"] == {"version": 1, "state": "none", "classes": []}

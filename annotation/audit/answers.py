@@ -70,6 +70,12 @@ class AuditAnswers:
         """How many answers each auditor gave, those with any."""
         return {name: len(given) for name, given in self.by_auditor.items() if given}
 
+    @property
+    def masks_opened(self) -> list[str]:
+        """The images answered with evidence masks opened, sorted: no audit offers any, but a log may say so."""
+        answers = (item for given in self.by_auditor.values() for item in given.items())
+        return sorted({image_id for image_id, decision in answers if decision.has_opened_masks})
+
     def agreement(self) -> dict[str, Estimate]:
         """Return raw agreement and Krippendorff's alpha over the images that two auditors or more answered."""
         codes = answer_matrix(self.by_auditor).answers

@@ -45,6 +45,11 @@ def report_lines(report: AuditReport) -> list[str]:
             f"  on gold, these auditors saw {report.answers.gold_in_found:,} of {report.answers.gold_in:,} "
             "in-class images"
         )
+    if report.answers.masks_opened:
+        lines.append(
+            "  images answered with evidence masks opened, not independent of machine hints: "
+            f"{len(report.answers.masks_opened):,}"
+        )
     lines += [f"  {name}: {estimate}" for name, estimate in report.agreement.items() if estimate.n_images]
     if report.certificate is not None:
         return lines + _certificate_lines(report.certificate)

@@ -179,4 +179,6 @@ def _circumstances(answers: AuditAnswers, set_aside: tuple[str, ...]) -> dict[st
         "n_gold_in": answers.gold_in,
         "n_gold_in_found": answers.gold_in_found,
         "set_aside": sorted(set_aside),
+        # Only where there are any: a certificate from before masks were recorded stays the same, byte for byte.
+        **({"masks_opened": answers.masks_opened} if answers.masks_opened else {}),
     }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from annotation.bench.figures import BrowserFigures, Times
+from annotation.bench.figures import BrowserFigures, MaskTimes, Times
 from manifests.errors import ToolMissingError
 from manifests.workspace import Workspace
 
@@ -32,15 +32,22 @@ _LINK = re.compile(r"\S+: open (\S+)")
 # for when the picture is decoded is the one that shows it.
 _PROBE = """
 (() => {
-  const probe = window.oioProbe = { shown: [], durable: [], start: null };
-  let before = null, isShown = true, isDurable = true;
+  const probe = window.oioProbe = { shown: [], durable: [], masked: [], start: null };
+  let before = null, isShown = true, isDurable = true, isMasked = true;
   window.addEventListener("keydown", (event) => {
     before = document.getElementById("oio-judge").dataset.imageId;
     probe.start = event.timeStamp;
     isShown = isDurable = false;
+    isMasked = event.key !== "m";
   }, true);
   new MutationObserver(() => {
     const panel = document.getElementById("oio-judge");
+    // The class stands on the canvas as soon as its mask is painted there.
+    if (!isMasked && document.querySelector("#oio-mask[data-class-index]")) {
+      isMasked = true;
+      const { start } = probe;
+      requestAnimationFrame(() => probe.masked.push(performance.now() - start));
+    }
     if (probe.start === null || !panel || panel.dataset.imageId === before) return;
     const picture = document.getElementById("oio-picture");
     if (!isShown && picture && picture.dataset.imageId === panel.dataset.imageId) {
@@ -101,6 +108,30 @@ def measure_in_chromium(workspace: Workspace, n_answers: int) -> BrowserFigures:
     )
 
 
+def measure_masks_in_chromium(workspace: Workspace, n_answers: int) -> MaskTimes:
+    """Return what an annotator waits for where pictures have evidence masks, in two sessions of `n_answers`.
+
+    Raises
+    ------
+    ToolMissingError
+        As `measure_in_chromium`.
+    """
+    probes = []
+    with _chromium() as browser, _served("annotator", workspace) as (link, _):
+        for opens_masks in (False, True):
+            page = _page(browser)
+            page.add_init_script(_PROBE)
+            _open(page, link, _READY)
+            _answer(page, n_answers, opens_masks=opens_masks)
+            probes.append(page.evaluate("window.oioProbe"))
+    closed, opened = probes
+    return MaskTimes(
+        key_to_picture_closed=_times(closed["shown"]),
+        key_to_mask=_times(opened["masked"]),
+        key_to_picture_opened=_times(opened["shown"]),
+    )
+
+
 @contextlib.contextmanager
 def _chromium() -> Iterator["Browser"]:
     try:
@@ -152,10 +183,13 @@ def _open(page: "Page", link: str, selector: str) -> float:
     return time.perf_counter() - started
 
 
-def _answer(page: "Page", n_answers: int) -> None:
+def _answer(page: "Page", n_answers: int, *, opens_masks: bool = False) -> None:
     for number in range(1, n_answers + 1):
         page.wait_for_selector(_READY)
         page.wait_for_timeout(_LOOK_MS)
+        if opens_masks:
+            page.keyboard.press("m")
+            page.wait_for_function("n => window.oioProbe.masked.length === n", arg=number)
         page.keyboard.press("o")
         page.wait_for_function(
             "n => window.oioProbe.shown.length === n && window.oioProbe.durable.length === n", arg=number

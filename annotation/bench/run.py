@@ -6,11 +6,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from annotation.bench.chromium import measure_in_chromium
+from annotation.bench.chromium import measure_in_chromium, measure_masks_in_chromium
 from annotation.bench.figures import SizeFigures, Times
 from annotation.bench.later_tables import make_later_tables
+from annotation.bench.made_masks import make_masks
 from annotation.bench.serve import ANNOTATOR
 from annotation.bench.world import made_up_answer, make_world
 from annotation.judging import N_SHOWN_ITEMS
@@ -29,7 +31,13 @@ _N_LINES = 200
 
 
 def bench_annotate(
-    workdir: Path, sizes: Sequence[int], *, quick: bool = False, seed: int = 0, announce: Callable[[str], None]
+    workdir: Path,
+    sizes: Sequence[int],
+    *,
+    quick: bool = False,
+    with_masks: bool = False,
+    seed: int = 0,
+    announce: Callable[[str], None],
 ) -> list[SizeFigures]:
     """Return the figures of each size.
 
@@ -41,6 +49,8 @@ def bench_annotate(
         Candidates under review, each at least 100.
     quick : bool
         30 answers instead of 100.
+    with_masks : bool
+        After that, let two more sessions answer pictures with evidence masks, the one without opening any.
     seed : int
         Of what is made up.
     announce : callable
@@ -53,8 +63,11 @@ def bench_annotate(
     ToolMissingError
         Playwright, Chromium or mongod is not installed.
     """
-    if min(sizes) < _LEAST_ROWS:
-        raise InputError(f"--rows: expected at least {_LEAST_ROWS}, found {min(sizes)}")
+    n_answers = _N_QUICK_ANSWERS if quick else _N_ANSWERS
+    # Each session answers other pictures, and one has to be left.
+    least = max(_LEAST_ROWS, 3 * n_answers + 1) if with_masks else _LEAST_ROWS
+    if min(sizes) < least:
+        raise InputError(f"--rows: expected at least {least}, found {min(sizes)}")
     workdir.mkdir(parents=True, exist_ok=True)
     results = []
     for n_rows in sizes:
@@ -64,7 +77,12 @@ def bench_annotate(
             workspace = make_world(folder / "workspace", n_rows, seed)
             make_later_tables(workspace, seed)
             announce("bench annotate: queue, log and browser")
-            results.append(_measured(workspace, n_rows, _N_QUICK_ANSWERS if quick else _N_ANSWERS))
+            figures = _measured(workspace, n_rows, n_answers)
+            if with_masks:
+                announce("bench annotate: the browser again, with evidence masks")
+                make_masks(workspace, seed)
+                figures = replace(figures, masks=measure_masks_in_chromium(workspace, n_answers))
+            results.append(figures)
         finally:
             shutil.rmtree(folder)
     return results

@@ -8,10 +8,11 @@ import numpy as np
 from annotation.consensus import INDEPENDENT_QUEUE
 from annotation.decisions import Decision, standing_answers
 from annotation.report.days import Bins, binned_days
+from annotation.report.masks import mask_parts
 from annotation.report.team import NOBODY, Team
 from annotation.statistics.annotators import TOO_FAST_S
 from manifests import schema
-from manifests.report.drawing import BAD, INK, QUIET, SERIES, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import BAD, IN_PAGE, INK, QUIET, SERIES, WIDE_IN, svg_of
 from manifests.report.parts import Chart, Part, Section, Table, Text
 
 KEY, TITLE = "answers", "Answers"
@@ -55,7 +56,7 @@ def answers_section(team: Team) -> Section:
     parts += [_days_chart(given, dated), _team_table(team, given)]
     if team.blind.image_ids:
         parts.append(_kinds_chart(team, ordered))
-    return Section(KEY, TITLE, [*parts, _seconds_chart(team, given, ordered)])
+    return Section(KEY, TITLE, [*parts, _seconds_chart(team, given, ordered), *mask_parts(team)])
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -69,8 +70,8 @@ def _days_chart(given: dict[str, list[Decision]], ordered: Sequence[str]) -> Cha
     others = ordered[_MOST_NAMED:]
     if others:
         groups.append((f"{len(others):,} others", np.sum([bins.counts[name] for name in others], axis=0)))
-    with chart_style():
-        figure = new_chart(WIDE_IN, 2.6)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 2.6)
         axes = figure.subplots()
         places, below = np.arange(len(bins.names)), np.zeros(len(bins.names), np.int64)
         for (name, counts), colour in zip(groups, SERIES, strict=False):
@@ -122,8 +123,8 @@ def _kinds_chart(team: Team, ordered: Sequence[str]) -> Chart:
         counts[name] = Counter(decision.answer for decision in standing_answers(first).values())
     counts = {name: found for name, found in counts.items() if found}
     shown = list(counts)[:_MOST_BARS]
-    with chart_style():
-        figure = new_chart(WIDE_IN, 0.9 + 0.26 * len(shown))
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 0.9 + 0.26 * len(shown))
         axes = figure.subplots()
         left = np.zeros(len(shown))
         for word, colour in _KIND_COLOURS.items():
@@ -152,8 +153,8 @@ def _seconds_chart(team: Team, given: dict[str, list[Decision]], ordered: Sequen
     n_columns = min(3, len(shown))
     n_rows = -(-len(shown) // n_columns)
     told = []
-    with chart_style():
-        figure = new_chart(WIDE_IN, 0.4 + 1.7 * n_rows)
+    with IN_PAGE.applied():
+        figure = IN_PAGE.new_figure(WIDE_IN, 0.4 + 1.7 * n_rows)
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True).ravel()
         for axes, name, colour in zip(grid, shown, SERIES, strict=False):
             seconds = np.array([decision.seconds for decision in given[name]])

@@ -31,6 +31,7 @@ def checks_section(team: Team) -> Section:
     parts += [_round_table(drawn, results_of(team.workspace, drawn, team.ballots)) for drawn in rounds]
     if plans:
         parts.append(_audit_table(team, plans))
+        parts += _with_masks(team.workspace, plans)
         parts += _defects(team.workspace, plans)
     return Section(KEY, TITLE, parts)
 
@@ -83,6 +84,20 @@ def _audit_state(workspace: Workspace, plan: AuditPlan, place: int) -> str:
     certificate = read_certificate(path)
     word = "certified" if certificate["is_certified"] else "not certified"
     return f"{word}: at most {certificate['upper_bound']:.4%} at {100 * certificate['confidence']:.4g} %"
+
+
+def _with_masks(workspace: Workspace, plans: list[AuditPlan]) -> list[Text]:
+    """Return what logs say of evidence masks opened in audits that have ended; audits themselves offer none."""
+    paths = [workspace.certificates_dir / f"{plan.audit}.json" for plan in plans]
+    opened = {path.stem: read_certificate(path).get("masks_opened", []) for path in paths if path.exists()}
+    return [
+        Text(
+            f"Audit {audit}: images answered with evidence masks opened, not independent of machine hints: "
+            f"{len(image_ids):,}."
+        )
+        for audit, image_ids in opened.items()
+        if image_ids
+    ]
 
 
 def _defects(workspace: Workspace, plans: list[AuditPlan]) -> list[Gallery]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from annotation.report.team import NOBODY, Team
 from annotation.statistics.answer_matrix import AnswerMatrix
-from manifests.report.drawing import BAD, INK, QUIET, WIDE_IN, chart_style, new_chart, svg_of
+from manifests.plots.page import BAD, IN_PAGE, INK, QUIET, WIDE_IN, svg_of
 from manifests.report.parts import Chart, Part, Section, Table, Text
 
 KEY, TITLE = "confusion", "Confusion between annotators"
@@ -97,9 +97,9 @@ def _heat_map(team: Team, pairs: dict[Pair, int], differing: dict[Pair, int]) ->
     labels = sorted(ordered, key=lambda code: (code >= _N_WORDS, ordered.index(code)))
     shares = _shares(pairs, labels)
     names = [_short(_name(team, code)) for code in labels]
-    with chart_style():
+    with IN_PAGE.applied():
         side = 0.36 * len(labels)
-        figure = new_chart(WIDE_IN, 1.5 + side)
+        figure = IN_PAGE.new_figure(WIDE_IN, 1.5 + side)
         axes = figure.subplots()
         _draw_cells(axes, shares)
         places = np.arange(len(labels))

@@ -45,7 +45,7 @@
 
   const view = {
     state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
-    shownAt: 0, lit: null, maskedId: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
+    shownAt: 0, lit: null, maskedId: null, unmaskedId: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
   };
   const listeners = new Set();
   let datasetName = null;
@@ -265,7 +265,7 @@
     const item = candidate();
     if (!item?.has_masks) return;
     const imageId = item.image_id;
-    show({ maskedId: view.maskedId === imageId ? null : imageId });
+    show({ maskedId: view.maskedId === imageId ? null : imageId, unmaskedId: null });
     if (view.maskedId !== imageId || masks.has(imageId)) return;
     try {
       const reply = await call("show_masks", { image_id: imageId });
@@ -273,17 +273,18 @@
       if (masks.size > N_KEPT_PICTURES) masks.delete(masks.keys().next().value);
       show({});
     } catch (error) {
-      show({ maskedId: null });
+      // By now another picture may be there, with its own masks.
+      if (view.maskedId === imageId) show({ maskedId: null, unmaskedId: imageId });
     }
   };
-  // Of the card that is pointed at, else of the first that has one.
+  // Of the card that is pointed at, be there one or not: never another's in its place. Else of the first that has one.
   const maskOf = (item) => {
     const found = (view.maskedId === item.image_id && masks.get(item.image_id)) || [];
-    return found.find((mask) => mask.class_index === view.lit) ?? found[0];
+    return view.lit === null ? found[0] : found.find((mask) => mask.class_index === view.lit);
   };
   // All but the evidence is darkened, so that what is to be judged keeps its colours. As a share of the peak: weak
   // evidence is to be seen too, and the caption says how weak it is.
-  const paintMask = async (canvas, mask) => {
+  const paintMask = async (canvas, imageId, mask) => {
     const picture = Object.assign(new Image(), { src: `data:image/png;base64,${mask.png}` });
     await picture.decode();
     Object.assign(canvas, { width: picture.naturalWidth, height: picture.naturalHeight });
@@ -297,7 +298,14 @@
     }
     pen.putImageData(cells, 0, 0);
     canvas.dataset.classIndex = mask.class_index;
+    if (canvas.isConnected) noteSeen(imageId, mask.class_index);
   };
+  // Which masks were drawn over a picture goes into the log with the answer. The tab keeps it, so that a reload in
+  // between does not hide it, and keeps it on, as an answer may be taken back.
+  const seenKey = (imageId) => `openimage-o/masks-seen/${datasetName}/${ownName}/${imageId}`;
+  const seenOf = (imageId) => JSON.parse(sessionStorage.getItem(seenKey(imageId)) ?? "[]");
+  const noteSeen = (imageId, classIndex) =>
+    sessionStorage.setItem(seenKey(imageId), JSON.stringify([...new Set([...seenOf(imageId), classIndex])]));
 
   // ---- answers
 
@@ -309,7 +317,9 @@
     const look = performance.now() - view.shownAt;
     if (look < MIN_LOOK_MS) return false;
     const note = noteOf(item).trim();
-    const params = { image_id: imageId, answer: word, class_index: classIndex, seconds: Math.round(look) / 1000 };
+    // A server that was started anew may show other classes now, and takes no others.
+    const seen = seenOf(imageId).filter((index) => item.classes.some((shown) => shown.class_index === index));
+    const params = { image_id: imageId, answer: word, class_index: classIndex, seconds: Math.round(look) / 1000, masks_seen: seen };
     submit("store_answer", note ? { ...params, note } : params);
     return true;
   };
@@ -473,29 +483,37 @@
     },
       h("div", { id: "oio-sheet", style: { "--ratio": item.width_px / item.height_px } },
         h("div", { ref: slot, className: "oio-slot" }),
-        mask && h(Mask, { key: mask.class_index, mask }),
+        mask && h(Mask, { key: `${item.image_id}/${mask.class_index}`, imageId: item.image_id, mask }),
         lit && h("div", { id: "oio-box", style: {
-          left: percent(lit[0]), top: percent(lit[1]), width: percent(lit[2] - lit[0]), height: percent(lit[3] - lit[1]) } })),
-      mask && h(MaskCaption, { mask, shown: item.classes.find((shown) => shown.class_index === mask.class_index) }));
+          left: percent(lit[0]), top: percent(lit[1]), width: percent(lit[2] - lit[0]), height: percent(lit[3] - lit[1]) } })));
   };
 
-  const Mask = ({ mask }) => {
+  const Mask = ({ imageId, mask }) => {
     const canvas = React.useRef(null);
-    React.useLayoutEffect(() => void paintMask(canvas.current, mask), [mask]);
+    React.useLayoutEffect(() => void paintMask(canvas.current, imageId, mask), [mask]);
     return h("canvas", { id: "oio-mask", ref: canvas });
   };
-  const MaskCaption = ({ mask, shown }) =>
-    h("div", { id: "oio-mask-caption" }, h("kbd", null, "M"), ` Where might it be: ${shown.name}. Evidence ${mask.peak.toFixed(2)} of 1`,
-      mask.area_share > 0 && `, on ${(100 * mask.area_share).toFixed(mask.area_share < 0.1 ? 1 : 0)} % of the picture`);
+  // Above the picture and not on it, as a corner is where small objects are; and always there, so that nothing moves.
+  const Where = ({ item }) => h("div", { id: "oio-where", role: "status" }, h("kbd", null, "M"), h("span", { id: "oio-where-text" }, whereText(item)));
+  const whereText = (item) => {
+    if (view.unmaskedId === item.image_id) return "The masks could not be fetched; M asks again.";
+    if (view.maskedId !== item.image_id) return "Where might a class be? A computer's guess; whether you look is stored with your answer.";
+    if (!masks.has(item.image_id)) return "Fetching the masks …";
+    const mask = maskOf(item);
+    const name = (classIndex) => item.classes.find((shown) => shown.class_index === classIndex)?.name;
+    if (!mask) return view.lit === null ? "There are no masks of this picture any more." : `There is no mask of ${name(view.lit)}.`;
+    const area = mask.area_share > 0 ? `, on ${(100 * mask.area_share).toFixed(mask.area_share < 0.1 ? 1 : 0)} % of the picture` : "";
+    return `Where might it be: ${name(mask.class_index)}. Evidence ${mask.peak.toFixed(2)} of 1${area}`;
+  };
 
   const light = (classIndex) => ({
     onMouseEnter: () => show({ lit: classIndex }), onMouseLeave: () => show({ lit: null }),
     onFocus: () => show({ lit: classIndex }), onBlur: () => show({ lit: null }),
   });
 
-  const ClassCard = ({ imageId, shown, number }) =>
+  const ClassCard = ({ imageId, shown, number, isMasked }) =>
     h("button", {
-      className: "oio-card", "data-class-index": shown.class_index, title: [shown.name, shown.wnid].filter(Boolean).join(" · "),
+      className: isMasked ? "oio-card oio-masked" : "oio-card", "data-class-index": shown.class_index, title: [shown.name, shown.wnid].filter(Boolean).join(" · "),
       onClick: () => answer(imageId, "in", shown.class_index), ...light(shown.class_index),
     },
       shown.example_path && h("img", { src: mediaUrl(shown.example_path), alt: "", draggable: false }),
@@ -533,15 +551,15 @@
 
   const Answers = ({ item }) => {
     const imageId = item?.image_id;
-    const button = (key, name, label, act, isEnabled) =>
-      h("button", { id: `oio-${name}`, className: "oio-answer", disabled: !isEnabled, onClick: act }, h("kbd", null, key), ` ${label}`);
+    const button = (key, name, label, act, isEnabled, more) =>
+      h("button", { id: `oio-${name}`, className: "oio-answer", disabled: !isEnabled, onClick: act, ...more }, h("kbd", null, key), ` ${label}`);
     return h("div", { className: "oio-answers" },
       button("O", "out", `Out: none of ${view.catalogue ? `the ${view.catalogue.classes.length}` : "all"} classes`, () => answer(imageId, "out"), imageId),
       button("/", "search", "Another class", openOverlay("search"), imageId),
       button("D", "difficult", "Difficult", () => answer(imageId, "difficult"), imageId),
       button("S", "skip", "Skip", () => answer(imageId, "skip"), imageId),
       button("U", "undo", "Undo", undo, undoable() && !isUndoing()),
-      item?.has_masks && button("M", "masks", "Where?", toggleMasks, imageId),
+      item?.has_masks && button("M", "masks", "Where?", toggleMasks, imageId, { "aria-pressed": view.maskedId === imageId }),
       button("N", "note", item && noteOf(item) ? "Note ✓" : "Note", openOverlay("note"), imageId),
       button("G", "guideline", "Guideline", openOverlay("guideline"), true));
   };
@@ -616,18 +634,20 @@
     }, []);
     const { state } = view;
     const item = state && candidate();
+    const masked = item && maskOf(item)?.class_index;
     // Over the App's header and tabs, which lead to nothing that an annotator may use: the room is for the picture.
     return ReactDOM.createPortal(
       h("div", { className: "oio-panel", ref: panel, id: "oio-judge", tabIndex: -1, "data-image-id": item?.image_id ?? "", "data-ready": Boolean(item) && view.readyId === item.image_id },
         h("style", null, STYLE),
         state && h(Progress, { state }),
         h("div", { className: "oio-middle" },
-          item && h(Stage, { item }),
+          item && h("div", { className: "oio-left" }, item.has_masks && h(Where, { item }), h(Stage, { item })),
           item && h("div", { className: "oio-side" },
             item.answers.length > 0 && h(Opinions, { item }),
             // The key holds the candidate: cards of the picture before must never stay on screen.
             h("div", { className: "oio-cards" }, item.classes.map((shown, position) =>
-              h(ClassCard, { key: `${item.image_id}/${position}`, imageId: item.image_id, shown, number: position + 1 })))),
+              h(ClassCard, { key: `${item.image_id}/${position}`, imageId: item.image_id, shown, number: position + 1,
+                isMasked: shown.class_index === masked })))),
           state && !item && h("div", { className: "oio-done", "data-is-all": state.n_left === 0 && !view.unsaved.length },
             view.unsaved.length || state.n_left ? "Waiting for the server …" : `All ${state.n_total} pictures are done. Thank you, ${state.annotator_id}.`),
           h(Message, { item })),
@@ -642,6 +662,7 @@
       background: #16181c; color: #f2f3f5; font: 14px/1.35 system-ui, sans-serif; outline: none; }
     .oio-panel button { font: inherit; color: inherit; background: #2a2e35; border: 1px solid #6a717d; border-radius: 6px; cursor: pointer; }
     .oio-panel button:hover:enabled { border-color: #ff9f5a; }
+    .oio-panel .oio-masked { border-color: #ff9f5a; } .oio-panel button[aria-pressed=true] { border-color: #ff9f5a; background: #4a3424; }
     .oio-panel :focus-visible { outline: 3px solid #ff9f5a; outline-offset: 1px; }
     .oio-panel:focus-visible { outline: none; }
     .oio-panel button:disabled { color: #9aa1ac; border-color: #3a3f47; cursor: default; }
@@ -660,7 +681,10 @@
     .oio-message { padding: 8px 12px; border-radius: 6px; background: #7a1f1f; color: #fff; overflow-wrap: anywhere; }
     .oio-middle { position: relative; flex: 1; min-height: 0; display: flex; gap: 10px; }
     .oio-middle .oio-message { position: absolute; left: 8px; bottom: 8px; max-width: 55%; box-shadow: 0 0 0 1px #fff; pointer-events: none; }
-    .oio-stage { flex: 3; min-width: 0; display: grid; place-items: center; container-type: size; background: #000; border-radius: 6px;
+    .oio-left { flex: 3; min-width: 0; display: flex; flex-direction: column; gap: 6px; }
+    #oio-where { display: flex; align-items: baseline; gap: 8px; padding: 0 2px; color: #c3c8d0; }
+    #oio-where-text { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+    .oio-stage { flex: 1; min-height: 0; display: grid; place-items: center; container-type: size; background: #000; border-radius: 6px;
       overflow: hidden; touch-action: none; }
     #oio-sheet { position: relative; width: min(100cqw, calc(100cqh * var(--ratio))); aspect-ratio: var(--ratio); }
     .oio-slot { position: absolute; inset: 0; container-type: size; }
@@ -670,8 +694,6 @@
     #oio-box { position: absolute; box-sizing: border-box; border: 3px solid #ff9f5a; box-shadow: 0 0 0 2px #000, 0 0 0 9999px rgba(0, 0, 0, 0.35);
       pointer-events: none; }
     #oio-mask { position: absolute; inset: 0; width: 100%; height: 100%; pointer-events: none; }
-    #oio-mask-caption { position: absolute; left: 8px; top: 8px; padding: 4px 10px; border-radius: 6px; background: #16181c; color: #f2f3f5;
-      pointer-events: none; }
     .oio-side { flex: 2; min-width: 430px; max-width: 900px; min-height: 0; display: flex; flex-direction: column; gap: 6px; }
     .oio-cards { flex: 1; min-height: 0; display: grid; grid-template-columns: 1fr 1fr; grid-template-rows: repeat(5, minmax(0, 1fr)); gap: 6px; }
     .oio-card { display: flex; gap: 8px; min-width: 0; min-height: 0; padding: 4px; overflow: hidden; text-align: left; container-type: size; }
