@@ -22,6 +22,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from manifests.devices import device_name
 from manifests.errors import ModelError, one_line
+from manifests.plain_pickle import check_torch_pickle
 
 TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
     "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -219,6 +220,8 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
     chosen = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
     name, pretrained = checked_model(model, pretrained)
     try:
+        if pretrained is not None and (local := Path(pretrained)).is_file() and local.suffix != ".safetensors":
+            check_torch_pickle(local)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             network, _, preprocess = open_clip.create_model_and_transforms(

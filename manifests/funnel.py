@@ -35,6 +35,7 @@ def funnel(workspace: Workspace) -> list[FunnelStep]:
         _kept_step(workspace, schema.DOWNLOADS, "downloaded", column="status", kept="ok"),
         *_embed_steps(workspace),
         _screen_step(workspace),
+        *_mask_steps(workspace),
         _decisions_step(workspace),
         _kept_step(workspace, schema.VERDICTS, "agreed out", column="verdict", kept="out"),
     ]
@@ -94,6 +95,17 @@ def _screen_step(workspace: Workspace) -> FunnelStep:
     rows = workspace.read(schema.SCREEN).select(["status", "reason"]).to_pylist()
     left = Counter(row["reason"] for row in rows if row["status"] == "dropped")
     return FunnelStep("to review", len(rows) - left.total(), dict(left))
+
+
+def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
+    """One step where `localize` has run: of the images to review, those that annotators get masks for."""
+    if not (workspace.has(schema.LOCALIZED) and workspace.has(schema.SCREEN)):
+        return []
+    masked = set(workspace.read(schema.LOCALIZED).column("image_id").to_pylist())
+    rows = workspace.read(schema.SCREEN).select(["image_id", "status"]).to_pylist()
+    to_review = {row["image_id"] for row in rows if row["status"] == "review"}
+    n_without = len(to_review - masked)
+    return [FunnelStep("  with masks", len(to_review & masked), {"without": n_without} if n_without else {})]
 
 
 def _decisions_step(workspace: Workspace) -> FunnelStep:

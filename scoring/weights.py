@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from manifests.errors import ModelError
+from manifests.plain_pickle import check_torch_pickle
 
 _WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts (torchvision's references, timm's, DeiT's) store the weights."""
@@ -28,6 +29,7 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     try:
         if checkpoint.suffix == ".safetensors":
             return load_file(checkpoint)
+        check_torch_pickle(checkpoint)
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ModelError(

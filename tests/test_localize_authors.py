@@ -1,11 +1,12 @@
 import dataclasses
+import zipfile
 
 import pytest
 import torch
 
 import cli
 from curation.clip import load_encoder
-from curation.localize.authors import authors_sizes, convert_checkpoint, our_name, split_weights
+from curation.localize.authors import CLIP_FILE, authors_sizes, convert_checkpoint, our_name, split_weights
 from curation.localize.checkpoints import load_localizer
 from curation.localize.network import LocalizerNetwork
 from manifests.errors import ModelError
@@ -174,8 +175,34 @@ def test_a_checkpoint_of_another_architecture_is_refused(their_checkpoint, tmp_p
     _, model, state = their_checkpoint
     less = {name: tensor for name, tensor in state.items() if name != "proj.txt.bias"}
     torch.save({"state_dict": less}, tmp_path / "less.pth")
+    kept = tmp_path / "out" / CLIP_FILE
+    kept.parent.mkdir()
+    kept.write_bytes(b"of a conversion before")
     with pytest.raises(ModelError, match="does not fit"):
         convert_checkpoint(tmp_path / "less.pth", model, tmp_path / "out", n_words=16)
+    assert [(path, path.read_bytes()) for path in kept.parent.iterdir()] == [(kept, b"of a conversion before")]
     torch.save({"epoch": 1}, tmp_path / "none.pth")
     with pytest.raises(ModelError, match="with a state_dict"):
         convert_checkpoint(tmp_path / "none.pth", model, tmp_path / "out")
+
+
+def test_the_whole_of_a_training_state_is_read_and_hostile_programs_are_not(their_checkpoint, tmp_path):
+    checkpoint, model, state = their_checkpoint
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [35])
+    whole = {
+        "epoch": 50, "cur_iou": 0.7, "best_iou": 0.71, "prec": {"Pr@50": 0.8},
+        "state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
+        "optimizer": optimizer.state_dict(), "scheduler": schedule.state_dict(),
+    }  # fmt: skip
+    torch.save(whole, tmp_path / "whole.pth")
+    convert_checkpoint(tmp_path / "whole.pth", model, tmp_path / "out", n_words=16)
+    assert (tmp_path / "out" / "localizer.safetensors").exists()
+    with zipfile.ZipFile(checkpoint) as before, zipfile.ZipFile(tmp_path / "deep.pth", "w") as after:
+        for name in before.namelist():
+            nested = b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s."
+            after.writestr(name, nested if name.endswith("data.pkl") else before.read(name))
+    with pytest.raises(ModelError, match=r"deep\.pth: not a checkpoint of the authors .*more than 64 deep"):
+        convert_checkpoint(tmp_path / "deep.pth", model, tmp_path / "none")
+    with pytest.raises(ModelError, match=r"absent\.pth: not a checkpoint of the authors"):
+        convert_checkpoint(tmp_path / "absent.pth", model, tmp_path / "none")

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from curation.bench.localize import corner_pictures, found_in_box
+from curation.bench.localize import LocalizeFigures, corner_pictures, found_in_box, localize_table
 from curation.clip import ClipEncoder, load_encoder, untrained_model
 from curation.localize.heat_map import HeatMap
 from curation.sample.commands import WEIGHTS_DIR
@@ -18,6 +18,7 @@ from curation.sample.pictures import IN_CLASSES, Corner, draw_out_picture
 from curation.sample.world_plan import CORNER_WIDTH_SHARE, plan_candidates
 from manifests.errors import ModelError
 from manifests.masks import cells_of, mask_facts, mask_of, mask_size
+from manifests.proportions import counted_share
 from tests.tiny_clip import CONFIG
 
 RESNET = {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32, "patch_size": None}
@@ -230,10 +231,19 @@ def test_a_mask_in_a_box_is_measured_as_by_hand() -> None:
     # Cells of two pixels. The box holds rows 4 to 9 and columns 4 to 6, 18 cells, of which 6 are evidence.
     box = (8, 8, 14, 20)
     points, covers, iou = found_in_box(cells, box, (40, 20))
-    assert (points, covers) == (0.0, 0.0)
+    assert (points, covers) == (False, False)
     assert iou == pytest.approx(6 / (18 + 32 - 6))
-    assert found_in_box(cells, (8, 4, 24, 12), (40, 20)) == (1.0, 1.0, 1.0)
-    assert found_in_box(np.zeros_like(cells), box, (40, 20)) == (0.0, 0.0, 0.0)
+    assert found_in_box(cells, (8, 4, 24, 12), (40, 20)) == (True, True, 1.0)
+    assert found_in_box(np.zeros_like(cells), box, (40, 20)) == (False, False, 0.0)
+
+
+def test_more_corner_pictures_than_a_world_has_are_those_of_the_next_and_all_differ() -> None:
+    of_one = list(corner_pictures(0))
+    more = list(corner_pictures(0, len(of_one) + 3))
+    assert len(more) == len(of_one) + 3
+    contents = [one.image.tobytes() for one in more]
+    assert contents[: len(of_one)] == [one.image.tobytes() for one in of_one]
+    assert len(set(contents)) == len(contents)
 
 
 def test_corner_pictures_are_the_samples_own_and_their_box_holds_the_object() -> None:
@@ -245,3 +255,15 @@ def test_corner_pictures_are_the_samples_own_and_their_box_holds_the_object() ->
     left, top, right, bottom = planted.box
     assert right - left == bottom - top == max(8, round(corner.width_share * plan.size[0]))
     assert min(left, plan.size[0] - right) == min(top, plan.size[1] - bottom) == round(0.02 * plan.size[0])
+
+
+def test_the_table_gives_each_figure_with_its_interval() -> None:
+    all_three, none = counted_share(3, 3), counted_share(0, 3)
+    figures = LocalizeFigures("corner", (0.2, 0.5, 0.8), all_three, none, none, none, none, counted_share(2, 3))
+    lines = localize_table([figures]).splitlines()
+    # Clopper and Pearson, 3 of 3: the lower bound p has p ** 3 = 0.025.
+    expected = ["1.000", "(0.292", "to", "1.000)"]
+    assert lines[3].split() == ["highest", "evidence", "lies", "in", "the", "object's", "box", *expected]
+    # 0.5 and 1.96 standard errors, of sqrt(0.06) / sqrt(3).
+    assert lines[8].split()[-4:] == ["0.500", "(0.223", "to", "0.777)"]
+    assert lines[9] == "  shown by one of the two alone: 2 by evidence, 1 by cosine"

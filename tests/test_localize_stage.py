@@ -1,12 +1,10 @@
 """The stage `localize`: what it writes, what it goes on from, and what it says of bad input."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,84 +13,28 @@ from PIL import Image
 
 from annotation.evidence_masks import EvidenceMasks
 from annotation.review import read_items
-from curation.embed import embed_pictures
 from curation.localize.loading import choose_localizer
-from curation.localize.localize import LocalizeRules, LocalizeSummary, localize_pictures, plan_localize
+from curation.localize.localize import LocalizeRules, plan_localize
 from manifests import schema
 from manifests.errors import InputError, StageMissingError, TableError
+from manifests.funnel import format_funnel, funnel
 from manifests.label_space import ClassName, write_label_space
 from manifests.masks import MaskStore, cells_of
 from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
+from tests.localize_stage_world import (
+    N_PICTURES,
+    SWAPPED,
+    Lamp,
+    files_of,
+    make_screened,
+    rows_of,
+    run,
+    shown_of,
+    write_screen,
+)
 from tests.picture_workspace import add_pictures, jpeg, pictures, scene
-from tests.tiny_clip import make_tiny_clip
-
-NAMES = ("cat", "dog", "sea", "tree")
-SWAPPED = ("tree", "dog", "sea", "cat")
-N_PICTURES = 6
-
-
-@dataclass
-class Lamp:
-    """A localizer that finds class k in the k-th quarter from the left, as strong as the picture's first pixel."""
-
-    digest: str = "00000000000000aa"
-    name: str = "lamp"
-    asked: list[tuple[str, ...]] = field(default_factory=list)
-    kill_after: int | None = None
-    names: tuple[str, ...] = NAMES
-
-    def evidence(self, picture: Image.Image, names: Sequence[str]) -> np.ndarray:
-        if len(self.asked) == self.kill_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.asked.append(tuple(names))
-        found = np.zeros((len(names), 48, 64), np.float32)
-        for place, name in enumerate(names):
-            quarter = self.names.index(name)
-            found[place, :, 16 * quarter : 16 * quarter + 16] = 0.5 + picture.getpixel((0, 0))[0] / 512
-        return found
-
-
-def shown_of(number: int) -> list[int]:
-    return [number % 4, (number + 1) % 4]
-
-
-def screen_row(image_id: str, number: int, **changes: object) -> dict:
-    row = {
-        "image_id": image_id, "status": "review", "risk": 0.5, "shown_classes": shown_of(number),
-        "shown_similarities": [0.5, 0.4], "is_control": False,
-    }  # fmt: skip
-    return row | changes
-
-
-def make_screened(root: Path, **changes: Mapping) -> Workspace:
-    """A workspace after `screen`; `changes` are those of a row by image id with an ``x`` before it."""
-    contents = pictures(N_PICTURES)
-    workspace = add_pictures(Workspace(root), contents)
-    write_screen(workspace, **changes)
-    write_label_space(workspace.classes_path, [ClassName(index, name) for index, name in enumerate(NAMES)])
-    return workspace
-
-
-def write_screen(workspace: Workspace, **changes: Mapping) -> None:
-    rows = [
-        screen_row(image_id, number, **changes.get(f"x{image_id}", {}))
-        for number, image_id in enumerate(pictures(N_PICTURES))
-    ]
-    workspace.write(schema.SCREEN, rows)
-
-
-def run(workspace: Workspace, lamp: Lamp | None = None, **rules: object) -> LocalizeSummary:
-    return localize_pictures(workspace, lambda: lamp or Lamp(), {}, LocalizeRules(**rules))
-
-
-def files_of(workspace: Workspace) -> dict[str, bytes]:
-    paths = [*workspace.masks_dir.rglob("*.parquet"), workspace.path_of(schema.LOCALIZED)]
-    return {str(path.relative_to(workspace.root)): path.read_bytes() for path in paths}
-
-
-def rows_of(workspace: Workspace) -> dict[tuple[str, int], dict]:
-    return {(row["image_id"], row["class_index"]): row for row in workspace.read(schema.LOCALIZED).to_pylist()}
+from tests.tiny_clip import embed_pictures, make_tiny_clip
 
 
 def test_table_and_masks_say_where_each_shown_class_is_and_how_much(tmp_path: Path) -> None:
@@ -125,6 +67,20 @@ def test_dropped_pictures_are_left_out_but_for_gold_and_when_asked_for(tmp_path:
     before = files_of(workspace)
     assert run(workspace).n_kept == 4
     assert files_of(workspace) == before
+
+
+def test_status_counts_the_images_to_review_that_have_masks(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path, x0004={"status": "dropped", "reason": "leak"})
+
+    def told() -> list[str]:
+        return [line for line in format_funnel(funnel(workspace)).splitlines() if "with masks" in line]
+
+    assert told() == []
+    run(workspace, limit=3)
+    assert [line.split() for line in told()] == [["with", "masks", "3", "without", "2"]]
+    # Five are under review; the sixth was dropped, and has masks.
+    run(workspace, has_dropped=True)
+    assert [line.split() for line in told()] == [["with", "masks", "5"]]
 
 
 def test_a_second_run_asks_for_nothing_and_changes_no_byte(tmp_path: Path) -> None:
@@ -192,7 +148,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_bytes_of_one_run(tmp_path: Path) -
     run(whole)
     program = (
         "import sys; from pathlib import Path\n"
-        "from tests.test_localize_stage import *\n"
+        "from tests.localize_stage_world import *\n"
         "run(Workspace(Path(sys.argv[1])), Lamp(kill_after=4))\n"
     )
     finished = subprocess.run([sys.executable, "-c", program, str(killed.root)], cwd=REPOSITORY)

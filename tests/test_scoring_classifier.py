@@ -207,7 +207,14 @@ def test_checkpoint_never_runs_code(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("none.safetensors", None), ("bad.safetensors", b"x"), ("bad.pt", b"x")]
+    ("name", "content"),
+    [
+        ("none.safetensors", None),
+        ("bad.safetensors", b"x"),
+        ("bad.pt", b"x"),
+        # A key a million tuples deep, which would end the process.
+        ("deep.pt", b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s."),
+    ],
 )
 def test_missing_or_damaged_checkpoint_is_refused(tmp_path, name, content):
     if content is not None:

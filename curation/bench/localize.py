@@ -4,7 +4,8 @@ Only the weights of the sample's tiny CLIP come with the toolkit, which has seen
 pictures (``--data``) its figures show the machinery and what chance reaches.
 """
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,15 @@ from curation.sample.world_plan import CORNER_WIDTH_SHARE, plan_candidates
 from curation.views import DEFAULT_GRID, cut_views
 from manifests.images import decode_image
 from manifests.masks import IS_EVIDENCE_FROM, cells_of, mask_of
+from manifests.proportions import Share, counted_share
 from manifests.schema import N_SHOWN_CLASSES
 
 N_CANDIDATES = 600
 HELD_OUT_SEED = 90_001
 """Added to the seed: no world of a test or a demo has these pictures."""
+
+_WORLD_STEP = 10_000
+"""Between the seeds of worlds, where one has too few pictures."""
 
 N_ADDED = 3
 """Classes of the highest evidence that are shown beside the ten, against as many more of the highest cosine."""
@@ -47,30 +52,46 @@ class Planted:
 
 @dataclass(frozen=True)
 class LocalizeFigures:
-    """Of one population, shares of its `n_pictures`, but for `iou`, a mean.
+    """Of one population.
 
     Attributes
     ----------
-    pointed : float
+    population : str
+        Its name.
+    ious : tuple of float
+        Of evidence and box, picture by picture.
+    pointed : Share
         The middle of the mask's highest cells lies in the box.
-    covered : float
+    covered : Share
         At least half of the box counts as evidence.
-    iou : float
-        Of evidence and box.
-    missed : float
+    missed : Share
         The class is not among the ten of the highest cosines over the views.
-    missed_with_masks, missed_with_more : float
+    missed_with_masks, missed_with_more : Share
         Nor among `N_ADDED` more: those of the highest evidence, or of the next cosines.
+    better_with_masks : Share
+        Of the pictures on which the two differ, those whose class evidence shows and cosine does not.
     """
 
     population: str
-    n_pictures: int
-    pointed: float
-    covered: float
+    ious: tuple[float, ...]
+    pointed: Share
+    covered: Share
+    missed: Share
+    missed_with_masks: Share
+    missed_with_more: Share
+    better_with_masks: Share
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was found in one picture."""
+
+    is_pointed: bool
+    is_covered: bool
     iou: float
-    missed: float
-    missed_with_masks: float
-    missed_with_more: float
+    is_missed: bool
+    is_missed_with_masks: bool
+    is_missed_with_more: bool
 
 
 def bench_localize(
@@ -83,7 +104,7 @@ def bench_localize(
     data_dir : Path, optional
         As `curation.bench.views.bench_views` takes it.
     n_pictures : int, optional
-        Of each population at most; by default 72 of the sample and 20 to paste.
+        Of each population; by default those of one world of the sample, 72 or so, and 20 to paste.
     seed : int
         Chooses pictures and places.
     device : str
@@ -103,11 +124,26 @@ def bench_localize(
 
 
 def corner_pictures(seed: int, n_pictures: int | None = None) -> Iterator[Planted]:
-    """Yield the corner pictures of a world of the sample that nothing was trained on or chosen by."""
-    plans = [plan for plan in plan_candidates(HELD_OUT_SEED + seed, N_CANDIDATES) if plan.kind == "corner"]
-    for plan in plans[:n_pictures]:
+    """Yield the corner pictures of worlds of the sample that nothing was trained on or chosen by.
+
+    Parameters
+    ----------
+    seed : int
+        Of the worlds.
+    n_pictures : int, optional
+        How many; by default those of the first world.
+    """
+    worlds = range(1) if n_pictures is None else itertools.count()
+    yield from itertools.islice(
+        itertools.chain.from_iterable(_of_world(HELD_OUT_SEED + seed + world * _WORLD_STEP) for world in worlds),
+        n_pictures,
+    )
+
+
+def _of_world(seed: int) -> Iterator[Planted]:
+    for plan in plan_candidates(seed, N_CANDIDATES):
         rng = np.random.default_rng(plan.seed)
-        if plan.class_index is not None and plan.out_kind is not None:
+        if plan.kind == "corner" and plan.class_index is not None and plan.out_kind is not None:
             corner = Corner(plan.class_index, rng.uniform(*CORNER_WIDTH_SHARE))
             image, box = draw_planted_picture(rng, plan.out_kind, plan.size, corner)
             if box is not None:
@@ -115,20 +151,31 @@ def corner_pictures(seed: int, n_pictures: int | None = None) -> Iterator[Plante
 
 
 def localize_table(figures: Sequence[LocalizeFigures]) -> str:
-    """Return the figures as a table for the terminal."""
-    lines = [
-        "CLIP's heat map by the sample's tiny CLIP, which has seen drawings alone, on objects of known place",
-        "pointed: the mask's highest evidence lies in the object's box; covered: half of the box is evidence;",
-        f"missed: the class is not among the {N_SHOWN_CLASSES} of the highest cosines over the views (whole and "
-        f"{DEFAULT_GRID} tiles a side),",
-        f"nor among {N_ADDED} more by evidence, or {N_ADDED} more by cosine",
-        f"{'population':<17}{'n':>4}{'pointed':>9}{'covered':>9}{'IoU':>7}{'missed':>8}{'by evidence':>13}"
-        f"{'by cosine':>11}",
-    ]
+    """Return the figures as a table for the terminal, each with its interval of 95 %."""
+    lines = ["CLIP's heat map by the sample's tiny CLIP, which has seen drawings alone, on objects of known place"]
+    for one in figures:
+        differing = one.better_with_masks
+        rows = [
+            ("highest evidence lies in the object's box", one.pointed),
+            ("half of the box is evidence", one.covered),
+            (f"class not among the {N_SHOWN_CLASSES} of the highest cosines", one.missed),
+            (f"  nor among {N_ADDED} more by evidence", one.missed_with_masks),
+            (f"  nor among {N_ADDED} more by cosine", one.missed_with_more),
+        ]
+        lines += ["", f"{one.population}, {len(one.ious):,} pictures"]
+        lines += [
+            f"  {name:<48}{share.value:>7.3f}  ({share.low:.3f} to {share.high:.3f})" for name, share in rows
+        ]
+        mean, error = np.mean(one.ious), 1.96 * np.std(one.ious) / np.sqrt(len(one.ious))
+        lines += [
+            f"  {'mean IoU of evidence and box':<48}{mean:>7.3f}  ({mean - error:.3f} to {mean + error:.3f})",
+            f"  shown by one of the two alone: {differing.n_hits:,} by evidence, "
+            f"{differing.n_all - differing.n_hits:,} by cosine",
+        ]
     lines += [
-        f"{one.population:<17}{one.n_pictures:>4}{one.pointed:>9.2f}{one.covered:>9.2f}{one.iou:>7.2f}"
-        f"{one.missed:>8.3f}{one.missed_with_masks:>13.3f}{one.missed_with_more:>11.3f}"
-        for one in figures
+        "",
+        f"Cosines are over the views: the whole and tiles, {DEFAULT_GRID} a side.",
+        "Intervals of 95 %: exact of shares, normal of the mean.",
     ]
     return "\n".join(lines)
 
@@ -137,30 +184,48 @@ def _measured(encoder: ClipEncoder, names: Sequence[str], planted: Sequence[Plan
     encode_names = partial(encoder.encode_class_names, template_set="simple")
     prototypes = encode_names(names)
     heat_map = HeatMap.of_label_space(encoder, encode_names, names, prototypes)
-    rows: dict[str, list[tuple[float, ...]]] = {}
+    found: dict[str, list[_Found]] = {}
     for one in planted:
         views = encoder.encode_images([view for _, view in cut_views(one.image, DEFAULT_GRID)])
-        order = np.argsort(-(views @ prototypes.T).max(axis=0), kind="stable")
+        by_cosine = np.argsort(-(views @ prototypes.T).max(axis=0), kind="stable")
         evidence = heat_map.evidence(one.image, names)
+        by_evidence = np.argsort(-evidence.max(axis=(1, 2)), kind="stable")
+        shown = by_cosine[:N_SHOWN_CLASSES]
+        added = [class_index for class_index in by_evidence if class_index not in shown][:N_ADDED]
         cells = cells_of(mask_of(evidence[one.class_index], one.image.size))
-        added = [
-            k for k in np.argsort(-evidence.max(axis=(1, 2)), kind="stable") if k not in order[:N_SHOWN_CLASSES]
-        ]
-        is_missed = one.class_index not in order[:N_SHOWN_CLASSES]
-        rows.setdefault(one.population, []).append((
-            *found_in_box(cells, one.box, one.image.size),
-            is_missed,
-            is_missed and one.class_index not in added[:N_ADDED],
-            one.class_index not in order[: N_SHOWN_CLASSES + N_ADDED],
-        ))  # fmt: skip
-    return [
-        LocalizeFigures(population, len(of_one), *np.mean(of_one, axis=0).tolist())
-        for population, of_one in rows.items()
-    ]
+        is_pointed, is_covered, iou = found_in_box(cells, one.box, one.image.size)
+        found.setdefault(one.population, []).append(
+            _Found(
+                is_pointed,
+                is_covered,
+                iou,
+                one.class_index not in shown,
+                one.class_index not in {*shown, *added},
+                one.class_index not in by_cosine[: N_SHOWN_CLASSES + N_ADDED],
+            )
+        )
+    return [_figures(population, of_one) for population, of_one in found.items()]
 
 
-def found_in_box(cells: npt.NDArray[np.uint8], box: Box, size_px: tuple[int, int]) -> tuple[float, float, float]:
-    """Return whether a mask points into a box, whether it covers half of it (1 or 0), and their IoU.
+def _figures(population: str, found: Sequence[_Found]) -> LocalizeFigures:
+    def share(is_hit: Callable[[_Found], bool]) -> Share:
+        return counted_share(sum(map(is_hit, found)), len(found))
+
+    differing = [one for one in found if one.is_missed_with_masks != one.is_missed_with_more]
+    return LocalizeFigures(
+        population,
+        tuple(one.iou for one in found),
+        share(lambda one: one.is_pointed),
+        share(lambda one: one.is_covered),
+        share(lambda one: one.is_missed),
+        share(lambda one: one.is_missed_with_masks),
+        share(lambda one: one.is_missed_with_more),
+        counted_share(sum(one.is_missed_with_more for one in differing), len(differing)),
+    )
+
+
+def found_in_box(cells: npt.NDArray[np.uint8], box: Box, size_px: tuple[int, int]) -> tuple[bool, bool, float]:
+    """Return whether a mask points into a box, whether it covers half of it, and their IoU.
 
     Parameters
     ----------
@@ -178,4 +243,4 @@ def found_in_box(cells: npt.NDArray[np.uint8], box: Box, size_px: tuple[int, int
     rows, columns = np.nonzero(cells == cells.max())
     points_in = is_in_box[round(rows.mean()), round(columns.mean())] and cells.max() > 0
     both = (is_in_box & is_evidence).sum()
-    return float(points_in), float(both >= is_in_box.sum() / 2), float(both / (is_in_box | is_evidence).sum())
+    return bool(points_in), bool(both >= is_in_box.sum() / 2), float(both / (is_in_box | is_evidence).sum())

@@ -6,21 +6,25 @@ weights but not the statistics of its BatchNorm layers, which by its end are not
 writes two files: CLIP as open_clip takes it, and the localizer that belongs to it.
 """
 
+import pickle
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
 
 from curation.clip import load_encoder
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import LocalizerFacts, save_localizer, tensor_file
+from curation.localize.checkpoints import LocalizerFacts, save_localizer
 from curation.localize.network import LocalizerNetwork, NetworkSizes
 from curation.localize.towers import VitTower, frozen_towers
 from curation.localize.train import LOCALIZER_FILE
 from manifests.durable import write_bytes
 from manifests.errors import ModelError, one_line
+from manifests.plain_pickle import check_torch_pickle
 
 CLIP_FILE = "clip.safetensors"
 
@@ -137,15 +141,20 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
         The file is not such a checkpoint, or of another architecture.
     """
     try:
-        state = tensor_file(source).get("state_dict")
-    except ModelError as error:
-        raise ModelError(f"{source}: not a checkpoint of the authors ({error})") from error
+        check_torch_pickle(source)
+        state = _tensor_file(source).get("state_dict")
+    except (ModelError, OSError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{source}: not a checkpoint of the authors ({one_line(error)})") from error
     if not isinstance(state, Mapping):
         raise ModelError(f"{source}: expected one of the authors' checkpoints, with a state_dict")
     clip, weights = split_weights(state)
     clip_path, localizer_path = out_dir / CLIP_FILE, out_dir / LOCALIZER_FILE
-    write_bytes(clip_path, save({name: tensor.contiguous() for name, tensor in clip.items()}))
-    encoder = load_encoder(model, str(clip_path))
+    clip_content = save({name: tensor.contiguous() for name, tensor in clip.items()})
+    with tempfile.TemporaryDirectory() as folder:
+        # What lies in `out_dir` is replaced when both parts are known to fit, and not before.
+        trial = Path(folder) / CLIP_FILE
+        trial.write_bytes(clip_content)
+        encoder = load_encoder(model, str(trial))
     towers = frozen_towers(encoder.network)
     network = LocalizerNetwork(towers, authors_sizes(is_vit=isinstance(towers.image, VitTower), n_words=n_words))
     try:
@@ -158,6 +167,7 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
         clip_name=f"{model} with {clip_path.name}",
         sizes=network.sizes,
     )
+    write_bytes(clip_path, clip_content)
     save_localizer(localizer_path, network, facts)
     return clip_path, localizer_path
 
@@ -165,3 +175,17 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
 def authors_sizes(*, is_vit: bool, n_words: int = 17) -> NetworkSizes:
     """Return the sizes of the authors' settings for RefCOCO."""
     return NetworkSizes(n_words=n_words, interactor="published", bridge=BridgeSizes(n_heads=8 if is_vit else 4))
+
+
+def _tensor_file(path: Path) -> dict[str, Any]:
+    """Return what `torch.save` wrote to `path`, on the CPU, where that is tensors and plain values by name alone.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, or holds anything else.
+    """
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise ModelError(one_line(error)) from error

@@ -13,14 +13,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from curation.localize.localizer import Localizer
+from curation.localize.wanted import Wanted, currency, in_shards, missing_by_shard, wanted_pictures
 from curation.verified_bytes import verified_bytes
 from manifests import schema
 from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import decode_image
-from manifests.label_space import read_label_space
 from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of
-from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
 
@@ -77,17 +76,6 @@ class LocalizeSummary:
         )
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """A picture, and the names of the classes shown beside it, by class index."""
-
-    picture: StoredPicture
-    names: Mapping[int, str]
-
-    def is_met_by(self, stored: MaskedImage | None) -> bool:
-        return stored is not None and stored.is_of(self.picture) and stored.names == self.names
-
-
 def localize_pictures(
     workspace: Workspace,
     load: Callable[[], Localizer],
@@ -120,7 +108,7 @@ def localize_pictures(
         `screen` or a stage before it has not been run.
     """
     rules = rules or LocalizeRules()
-    _wanted(workspace, rules)
+    wanted_pictures(workspace, has_dropped=rules.has_dropped)
     localizer = load()
     announce(f"localize: {localizer.name}")
     digest = localizer.digest
@@ -130,7 +118,7 @@ def localize_pictures(
     told = {**arguments, "has_dropped": rules.has_dropped, "limit": rules.limit}
     with workspace.stage("localize", told, [*inputs, workspace.classes_path]) as record:
         run = _Run(workspace, localizer, MaskStore(workspace, digest), rules)
-        summary = run.fill(_wanted(workspace, rules))
+        summary = run.fill(wanted_pictures(workspace, has_dropped=rules.has_dropped))
         record.counts = {
             "localized": summary.n_new + summary.n_kept, "unreadable": summary.n_unreadable, "left": summary.n_left
         }  # fmt: skip
@@ -144,7 +132,7 @@ def plan_localize(workspace: Workspace, arguments: Mapping[str, Any], rules: Loc
     Which masks are a localizer's depends on its weights, which a plan does not load: they are taken to be those of
     the last run that was done, if its localizer was chosen by the same arguments.
     """
-    wanted = _wanted(workspace, rules)
+    wanted = wanted_pictures(workspace, has_dropped=rules.has_dropped)
     before = workspace.read_record("localize", "arguments")
     digest = None
     if before and all(before.get(name) == value for name, value in arguments.items()):
@@ -152,7 +140,7 @@ def plan_localize(workspace: Workspace, arguments: Mapping[str, Any], rules: Loc
     folder = workspace.masks_dir / (digest or "<digest of the localizer>")
     n_missing = len(wanted)
     if digest is not None:
-        n_missing = sum(map(len, _missing(MaskStore(workspace, digest), _in_shards(wanted)).values()))
+        n_missing = sum(map(len, missing_by_shard(MaskStore(workspace, digest), in_shards(wanted)).values()))
     n_due = n_missing if rules.limit is None else min(rules.limit, n_missing)
     model = arguments.get("model")
     notes = (
@@ -165,42 +153,6 @@ def plan_localize(workspace: Workspace, arguments: Mapping[str, Any], rules: Loc
     )  # fmt: skip
 
 
-def _wanted(workspace: Workspace, rules: LocalizeRules) -> dict[str, _Wanted]:
-    """Return the pictures to localize by id, those apart that are shown beside no class."""
-    rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
-    gold = set(workspace.read(schema.GOLD).column("image_id").to_pylist()) if workspace.has(schema.GOLD) else set()
-    pictures, names = stored_pictures(workspace), _class_names(workspace)
-
-    def named(shown: Sequence[int]) -> dict[int, str]:
-        return {class_index: names.get(class_index, f"class {class_index}") for class_index in shown}
-
-    return {
-        row["image_id"]: _Wanted(pictures[row["image_id"]], named(row["shown_classes"]))
-        for row in rows
-        if row["shown_classes"] and row["image_id"] in pictures
-        if rules.has_dropped or row["status"] == "review" or row["image_id"] in gold
-    }
-
-
-def _class_names(workspace: Workspace) -> dict[int, str]:
-    return {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
-
-
-def _in_shards(wanted: Mapping[str, _Wanted]) -> dict[int, list[_Wanted]]:
-    shards: dict[int, list[_Wanted]] = {}
-    for image_id in sorted(wanted):
-        shards.setdefault(MaskStore.shard_of(image_id), []).append(wanted[image_id])
-    return shards
-
-
-def _missing(store: MaskStore, shards: Mapping[int, Sequence[_Wanted]]) -> dict[int, list[_Wanted]]:
-    missing = {}
-    for shard, of_shard in sorted(shards.items()):
-        stored = store.read_shard(shard, has_masks=False)
-        missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
-    return missing
-
-
 @dataclass(frozen=True)
 class _Run:
     """One run over the pictures of a workspace, into one store."""
@@ -210,11 +162,11 @@ class _Run:
     store: MaskStore
     rules: LocalizeRules
 
-    def fill(self, wanted: Mapping[str, _Wanted]) -> LocalizeSummary:
+    def fill(self, wanted: Mapping[str, Wanted]) -> LocalizeSummary:
         """Write each shard that lacks a mask or holds an outdated one, and then the table."""
         started = time.monotonic()
-        shards = _in_shards(wanted)
-        missing = _missing(self.store, shards)
+        shards = in_shards(wanted)
+        missing = missing_by_shard(self.store, shards)
         n_missing = sum(map(len, missing.values()))
         known = self.store.read_unreadable()
         chosen = self._chosen(missing, known)
@@ -229,23 +181,23 @@ class _Run:
             n_missing - n_chosen, time.monotonic() - started,
         )  # fmt: skip
 
-    def _chosen(self, missing: Mapping[int, Sequence[_Wanted]], known: Container[str]) -> dict[int, list[_Wanted]]:
+    def _chosen(self, missing: Mapping[int, Sequence[Wanted]], known: Container[str]) -> dict[int, list[Wanted]]:
         """Return up to the limit of what is missing, by shard; last what could not be read before."""
         in_order = [one for group in missing.values() for one in group]
         in_order.sort(key=lambda one: one.picture.image_id in known)
-        chosen: dict[int, list[_Wanted]] = {}
+        chosen: dict[int, list[Wanted]] = {}
         for one in in_order[: self.rules.limit]:
             chosen.setdefault(self.store.shard_of(one.picture.image_id), []).append(one)
         return dict(sorted(chosen.items()))
 
     def _fill_shards(
         self,
-        shards: Mapping[int, Sequence[_Wanted]],
-        chosen: Mapping[int, Sequence[_Wanted]],
+        shards: Mapping[int, Sequence[Wanted]],
+        chosen: Mapping[int, Sequence[Wanted]],
         n_kept: int,
     ) -> dict[str, tuple[str, str]]:
         """Write the shards; return, by image id, the sha256 of pictures without masks, and why."""
-        is_current = self._currency()
+        is_current = currency(self.workspace)
         unreadable: dict[str, tuple[str, str]] = {}
         n_workers = self.rules.n_workers
         results = prepared_ahead(
@@ -269,24 +221,7 @@ class _Run:
                 self.store.write_shard(shard, images)
         return unreadable
 
-    def _currency(self) -> Callable[[MaskedImage], bool]:
-        """Return what says of stored masks whether they are still of their picture, and of classes called so.
-
-        Wanted or not: what a run without ``--dropped`` does not ask for, the next may.
-        """
-        pictures, names = stored_pictures(self.workspace), _class_names(self.workspace)
-
-        def is_current(image: MaskedImage) -> bool:
-            picture = pictures.get(image.image_id)
-            return (
-                picture is not None
-                and image.is_of(picture)
-                and all(names.get(index, f"class {index}") == name for index, name in image.names.items())
-            )
-
-        return is_current
-
-    def _masked(self, one: _Wanted, picture: Image.Image) -> MaskedImage | str:
+    def _masked(self, one: Wanted, picture: Image.Image) -> MaskedImage | str:
         evidence = self.localizer.evidence(picture, list(one.names.values()))
         if not np.isfinite(evidence).all():
             return _NO_NUMBER
@@ -306,7 +241,7 @@ class _Run:
         )
 
 
-def _read(one: _Wanted) -> Image.Image | str:
+def _read(one: Wanted) -> Image.Image | str:
     """Return the upright picture, or why there is none."""
     try:
         return decode_image(verified_bytes(one.picture.path, one.picture.sha256), one.picture.rotation_deg)

@@ -6,26 +6,63 @@
     ROOT/images/train2014/IMG_NAME
     ROOT/masks/DATASET/SEGMENT_ID.png   0 outside, 255 inside
 
-with the data sets ``refcoco``, ``refcoco+``, ``refcocog_u`` and ``refcocog_g``. Their LMDB files are made of these
-same three and hold nothing more, in a serialisation that pyarrow has dropped; they are not read here.
+with the data sets ``refcoco``, ``refcoco+``, ``refcocog_u`` and ``refcocog_g``. Where the layout is not there, the
+LMDB files that their tools make of it are read in its place (`curation.localize.referring_lmdb`). The examples are
+the same, and so is their digest: a training goes on over the other.
 """
 
-import functools
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
-from manifests.durable import sha256_of_file
+from curation.localize.referring_lmdb import LmdbField, LmdbSplit
 from manifests.errors import InputError, UnreadableImageError
-from manifests.images import read_image
+from manifests.images import decode_image
 
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
+
+
+class StoredPicture(Protocol):
+    """The bytes of a picture file, wherever they lie; printed, it says where. Equal ones are the same bytes."""
+
+    def read(self) -> bytes:
+        """Return them; InputError where they cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture in a file of its own.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    """
+
+    path: Path
+
+    def read(self) -> bytes:
+        """Return its bytes.
+
+        Raises
+        ------
+        InputError
+            It cannot be read.
+        """
+        try:
+            return self.path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from error
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 @dataclass(frozen=True)
@@ -36,15 +73,18 @@ class ReferringExample:
     ----------
     segment_id : str
         Its identifier, unique in a split.
-    picture_path, mask_path : Path
-        The files.
+    picture_name : str
+        The picture's file name.
+    picture, mask : StoredPicture
+        The bytes of both.
     phrases : tuple of str
         At least one.
     """
 
     segment_id: str
-    picture_path: Path
-    mask_path: Path
+    picture_name: str
+    picture: StoredPicture
+    mask: StoredPicture
     phrases: tuple[str, ...]
 
     def read(self) -> tuple[Image.Image, Image.Image]:
@@ -53,15 +93,15 @@ class ReferringExample:
         Raises
         ------
         InputError
-            A file is missing or unreadable, or the two differ in size.
+            One cannot be read, or the two differ in size.
         """
         try:
-            picture, mask = read_image(self.picture_path), read_image(self.mask_path).getchannel("R")
-        except (OSError, UnreadableImageError) as error:
+            picture, mask = decode_image(self.picture.read()), decode_image(self.mask.read()).getchannel("R")
+        except (InputError, UnreadableImageError) as error:
             raise InputError(f"segment {self.segment_id}: its picture or mask cannot be read ({error})") from error
         if picture.size != mask.size:
             raise InputError(
-                f"{self.mask_path}: expected {picture.width} x {picture.height} px as {self.picture_path.name}, "
+                f"{self.mask}: expected {picture.width} x {picture.height} px as {self.picture_name}, "
                 f"found {mask.width} x {mask.height} px"
             )
         return picture, mask
@@ -74,25 +114,52 @@ def read_examples(root: Path, dataset: str, split: str) -> list[ReferringExample
     ------
     InputError
         There is no such file, or an entry is not what it should be.
+    ToolMissingError
+        There is an LMDB file alone, and the package lmdb is not installed.
     """
-    path = root / "anns" / dataset / f"{split}.json"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); expected ROOT/anns/DATASET/SPLIT.json"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: expected a list of entries, found {type(entries).__name__} without any")
-    examples = [_example(root, dataset, entry, f"{path}, entry {place}") for place, entry in enumerate(entries)]
+    annotations, pictures = root / "anns" / dataset / f"{split}.json", root / "images" / "train2014"
+    database = root / "lmdb" / dataset / f"{split}.lmdb"
+    if database.exists() and not (annotations.exists() and pictures.exists()):
+        path, examples = database, _from_lmdb(database)
+    else:
+        path, examples = annotations, _from_layout(annotations, pictures, root / "masks" / dataset)
     if len({example.segment_id for example in examples}) < len(examples):
         raise InputError(f"{path}: a segment_id occurs twice")
     return examples
 
 
-def _example(root: Path, dataset: str, entry: Any, where: str) -> ReferringExample:
+def _from_layout(path: Path, pictures: Path, masks: Path) -> list[ReferringExample]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected ROOT/anns/DATASET/SPLIT.json, or all of it in "
+            "ROOT/lmdb/DATASET/SPLIT.lmdb"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path}: expected a list of entries, found {type(entries).__name__} without any")
+
+    def stored(segment_id: str, picture_name: str) -> tuple[PictureFile, PictureFile]:
+        return PictureFile(pictures / picture_name), PictureFile(masks / f"{segment_id}.png")
+
+    return [_example(entry, stored, f"{path}, entry {place}") for place, entry in enumerate(entries)]
+
+
+def _from_lmdb(path: Path) -> list[ReferringExample]:
+    split = LmdbSplit.opened(path)
+
+    def example(key: bytes, entry: Any) -> ReferringExample:
+        fields = LmdbField(split, key, "img"), LmdbField(split, key, "mask")
+        return _example(entry, lambda *names: fields, f"{path}, entry {key.decode('ascii', 'replace')}")
+
+    return [example(key, entry) for key, entry in split.entries()]
+
+
+def _example(
+    entry: Any, stored: Callable[[str, str], tuple[StoredPicture, StoredPicture]], where: str
+) -> ReferringExample:
     try:
         segment_id, picture_name = str(entry["segment_id"]), str(entry["img_name"])
         phrases = tuple(str(sentence["sent"]).strip() for sentence in entry["sentences"])
@@ -104,12 +171,7 @@ def _example(root: Path, dataset: str, entry: Any, where: str) -> ReferringExamp
             raise InputError(f"{where}: expected a plain file name, found {name!r}")
     if not phrases or not all(phrases):
         raise InputError(f"{where}: segment {segment_id} has no phrase, or an empty one")
-    return ReferringExample(
-        segment_id,
-        root / "images" / "train2014" / picture_name,
-        root / "masks" / dataset / f"{segment_id}.png",
-        phrases,
-    )
+    return ReferringExample(segment_id, picture_name, *stored(segment_id, picture_name), phrases)
 
 
 def examples_digest(examples: Sequence[ReferringExample]) -> str:
@@ -120,19 +182,14 @@ def examples_digest(examples: Sequence[ReferringExample]) -> str:
     Raises
     ------
     InputError
-        A file cannot be read.
+        One cannot be read.
     """
-    digest = hashlib.sha256()
-    content_digest = functools.cache(_content_digest)
+    digest, known = hashlib.sha256(), dict[StoredPicture, str]()
     for example in examples:
-        contents = [content_digest(path) for path in (example.picture_path, example.mask_path)]
-        fields = [example.segment_id, example.picture_path.name, *contents, *example.phrases]
+        for stored in (example.picture, example.mask):
+            if stored not in known:
+                known[stored] = hashlib.sha256(stored.read()).hexdigest()
+        contents = [known[example.picture], known[example.mask]]
+        fields = [example.segment_id, example.picture_name, *contents, *example.phrases]
         digest.update(json.dumps(fields).encode() + b"\n")
     return digest.hexdigest()[:16]
-
-
-def _content_digest(path: Path) -> str:
-    try:
-        return sha256_of_file(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

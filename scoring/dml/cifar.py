@@ -1,9 +1,7 @@
 """Pictures in the layout of CIFAR: its pickles, read without running code from them, and its binary files."""
 
-import io
 import math
 import pickle
-import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manifests.errors import InputError, one_line
+from manifests.plain_pickle import load_plain_pickle
 
 SIDE_PX = 32
 _PICTURE_BYTES = 3 * SIDE_PX * SIDE_PX
 _MOST_FILE_BYTES = 1 << 30
 """CIFAR-100's training file, the largest, has 155 MB."""
-
-_MOST_PLACES = 1 << 22
-"""CIFAR-100's training file remembers about as many values as it has pictures, 50,000."""
-
-# What the machine of a pickle lets out when its program is damaged or refused.
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError, EOFError, ImportError, AttributeError, IndexError, KeyError, TypeError, ValueError,
-    OverflowError, MemoryError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +117,10 @@ def _read_pickle(path: Path, layout: _Layout) -> tuple[NDArray[Any], NDArray[Any
     """Return pixels and labels of a dict that holds them under ``data`` and ``labels`` or ``fine_labels``."""
     content = _content(path)
     try:
-        _check_places(content)
-        found = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        found = load_plain_pickle(content, _STAND_INS, encoding="bytes")
         if isinstance(found, dict):
             found = {key: value.as_numpy() if isinstance(value, _Array) else value for key, value in found.items()}
-    except _PICKLE_ERRORS as error:
+    except (pickle.UnpicklingError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: cannot be read as a pickle of CIFAR ({one_line(error)})") from error
     if not isinstance(found, dict) or b"data" not in found or layout.label_key not in found:
         raise InputError(
@@ -152,7 +141,8 @@ def _told(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, dict):
-        return f"the keys {', '.join(sorted(str(key) for key in value)) or 'none'}"
+        words = sorted(str(key) for key in value if isinstance(key, str | bytes))
+        return f"the keys {', '.join(words[:5]) or 'none'}"
     return type(value).__name__
 
 
@@ -220,35 +210,13 @@ class _Reconstruct:
         return _Array()
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Builds dicts, lists, numbers, words and stand-ins for arrays; any other object is refused before it exists.
-
-    A pickle is a program: the plain reader would call whatever function a hostile file names. NumPy's own parts
-    are no safer: with them a file makes an array of objects out of bytes, which are then taken for addresses. What
-    stands in for them has no attribute that the file could set.
-    """
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what stands in for what the pickle asks for by name, if it is a part of an array."""
-        # The name of the module before and since NumPy 2.
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            module = "multiarray"
-        stand_in = _STAND_INS.get((module, name))
-        if stand_in is None:
-            raise pickle.UnpicklingError(f"asks for {module}.{name}, which is no part of an array")
-        return stand_in
-
-
 _STAND_INS: Mapping[tuple[str, str], Any] = {
     ("_codecs", "encode"): _Latin1(),
     ("numpy", "dtype"): _ByteKind(),
     ("numpy", "ndarray"): _ArrayKind(),
-    ("multiarray", "_reconstruct"): _Reconstruct(),
+    # The name of the module before and since NumPy 2.
+    ("numpy.core.multiarray", "_reconstruct"): _Reconstruct(),
+    ("numpy._core.multiarray", "_reconstruct"): _Reconstruct(),
 }
-
-
-def _check_places(content: bytes) -> None:
-    """Refuse a program that puts a value at a far place of its memory: the machine makes room up to there."""
-    for step, argument, _ in pickletools.genops(content):
-        if step.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > _MOST_PLACES:
-            raise pickle.UnpicklingError(f"asks for room for {argument} values")
+"""Of NumPy's parts, which are no safer than functions: with them a file makes an array of objects out of bytes,
+which are then taken for addresses. What stands in for them has no attribute that the file could set."""
