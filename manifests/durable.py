@@ -16,7 +16,8 @@ from manifests.writes import changeable, destination_of, note_written
 _BLOCK_BYTES = 1 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _IMAGE_ID_PATTERN = re.compile(rb'"image_id": ?"([A-Za-z0-9_-]+)"')
-_TEMPORARY_PATTERN = re.compile(r"\..+\.\d+\.tmp")
+_TEMPORARY_PATTERN = re.compile(r"\..+\.\d+\.tmp|\.tmp[A-Za-z0-9]{6}")
+"""Of `replacing`, and of the safetensors library, which writes in a file of its own beside the one it is given."""
 
 
 @contextlib.contextmanager
@@ -61,7 +62,7 @@ def delete(path: Path) -> None:
 
 
 def remove_left_overs(folder: Path, *, recursive: bool) -> None:
-    """Delete the temporary files of `replacing` that a killed process left in `folder`."""
+    """Delete the temporary files that a killed process left in `folder`."""
     for place, _, names in os.walk(folder):
         for name in names:
             if _TEMPORARY_PATTERN.fullmatch(name):

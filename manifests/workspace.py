@@ -332,6 +332,8 @@ class Workspace:
             "scores",
             "manifests",
             "provenance",
+            "training",
+            "localizer",
         ):
             remove_left_overs(self.root / name, recursive=bool(name))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from curation.localize import scenes
 from curation.localize.batches import BatchMaker
@@ -77,10 +78,10 @@ def test_a_missing_or_broken_split_is_refused(layout):
 
 def test_a_mask_of_another_size_or_none_is_refused(layout):
     example = read_examples(layout, "refcoco", "val")[0]
-    Image.new("L", (40, 60)).save(example.mask_path)
+    Image.new("L", (40, 60)).save(example.mask.path)
     with pytest.raises(InputError, match=r"expected 60 x 40 px as picture_6\.png, found 40 x 60 px"):
         example.read()
-    example.mask_path.unlink()
+    example.mask.path.unlink()
     with pytest.raises(InputError, match="segment 6: its picture or mask cannot be read"):
         example.read()
 
@@ -117,12 +118,21 @@ def test_pixels_and_mask_are_placed_alike_and_cut_out_again():
     np.testing.assert_array_equal(back > 127, np.array(mask) > 127)
 
 
-def test_cutting_out_follows_places_and_not_pixels():
-    # A map of 4 x 4 over an input of 64: its columns' middles lie at 8, 24, 40 and 56 of it.
-    ramp = torch.tensor([8.0, 24, 40, 56]).expand(4, 4)
+def test_a_cell_is_read_where_the_loss_took_its_target():
+    # A map of 4 x 4 over an input of 64: nearest sampling takes the pixels 0, 16, 32 and 48 as targets.
+    ramp = torch.tensor([0.5, 16.5, 32.5, 48.5]).expand(4, 4)
     cut = letterbox_of(64, 32, 64).cut_out(ramp)
     assert cut.shape == (32, 64)
-    torch.testing.assert_close(cut[0, 8:56], torch.arange(8.5, 56.5))
+    torch.testing.assert_close(cut[0, :49], torch.arange(0.5, 49.5))
+
+
+def test_the_very_target_of_the_loss_read_back_lies_where_the_mask_lay():
+    mask = Image.new("L", (160, 160))
+    ImageDraw.Draw(mask).ellipse((61, 40, 100, 79), fill=255)
+    box = letterbox_of(160, 160, 160)
+    target = functional.interpolate(box.place_mask(mask)[None, None].float(), size=(40, 40), mode="nearest")[0, 0]
+    rows, columns = np.nonzero(box.cut_out(target).numpy() > 127)
+    assert (columns.mean(), rows.mean()) == pytest.approx((80.5, 59.5), abs=0.6)
 
 
 # Batches.

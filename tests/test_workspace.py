@@ -94,7 +94,13 @@ def test_a_record_cannot_leave_its_folder(tmp_path):
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path):
     workspace = Workspace(tmp_path)
-    left_over = [tmp_path / ".a.parquet.123.tmp", tmp_path / "images" / "ab" / ".abc.jpg.99.tmp"]
+    left_over = [
+        tmp_path / ".a.parquet.123.tmp",
+        tmp_path / "images" / "ab" / ".abc.jpg.99.tmp",
+        # The safetensors library's own, which a killed training leaves.
+        tmp_path / "training" / "tiny.mcf" / ".tmpBuqvCF",
+        tmp_path / "localizer" / ".localizer.safetensors.7.tmp",
+    ]
     kept = [tmp_path / "notes.tmp", tmp_path / "images" / "ab" / "abc.jpg", tmp_path / "mine" / ".b.1.tmp"]
     for path in (*left_over, *kept):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from curation.duplicates.placement import (
     shrunk,
     ways_round,
 )  # fmt: skip
-from curation.duplicates.threads import one_thread
 from curation.duplicates.thumbnails import SIDE, Thumbnails
+from curation.threads import one_thread
 
 _N_STARTS = 2
 """Best placements that are refined: the right one may come second before."""

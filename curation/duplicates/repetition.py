@@ -5,8 +5,8 @@ import numpy.typing as npt
 import torch
 
 from curation.duplicates.placement import Searched, evened
-from curation.duplicates.threads import one_thread
 from curation.duplicates.thumbnails import Thumbnails
+from curation.threads import one_thread
 
 _PART_SHARE = 0.5
 _NEAR_SHARE = 0.1

@@ -1,14 +1,8 @@
-"""What a training leaves: a localizer to use, and all that it takes to go on; each written in one step.
-
-``localizer.safetensors`` holds what was trained, and which CLIP model it belongs to; CLIP itself it does not hold.
-``training.pt`` holds weights, Adam's moments, the history, and what the training was asked to do.
-"""
+"""The file of a localizer: what was trained, and which CLIP model it belongs to. CLIP itself it does not hold."""
 
 import dataclasses
 import hashlib
-import io
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +22,6 @@ from curation.localize.trained import AUTHORS_THRESHOLD, TrainedLocalizer
 from manifests.durable import write_bytes
 from manifests.errors import ModelError, one_line
 
-# One entry: safetensors writes several in an order that differs from run to run.
 _METADATA_KEY = "localizer"
 
 
@@ -65,9 +58,21 @@ def sizes_from(values: Mapping[str, Any]) -> NetworkSizes:
 
 def save_localizer(path: Path, network: LocalizerNetwork, facts: LocalizerFacts) -> None:
     """Write a localizer; equal weights and facts give equal bytes."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    metadata = {_METADATA_KEY: json.dumps(dataclasses.asdict(facts), sort_keys=True)}
-    write_bytes(path, save(weights, metadata))
+    write_tensors(path, network.state_dict(), _METADATA_KEY, dataclasses.asdict(facts))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], key: str, record: Mapping[str, Any]) -> None:
+    """Write tensors, and in the file's header a record of JSON values below `key`; equal ones are equal bytes."""
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One entry in the header: safetensors writes several in an order that differs from run to run.
+    write_bytes(path, save(stored, {key: json.dumps(record, sort_keys=True)}))
+
+
+def read_tensors(path: Path, key: str) -> tuple[dict[str, torch.Tensor], str | None]:
+    """Return the tensors of a safetensors file, on the CPU, and the JSON that its header has below `key`."""
+    with safe_open(path, framework="pt") as stored:
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no mapping
+        return tensors, (stored.metadata() or {}).get(key)
 
 
 def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
@@ -79,9 +84,7 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
         The file is no such checkpoint, or belongs to another CLIP model.
     """
     try:
-        with safe_open(checkpoint, framework="pt") as stored:
-            said = (stored.metadata() or {}).get(_METADATA_KEY)
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no mapping
+        weights, said = read_tensors(checkpoint, _METADATA_KEY)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"--checkpoint {checkpoint}: cannot be read ({one_line(error)})") from error
     facts = _facts(checkpoint, said)
@@ -115,49 +118,3 @@ def _facts(checkpoint: Path, said: str | None) -> LocalizerFacts:
         return LocalizerFacts(**{**values, "sizes": sizes_from(values["sizes"])})
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"--checkpoint {checkpoint}: its description is damaged ({one_line(error)})") from error
-
-
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the state of a training; equal states give equal bytes."""
-    content = io.BytesIO()
-    # Through memory: in a file, torch would write the temporary file's name into it.
-    torch.save(dict(state), content)
-    write_bytes(path, content.getvalue())
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Return the state of a training, on the CPU; nothing in the file is run.
-
-    Raises
-    ------
-    ModelError
-        It cannot be read, or is not what `save_state` was given by this version.
-    """
-    try:
-        state = tensor_file(path)
-    except ModelError as error:
-        raise unusable_state(path, str(error)) from error
-    kinds = {"asked": dict, "network": dict, "optimizer": dict, "scaler": dict, "history": list}
-    for name, kind in kinds.items():
-        if not isinstance(state.get(name), kind):
-            raise unusable_state(path, f"it has no {name}")
-    return state
-
-
-def tensor_file(path: Path) -> dict[str, Any]:
-    """Return what `torch.save` wrote to `path`, on the CPU, where that is tensors and plain values by name alone.
-
-    Raises
-    ------
-    ModelError
-        It cannot be read, or holds anything else.
-    """
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ModelError(one_line(error)) from error
-
-
-def unusable_state(path: Path, why: str) -> ModelError:
-    """Return the error of a file that is no state of a training, or one that does not fit."""
-    return ModelError(f"{path}: not a state of train-localizer ({why}); delete it, or give another --out")

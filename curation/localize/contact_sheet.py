@@ -1,30 +1,33 @@
 """A picture of what localizers answer: one row a phrase, to be looked at."""
 
+import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from curation.localize.evaluate import at_size
-from curation.localize.localizer import Localizer
+from curation.localize.judgement import Contender
 from curation.localize.referring_set import ReferringExample
+from manifests.colours import SKY_BLUE
 from manifests.durable import write_bytes
 
 _CELL_PX = 128
 _TEXT_PX = 16
 _GAP_PX = 6
+_HEADING_PX = 30
+_CHARACTERS_OF_CELL = 20
 _PER_ROW = 2
-_OUTSIDE = 0.25
-"""How bright a picture stays outside of a mask."""
+_OUTSIDE = ImageColor.getrgb(SKY_BLUE)
+_SHOWS_THROUGH = 0.25
+"""How much of a picture is left outside of a mask, below a colour on which black and white things are seen."""
 
 
-def write_contact_sheet(
-    path: Path, examples: Sequence[ReferringExample], localizers: Sequence[tuple[Localizer, float]]
-) -> None:
-    """Write a PNG: for each example's last phrase the picture, the true mask, and each localizer's mask.
+def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], contenders: Sequence[Contender]) -> None:
+    """Write a PNG: for each example's last phrase the picture, the true mask, and each contender's mask.
 
     Parameters
     ----------
@@ -32,18 +35,25 @@ def write_contact_sheet(
         The file.
     examples : sequence of ReferringExample
         Two a row.
-    localizers : sequence of pairs of Localizer and float
-        Each with the evidence from which on a place counts as named.
+    contenders : sequence of Contender
+        In this order from left to right; their names stand at the top.
     """
+    names = ("picture", "true mask", *(one.name for one in contenders))
     n_rows = -(-len(examples) // _PER_ROW)
-    width = _PER_ROW * ((2 + len(localizers)) * (_CELL_PX + _GAP_PX) + 2 * _GAP_PX)
-    sheet = Image.new("RGB", (width, n_rows * (_CELL_PX + _TEXT_PX + _GAP_PX)), "white")
+    half_px = len(names) * (_CELL_PX + _GAP_PX) + 2 * _GAP_PX
+    row_px = _CELL_PX + _TEXT_PX + _GAP_PX
+    sheet = Image.new("RGB", (_PER_ROW * half_px, _HEADING_PX + n_rows * row_px), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column in range(min(_PER_ROW, len(examples))):
+        for cell, name in enumerate(names):
+            lines = "\n".join(textwrap.wrap(name, _CHARACTERS_OF_CELL))
+            draw.text((column * half_px + cell * (_CELL_PX + _GAP_PX), 0), lines, fill="black")
     for place, example in enumerate(examples):
         row, column = divmod(place, _PER_ROW)
-        top, left = row * (_CELL_PX + _TEXT_PX + _GAP_PX), column * (width // _PER_ROW)
+        left, top = column * half_px, _HEADING_PX + row * row_px
         phrase = example.phrases[-1]
-        ImageDraw.Draw(sheet).text((left, top), phrase, fill="black")
-        for cell, image in enumerate(_cells(example, phrase, localizers)):
+        draw.text((left, top), phrase, fill="black")
+        for cell, image in enumerate(_cells(example, phrase, contenders)):
             image.thumbnail((_CELL_PX, _CELL_PX))
             sheet.paste(image, (left + cell * (_CELL_PX + _GAP_PX), top + _TEXT_PX))
     content = BytesIO()
@@ -51,17 +61,15 @@ def write_contact_sheet(
     write_bytes(path, content.getvalue())
 
 
-def _cells(
-    example: ReferringExample, phrase: str, localizers: Sequence[tuple[Localizer, float]]
-) -> list[Image.Image]:
+def _cells(example: ReferringExample, phrase: str, contenders: Sequence[Contender]) -> list[Image.Image]:
     picture, mask = example.read()
-    cells = [picture.copy(), _lit(picture, np.array(mask) >= 128)]
-    for localizer, threshold in localizers:
-        evidence = at_size(localizer.evidence(picture, [phrase])[0], picture.width, picture.height)
-        cells.append(_lit(picture, evidence >= threshold))
+    cells = [picture.copy(), _shown(picture, np.array(mask) >= 128)]
+    for one in contenders:
+        evidence = at_size(one.localizer.evidence(picture, [phrase])[0], picture.width, picture.height)
+        cells.append(_shown(picture, evidence >= one.threshold))
     return cells
 
 
-def _lit(picture: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
-    pixels = np.array(picture) * np.where(mask, 1, _OUTSIDE)[..., None]
-    return Image.fromarray(pixels.astype(np.uint8))
+def _shown(picture: Image.Image, mask: npt.NDArray[np.bool_]) -> Image.Image:
+    share = np.where(mask, 1, _SHOWS_THROUGH)[..., None]
+    return Image.fromarray((np.array(picture) * share + np.array(_OUTSIDE) * (1 - share)).astype(np.uint8))

@@ -1,7 +1,6 @@
 """Localizers put to phrases whose masks are known."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,34 +8,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from curation.localize.localizer import Localizer
-from curation.localize.metrics import MaskCounts, SegmentationFigures, count_pixels, segmentation_figures
+from curation.localize.metrics import SegmentationFigures, count_pixels, segmentation_figures
 from curation.localize.referring_set import ReferringExample
 
 LEAST_EVIDENCE = 0.5
 """From which evidence on a place counts as named; `Localizer` promises it."""
 
-_TRIED = tuple(round(0.05 * step, 2) for step in range(1, 20))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Answers at one or more thresholds.
-
-    Attributes
-    ----------
-    answers : dict of float to list of MaskCounts
-        By threshold, in the order of examples and phrases.
-    """
-
-    answers: dict[float, list[MaskCounts]]
-
-    def figures(self, threshold: float = LEAST_EVIDENCE) -> SegmentationFigures:
-        """Return the figures at a threshold."""
-        return segmentation_figures(self.answers[threshold])
-
-    def best_threshold(self) -> float:
-        """Return the threshold of the largest mean IoU, the smallest of equals."""
-        return max(sorted(self.answers), key=lambda threshold: self.figures(threshold).mean_iou)
+_N_TRIED = 200
+"""Thresholds that `fitted_threshold` tries: one a half percent of the pixels."""
 
 
 def evaluate(
@@ -44,9 +23,9 @@ def evaluate(
     examples: Sequence[ReferringExample],
     *,
     n_phrases: int | None = None,
-    thresholds: Sequence[float] = (LEAST_EVIDENCE,),
-) -> Evaluation:
-    """Return the answers of a localizer, each at the full size of its picture.
+    threshold: float = LEAST_EVIDENCE,
+) -> SegmentationFigures:
+    """Return the figures of a localizer's answers, each at the full size of its picture.
 
     Parameters
     ----------
@@ -56,23 +35,39 @@ def evaluate(
         With their masks.
     n_phrases : int, optional
         Phrases asked of each example, its first ones; the authors ask one while training, all at last.
-    thresholds : sequence of float
-        Of the evidence.
+    threshold : float
+        From which evidence on a place counts as named.
     """
-    answers: dict[float, list[MaskCounts]] = {threshold: [] for threshold in thresholds}
+    answers = _answers(localizer, examples, n_phrases)
+    return segmentation_figures(count_pixels(truth, evidence >= threshold) for truth, evidence in answers)
+
+
+def fitted_threshold(localizer: Localizer, examples: Sequence[ReferringExample]) -> float:
+    """Return the threshold of the largest mean IoU on examples that the localizer will not be judged by.
+
+    Tried are the quantiles of its own evidence on the first phrase of each example, whatever its range; of equals
+    the smallest is taken. The evidence is kept in memory: a few hundred examples are enough, and all it is for.
+    """
+    answers = list(_answers(localizer, examples, n_phrases=1))
+    values = np.concatenate([evidence.ravel() for _, evidence in answers])
+    # Evidence that occurs, of the type in which it is compared: nothing is rounded to another side.
+    tried = np.unique(np.quantile(values, np.linspace(0, 1, _N_TRIED + 1), method="inverted_cdf"))
+    mean_ious = [
+        segmentation_figures(count_pixels(truth, evidence >= at) for truth, evidence in answers).mean_iou
+        for at in tried
+    ]
+    return float(tried[int(np.argmax(mean_ious))])
+
+
+def _answers(
+    localizer: Localizer, examples: Sequence[ReferringExample], n_phrases: int | None
+) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
+    """Yield the true mask and the evidence of each phrase, both of the picture's size."""
     for example in tqdm(examples, desc=f"evaluate {localizer.name}", unit="example", disable=None, leave=False):
         picture, mask = example.read()
         truth = np.array(mask) >= 128
         for evidence in localizer.evidence(picture, example.phrases[:n_phrases]):
-            full = at_size(evidence, picture.width, picture.height)
-            for threshold in thresholds:
-                answers[threshold].append(count_pixels(truth, full >= threshold))
-    return Evaluation(answers)
-
-
-def fitted_threshold(localizer: Localizer, examples: Sequence[ReferringExample]) -> float:
-    """Return the threshold that suits a localizer best on examples that it will not be judged by."""
-    return evaluate(localizer, examples, n_phrases=1, thresholds=_TRIED).best_threshold()
+            yield truth, at_size(evidence, picture.width, picture.height)
 
 
 def at_size(evidence: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.float32]:

@@ -40,6 +40,6 @@ class Localizer(Protocol):
         ndarray of float32, (n_names, height, width)
             In the order of `names`. Height and width are the model's own: the mask covers the whole picture, end
             to end in both directions, whatever the shape of the two. A class has the same mask whichever others
-            are asked for beside it. From 0.5 on a place counts as the class's.
+            are asked for beside it, but for rounding. From 0.5 on a place counts as the class's.
         """
         ...

@@ -5,11 +5,13 @@ and dropout are drawn anew from those. So a state at the end of each epoch is al
 CPU of one machine a training that was killed ends in the same bytes as one that was not.
 """
 
+import contextlib
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,93 +20,26 @@ from tqdm import tqdm
 
 from curation.clip import ClipEncoder
 from curation.localize.batches import Batch, BatchMaker
-from curation.localize.checkpoints import (
-    LocalizerFacts,
-    load_state,
-    save_localizer,
-    save_state,
-    trained_localizer,
-    unusable_state,
-)
+from curation.localize.checkpoints import LocalizerFacts, save_localizer, trained_localizer
+from curation.localize.curves import write_curves
 from curation.localize.evaluate import evaluate
+from curation.localize.history import EpochRecord
 from curation.localize.loss import text_to_pixel_loss
-from curation.localize.metrics import SegmentationFigures
-from curation.localize.network import LocalizerNetwork, NetworkSizes
+from curation.localize.network import LocalizerNetwork, NetworkSizes, ParameterCounts
 from curation.localize.referring_set import ReferringExample, examples_digest
 from curation.localize.towers import frozen_towers
-from curation.localize.trained import pixel_scale
-from manifests.durable import write_text
-from manifests.errors import InputError, ModelError, one_line
+from curation.localize.trained import TrainedLocalizer, pixel_scale
+from curation.localize.training_plan import TrainingPlan
+from curation.localize.training_state import TrainingState, read_state, unusable_state, write_state
+from manifests.allocator import keep_freed_memory
+from manifests.durable import remove_left_overs
+from manifests.errors import ModelError, one_line
+from manifests.training_files import EpochFiles, check_same_settings
 
 LOCALIZER_FILE = "localizer.safetensors"
-STATE_FILE = "training.pt"
-HISTORY_FILE = "history.csv"
+STATE_FILE = "training.safetensors"
 
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How to train; the defaults are the authors' settings.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Passes over the examples.
-    milestone : int
-        Epochs at the full learning rate; a tenth of it afterwards.
-    batch_size : int
-        Examples of a step.
-    learning_rate : float
-        Adam's.
-    bridger_factor : float
-        Times the learning rate for the Bridger. The paper has 10 with a vision transformer, the authors' settings
-        1; in their code it is without effect.
-    seed : int
-        Of weights, order, phrases and dropout.
-    """
-
-    n_epochs: int = 50
-    milestone: int = 35
-    batch_size: int = 32
-    learning_rate: float = 1e-4
-    bridger_factor: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "n_epochs": (self.n_epochs >= 1, "at least 1"),
-            "milestone": (self.milestone >= 0, "at least 0"),
-            "batch_size": (self.batch_size >= 1, "at least 1"),
-            "learning_rate": (0 < self.learning_rate < math.inf, "a number above 0"),
-            "bridger_factor": (0 < self.bridger_factor < math.inf, "a number above 0"),
-            "seed": (self.seed >= 0, "at least 0"),
-        }
-        for name, (is_right, expected) in ranges.items():
-            if not is_right:
-                raise InputError(f"train-localizer: {name}: expected {expected}, found {getattr(self, name)!r}")
-
-    def learning_rate_at(self, epoch: int) -> float:
-        """Return the rate of an epoch, counted from 0."""
-        return self.learning_rate * (0.1 if epoch >= self.milestone else 1.0)
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What an epoch gave.
-
-    Attributes
-    ----------
-    epoch : int
-        Counted from 1.
-    learning_rate, loss : float
-        Adam's rate, and the mean loss of the steps.
-    figures : SegmentationFigures
-        On the validation examples, the first phrase of each.
-    """
-
-    epoch: int
-    learning_rate: float
-    loss: float
-    figures: SegmentationFigures
+_OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -131,139 +66,188 @@ def train_localizer(
     data: TrainingData,
     *,
     out_dir: Path,
+    amp: bool | None = None,
     announce: Callable[[str], None],
-) -> list[EpochRecord]:
+) -> tuple[EpochRecord, ...]:
     """Train, or go on with a training that lies in `out_dir`, and return its epochs.
 
     `out_dir` then holds the localizer of the epoch with the largest mean IoU on the validation examples, the state
-    after the last epoch, and a table of all epochs.
+    after the last epoch, and a table and a plot of all epochs.
+
+    Parameters
+    ----------
+    encoder : ClipEncoder
+        Whose towers are bridged, on the device to train on.
+    sizes, plan, data
+        Network, settings and examples.
+    out_dir : Path
+        Of this training alone; made where needed.
+    amp : bool, optional
+        Whether the network computes in bfloat16, weights and loss staying float32; by default on a GPU that
+        has it. The authors have float16, whose small range needs a factor on the loss that changes as the training
+        goes; bfloat16 has the range of float32 and needs none.
+    announce : callable
+        Told the sizes of the network at the start, and one line an epoch.
 
     Raises
     ------
     InputError
-        In `out_dir` lies a training of another plan, network, CLIP model or set of examples.
+        In `out_dir` lies a training of another plan, network, CLIP model, device or set of examples.
     ModelError
-        The loss is not a number any more.
+        Its state is damaged, its localizer is gone, or the loss is no longer finite.
     """
-    training = _Training(encoder, sizes, plan, data, out_dir)
-    training.resume()
-    for line in training.network.parameter_counts().lines() if not training.history else ():
-        announce(line)
-    for epoch in range(len(training.history), plan.n_epochs):
-        training.run_epoch(epoch)
-        announce(_line(training.history[-1], plan.n_epochs))
-    training.write_history()
-    return training.history
+    keep_freed_memory()
+    remove_left_overs(out_dir, recursive=False)
+    has_amp = _has_bfloat16(encoder.device) if amp is None else amp
+    path = out_dir / STATE_FILE
+    files = EpochFiles(out_dir, EpochRecord.row, partial(write_curves, title=f"localizer on {encoder.name}"))
+    with _repeatable(encoder.device):
+        training = _Training(encoder, sizes, plan, data, has_amp=has_amp)
+        settings = _settings(encoder, sizes, plan, data, has_amp=has_amp)
+        history: tuple[EpochRecord, ...] = ()
+        if path.exists():
+            found = read_state(path)
+            check_same_settings(path, found.settings, settings, instead="give the same, or another --out")
+            training.restore(found, path)
+            if not (out_dir / LOCALIZER_FILE).exists():
+                raise ModelError(
+                    f"{out_dir / LOCALIZER_FILE}: the best epoch's weights are gone, and {path.name} has the last "
+                    f"one's alone: bring them back, or delete {path.name} to begin anew"
+                )
+            history = found.history
+        if not history:
+            for line in training.parameter_counts().lines():
+                announce(line)
+        for epoch in range(len(history), plan.n_epochs):
+            loss, images_per_s = training.run_epoch(epoch)
+            figures = evaluate(training.localizer(), data.val, n_phrases=1)
+            record = EpochRecord(epoch + 1, plan.learning_rate_at(epoch), loss, figures)
+            # The state last: killed between the two, the epoch is run again and writes the same localizer.
+            if all(figures.mean_iou > before.figures.mean_iou for before in history):
+                training.save_localizer(out_dir / LOCALIZER_FILE)
+            history = (*history, record)
+            write_state(path, training.state(settings, history))
+            files.after_epoch(history)
+            announce(record.told(plan.n_epochs, images_per_s))
+    files.at_end(history)
+    return history
+
+
+def _settings(
+    encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, *, has_amp: bool
+) -> dict[str, Any]:
+    """Return what a training that goes on must have in common with the one before: all but how long it goes on."""
+    settings = dataclasses.asdict(plan)
+    del settings["n_epochs"]
+    return {
+        "plan": settings,
+        "network": dataclasses.asdict(sizes),
+        "CLIP model": encoder.digest,
+        "examples to learn from": examples_digest(data.train),
+        "examples to choose by": examples_digest(data.val),
+        "device": encoder.device.type,
+        "amp": has_amp,
+    }
 
 
 class _Training:
-    """Network, optimiser and history of one training."""
+    """Network and optimiser of one training."""
 
     def __init__(
-        self, encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, out_dir: Path
+        self, encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, *, has_amp: bool
     ) -> None:
-        self._encoder, self._plan, self._data, self._out_dir = encoder, plan, data, out_dir
+        self._encoder, self._plan, self._has_amp = encoder, plan, has_amp
         self._scale = pixel_scale(encoder)
         self._batches = BatchMaker(
             data.train, plan.batch_size, sizes.input_px, self._scale.colour, plan.seed, data.n_workers
         )
-        torch.manual_seed(plan.seed)
-        self.network = LocalizerNetwork(frozen_towers(encoder.network), sizes).to(encoder.device)
-        bridger = list(self.network.bridger.parameters())
-        in_bridger = {id(weight) for weight in bridger}
-        others = [weight for weight in self.network.parameters() if id(weight) not in in_bridger]
+        torch.manual_seed(plan.seed_of("weights"))
+        self._network = LocalizerNetwork(frozen_towers(encoder.network), sizes).to(encoder.device)
+        named = dict(self._network.named_parameters())
+        in_bridger = {name: weight for name, weight in named.items() if name.startswith("bridger.")}
+        others = {name: weight for name, weight in named.items() if name not in in_bridger}
+        # In the order in which Adam counts them. An image tower without position embeddings has none to train.
+        self._weights = in_bridger | others
+        self._numbers = {name: number for number, name in enumerate(self._weights) if self._weights[name].numel()}
         self._optimizer = torch.optim.Adam(
-            [{"params": bridger, "factor": plan.bridger_factor}, {"params": others, "factor": 1.0}],
+            [
+                {"params": list(in_bridger.values()), "factor": plan.bridger_factor},
+                {"params": list(others.values()), "factor": 1.0},
+            ],
             lr=plan.learning_rate,
         )
-        self._has_gpu = encoder.device.type == "cuda"
-        self._scaler = torch.amp.GradScaler(encoder.device.type, enabled=self._has_gpu)
-        self.history: list[EpochRecord] = []
 
-    @functools.cached_property
-    def _asked(self) -> dict[str, Any]:
-        """What a resumed training must have in common with the one before: all but how long it goes on."""
-        plan = dataclasses.asdict(self._plan)
-        del plan["n_epochs"]
-        return {
-            "plan": plan,
-            "network": dataclasses.asdict(self.network.sizes),
-            "CLIP model": self._encoder.digest,
-            "examples to learn from": examples_digest(self._data.train),
-            "examples to choose by": examples_digest(self._data.val),
+    def parameter_counts(self) -> ParameterCounts:
+        """Return how many weights each part of the network has."""
+        return self._network.parameter_counts()
+
+    def state(self, settings: dict[str, Any], history: tuple[EpochRecord, ...]) -> TrainingState:
+        """Return what the next epoch depends on."""
+        remembered = self._optimizer.state
+        adam = {
+            f"{what}.{name}": remembered[self._weights[name]][what] for name in self._numbers for what in _OF_ADAM
         }
+        return TrainingState(settings, history, self._network.state_dict(), adam)
 
-    def resume(self) -> None:
-        """Take up the state of the last epoch that was done, if there is one."""
-        path = self._out_dir / STATE_FILE
-        if not path.exists():
-            return
-        state = load_state(path)
-        found = _first_difference(state["asked"], self._asked, "the training")
-        if found is not None:
-            name, before, now = found
-            raise InputError(
-                f"{path}: {name}: this training was begun with {before}, and now it is {now}; give the same, or "
-                f"another --out"
-            )
+    def restore(self, found: TrainingState, path: Path) -> None:
+        """Go on from a state."""
         try:
-            self.network.load_state_dict(state["network"])
-            self._optimizer.load_state_dict(state["optimizer"])
-            self._scaler.load_state_dict(state["scaler"])
-            self.history = [
-                EpochRecord(**{**epoch, "figures": SegmentationFigures(**epoch["figures"])})
-                for epoch in state["history"]
-            ]
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self._network.load_state_dict(dict(found.network))
+            remembered = {
+                number: {what: found.adam[f"{what}.{name}"] for what in _OF_ADAM}
+                for name, number in self._numbers.items()
+            }
+        except (RuntimeError, KeyError) as error:
             raise unusable_state(path, one_line(error)) from error
+        for name, number in self._numbers.items():
+            for what, tensor in remembered[number].items():
+                if tensor.shape != (torch.Size() if what == "step" else self._weights[name].shape):
+                    raise unusable_state(path, f"{what}.{name} is of another shape")
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": remembered})
 
-    def run_epoch(self, epoch: int) -> None:
-        """Train for an epoch, judge the network, and write what there is."""
+    def run_epoch(self, epoch: int) -> tuple[float, float]:
+        """Learn from the examples once; return the mean loss, and how many pictures went by a second."""
         # Dropout draws from torch's own generator: set anew, it depends on the epoch alone.
-        torch.manual_seed(self._plan.seed + (epoch + 1) * 1_000_003)
-        rate = self._plan.learning_rate_at(epoch)
+        torch.manual_seed(self._plan.seed_of("dropout", epoch))
         for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        self.network.train()
-        bar = tqdm(
-            self._batches.of_epoch(epoch),
-            total=self._batches.n_batches,
-            desc=f"epoch {epoch + 1}",
-            unit="step",
-            disable=None,
-            leave=False,
-        )
-        loss = self._run_steps(bar)
-        if loss != loss:
-            raise ModelError(f"epoch {epoch + 1}: the loss is not a number; try a smaller --learning-rate")
-        localizer = trained_localizer(self.network, self._encoder, self._facts)
-        figures = evaluate(localizer, self._data.val, n_phrases=1).figures()
-        is_best = all(figures.mean_iou > record.figures.mean_iou for record in self.history)
-        self.history.append(EpochRecord(epoch + 1, rate, loss, figures))
-        # The state last: killed between the two, the epoch is run again and writes the same localizer.
-        if is_best:
-            save_localizer(self._out_dir / LOCALIZER_FILE, self.network, self._facts)
-        self._save_state()
+            group["lr"] = self._plan.learning_rate_at(epoch) * group["factor"]
+        self._network.train()
+        n_images = self._batches.n_batches * self._plan.batch_size
+        total = torch.zeros((), dtype=torch.float64, device=self._encoder.device)
+        began = time.monotonic()
+        with tqdm(total=n_images, desc=f"epoch {epoch + 1}", unit="image", disable=None, leave=False) as progress:
+            for batch in self._batches.of_epoch(epoch):
+                total += self._step(batch)
+                progress.update(self._plan.batch_size)
+        loss = float(total) / self._batches.n_batches
+        images_per_s = n_images / (time.monotonic() - began)
+        if not math.isfinite(loss):
+            raise ModelError(
+                f"the loss of epoch {epoch + 1} is {loss}: the training diverged; lower the learning rate"
+            )
+        return loss, images_per_s
 
-    def _run_steps(self, batches: Iterable[Batch]) -> float:
-        total, n_steps = 0.0, 0
-        for batch in batches:
-            loss = self._loss(batch)
-            self._optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
-            total, n_steps = total + float(loss.detach()), n_steps + 1
-        return total / n_steps
-
-    def _loss(self, batch: Batch) -> torch.Tensor:
+    def _step(self, batch: Batch) -> torch.Tensor:
+        """Take one step of Adam, and return the loss, on the device."""
         device = self._encoder.device
         pixels = self._scale.normalised(batch.pixels.to(device, non_blocking=True))
-        tokens = self._encoder.tokens(batch.phrases, self.network.sizes.n_words).to(device)
+        tokens = self._encoder.tokens(batch.phrases, self._network.sizes.n_words).to(device)
         masks = batch.masks.to(device, non_blocking=True).float() / 255
-        with torch.autocast(device.type, enabled=self._has_gpu):
-            logits = self.network(pixels, tokens)
-        return text_to_pixel_loss(logits.float(), masks)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self._has_amp):
+            logits = self._network(pixels, tokens)
+        loss = text_to_pixel_loss(logits.float(), masks)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def localizer(self) -> TrainedLocalizer:
+        """Return the network as it is, in evaluation mode."""
+        return trained_localizer(self._network, self._encoder, self._facts)
+
+    def save_localizer(self, path: Path) -> None:
+        """Write the network as it is."""
+        save_localizer(path, self._network, self._facts)
 
     @property
     def _facts(self) -> LocalizerFacts:
@@ -271,41 +255,22 @@ class _Training:
             name=f"localizer on {self._encoder.name}",
             clip_digest=self._encoder.digest,
             clip_name=self._encoder.name,
-            sizes=self.network.sizes,
+            sizes=self._network.sizes,
         )
 
-    def _save_state(self) -> None:
-        state = {
-            "asked": self._asked,
-            "network": self.network.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            "history": [dataclasses.asdict(record) for record in self.history],
-        }
-        save_state(self._out_dir / STATE_FILE, state)
 
-    def write_history(self) -> None:
-        """Write the table of all epochs."""
-        names = ["epoch", "learning_rate", "loss", *self.history[0].figures.as_row()]
-        rows = [
-            [record.epoch, record.learning_rate, record.loss, *record.figures.as_row().values()]
-            for record in self.history
-        ]
-        lines = [",".join(names), *(",".join(repr(value) for value in row) for row in rows)]
-        write_text(self._out_dir / HISTORY_FILE, "\n".join(lines) + "\n")
+def _has_bfloat16(place: torch.device) -> bool:
+    # Where a GPU lacks it, torch emulates it, slower than float32.
+    return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _first_difference(before: Any, now: Any, name: str) -> tuple[str, Any, Any] | None:
-    """Return the name of the first field that differs, and both its values."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        found = (_first_difference(before.get(field), value, field) for field, value in now.items())
-        return next((difference for difference in found if difference is not None), None)
-    return None if before == now else (name, before, now)
-
-
-def _line(record: EpochRecord, n_epochs: int) -> str:
-    figures = record.figures
-    return (
-        f"epoch {record.epoch} of {n_epochs}: loss {record.loss:.4f}, mean IoU {figures.mean_iou:.3f}, "
-        f"overall IoU {figures.overall_iou:.3f}, precision at 0.5 {figures.precision_at[0]:.3f}"
-    )
+@contextlib.contextmanager
+def _repeatable(place: torch.device) -> Iterator[None]:
+    """Compute so that equal runs are equal to the bit, and leave torch's global state as it was."""
+    devices = [torch.cuda.current_device() if place.index is None else place.index] if place.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        # cuDNN's fastest algorithms add up in an order that changes from run to run.
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+    ):
+        yield

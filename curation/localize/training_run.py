@@ -1,5 +1,6 @@
 """What `train-localizer` does: a training by the paper's recipe, or one on drawn scenes, and its figures."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,29 +9,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 
 from curation.clip import ClipEncoder, load_encoder
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import load_localizer, load_state
+from curation.localize.checkpoints import load_localizer
 from curation.localize.contact_sheet import write_contact_sheet
 from curation.localize.decoder import DecoderSizes
-from curation.localize.evaluate import LEAST_EVIDENCE, evaluate, fitted_threshold
+from curation.localize.evaluate import fitted_threshold
 from curation.localize.heat_map import HeatMap
+from curation.localize.judgement import Contender, judged
 from curation.localize.localizer import Localizer
 from curation.localize.network import NetworkSizes
 from curation.localize.referring_set import ReferringExample, read_examples
 from curation.localize.scene_clip import make_scene_clip
 from curation.localize.scenes import SCENE_PX, SCENES, write_scenes
 from curation.localize.towers import VitTower, frozen_towers
-from curation.localize.train import (
-    LOCALIZER_FILE,
-    STATE_FILE,
-    TrainingData,
-    TrainingPlan,
-    train_localizer,
-)
+from curation.localize.train import LOCALIZER_FILE, STATE_FILE, TrainingData, train_localizer
+from curation.localize.training_plan import TrainingPlan
+from curation.localize.training_state import read_state
+from curation.localize.trivial_answers import CentredBox, ColourContrast, mean_area_share
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
+from curation.threads import one_thread
 from manifests.work_plan import WorkPlan, weights_to_fetch
 
 SCENE_SIZES = NetworkSizes(
@@ -48,7 +47,11 @@ N_HELD_OUT_SCENES = 150
 
 Recipe = TypeVar("Recipe", NetworkSizes, TrainingPlan)
 
-_N_FOR_THRESHOLD = 100
+CONTACT_SHEET_FILE = "contact_sheet.png"
+
+_N_TO_FIT = 100
+"""Examples of the training that thresholds and areas of what is not trained are fitted on."""
+
 _N_ON_SHEET = 24
 
 
@@ -104,9 +107,10 @@ def train_on_layout(
     given: Mapping[str, Any],
     *,
     out_dir: Path,
+    amp: bool | None = None,
     announce: Callable[[str], None],
 ) -> list[str]:
-    """Train by the paper's recipe but for what is `given`, and return the figures of the test splits as lines."""
+    """Train by the paper's recipe but for what is `given`, and return a table of figures for each test split."""
     encoder = towers.load()
     n_heads = 8 if isinstance(frozen_towers(encoder.network).image, VitTower) else 4
     sizes = _replaced(NetworkSizes(bridge=BridgeSizes(n_heads=n_heads)), given)
@@ -115,11 +119,11 @@ def train_on_layout(
         name: read_examples(layout.root, layout.dataset, name) for name in ("train", "val", *layout.test_splits)
     }
     data = TrainingData(splits["train"], splits["val"], layout.n_workers)
-    train_localizer(encoder, sizes, plan, data, out_dir=out_dir, announce=announce)
-    localizer = load_localizer(out_dir / LOCALIZER_FILE, encoder)
-    lines = [line for name in layout.test_splits for line in _figure_lines(name, localizer, splits[name])]
-    write_contact_sheet(out_dir / "contact_sheet.png", splits["val"][:_N_ON_SHEET], [(localizer, LEAST_EVIDENCE)])
-    return lines
+    train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
+    trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
+    write_contact_sheet(out_dir / CONTACT_SHEET_FILE, splits["val"][:_N_ON_SHEET], [trained])
+    contenders = [trained, *_boxes(splits["train"])] if layout.test_splits else []
+    return [line for name in layout.test_splits for line in judged(contenders, splits[name], title=name)]
 
 
 def train_on_scenes(
@@ -128,27 +132,43 @@ def train_on_scenes(
     given: Mapping[str, Any],
     *,
     out_dir: Path,
+    amp: bool | None = None,
     announce: Callable[[str], None],
 ) -> list[str]:
-    """Draw scenes, train a small network on them, and return its figures and the heat map's on scenes held out."""
+    """Draw scenes, train a small network on them, and return a table of its figures on scenes held out.
+
+    Beside it stand the heat map of the same CLIP model, by default that of the sample's CLIP too, and answers that
+    read no phrase.
+    """
     encoder = make_scene_clip(out_dir, towers.device) if towers.model is None else towers.load()
-    if encoder.device.type == "cpu":
-        # Layers this small are done before a second thread has woken.
-        torch.set_num_threads(1)
     sizes, plan = _replaced(SCENE_SIZES, given), _replaced(SCENE_PLAN, given)
     root = out_dir / SCENES
-    write_scenes(root, {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}, plan.seed)
-    train, val, test = (read_examples(root, SCENES, split) for split in ("train", "val", "test"))
-    train_localizer(encoder, sizes, plan, TrainingData(train, val), out_dir=out_dir, announce=announce)
-    trained, baseline = load_localizer(out_dir / LOCALIZER_FILE, encoder), phrase_heat_map(towers.load())
-    threshold = fitted_threshold(baseline, train[:_N_FOR_THRESHOLD])
-    write_contact_sheet(
-        out_dir / "contact_sheet.png", test[:_N_ON_SHEET], [(trained, LEAST_EVIDENCE), (baseline, threshold)]
-    )
-    return [
-        *_figure_lines("trained", trained, test),
-        *_figure_lines(f"heat map, from {threshold:g} on (fitted on training scenes)", baseline, test, threshold),
-    ]
+    # On a CPU, layers this small are done before a second thread has woken.
+    with one_thread() if encoder.device.type == "cpu" else contextlib.nullcontext():
+        write_scenes(root, {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}, plan.seed)
+        train, val, test = (read_examples(root, SCENES, split) for split in ("train", "val", "test"))
+        data = TrainingData(train, val)
+        train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
+        trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
+        heat_maps = {"heat map of the same CLIP": encoder}
+        if towers.model is None:
+            heat_maps["heat map of the sample's CLIP"] = towers.load()
+        untrained = [
+            *(_fitted(name, phrase_heat_map(of_map), train) for name, of_map in heat_maps.items()),
+            _fitted("all that stands out", ColourContrast(), train),
+        ]
+        write_contact_sheet(out_dir / CONTACT_SHEET_FILE, test[:_N_ON_SHEET], [trained, *untrained[1:]])
+        return judged([trained, *untrained, *_boxes(train)], test, title="scenes held out")
+
+
+def _fitted(name: str, localizer: Localizer, train: Sequence[ReferringExample]) -> Contender:
+    return Contender(name, localizer, fitted_threshold(localizer, train[:_N_TO_FIT]))
+
+
+def _boxes(train: Sequence[ReferringExample]) -> list[Contender]:
+    """Return answers that see nothing at all: the middle, as large as objects are on average, and everything."""
+    boxes = (CentredBox(mean_area_share(train[:_N_TO_FIT])), CentredBox())
+    return [Contender(box.name, box) for box in boxes]
 
 
 def plan_training(
@@ -165,7 +185,7 @@ def plan_training(
     """
     plan = _replaced(TrainingPlan() if n_scenes is None else SCENE_PLAN, given)
     state = out_dir / STATE_FILE
-    n_done = len(load_state(state)["history"]) if state.exists() else 0
+    n_done = len(read_state(state).history) if state.exists() else 0
     reads = [
         f"the referring set in {root}" if n_scenes is None else f"{n_scenes:,} scenes, drawn first if need be"
     ]
@@ -179,14 +199,6 @@ def phrase_heat_map(encoder: ClipEncoder) -> HeatMap:
     """Return CLIP's heat map of phrases: no class of a label space is a rival there, only what is no object."""
     encode_names = partial(encoder.encode_class_names, template_set="simple")
     return HeatMap.of_label_space(encoder, encode_names, (), np.zeros((0, encoder.n_dimensions), np.float32))
-
-
-def _figure_lines(
-    name: str, localizer: Localizer, examples: Sequence[ReferringExample], threshold: float = LEAST_EVIDENCE
-) -> list[str]:
-    figures = evaluate(localizer, examples, thresholds=(threshold,)).figures(threshold)
-    values = ", ".join(f"{word.replace('_', ' ')} {value:.3f}" for word, value in figures.as_row().items())
-    return [f"{name}, {len(examples):,} masks, {figures.n_answers:,} phrases: {values}"]
 
 
 def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:

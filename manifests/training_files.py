@@ -1,0 +1,100 @@
+"""What a training asks before it goes on, and the table and the plot that it keeps of its epochs.
+
+This file itself knows no network: it is for every stage that trains one.
+"""
+
+import csv
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from manifests.durable import write_text
+from manifests.errors import InputError
+
+HISTORY_FILE_NAME = "history.csv"
+CURVES_FILE_NAME = "curves.png"
+
+_SECONDS_BETWEEN_CURVES = 30
+"""Drawing takes half a second, which of a small network is a whole epoch."""
+
+Epoch = TypeVar("Epoch")
+
+
+def check_same_settings(path: Path, found: Mapping[str, Any], now: Mapping[str, Any], *, instead: str) -> None:
+    """Refuse to go on with a training of other settings, naming the first that differs.
+
+    Parameters
+    ----------
+    path : Path
+        Of the state that holds what was `found`.
+    found, now : mapping
+        Settings by name, mappings among them; a setting within one is named after it, as in ``recipe seed``.
+    instead : str
+        What to do where they differ.
+
+    Raises
+    ------
+    InputError
+        A setting differs.
+    """
+    flat_found, flat_now = dict(_flat(found)), dict(_flat(now))
+    for name in sorted(flat_now.keys() | flat_found.keys()):
+        if flat_now.get(name) != flat_found.get(name):
+            raise InputError(
+                f"{path}: a training with another {name} ({flat_found.get(name)}, now {flat_now.get(name)}); "
+                f"{instead}"
+            )
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _flat(part, f"{prefix}{name} ")
+    else:
+        yield prefix.strip(), value
+
+
+class EpochFiles(Generic[Epoch]):
+    """``history.csv`` and ``curves.png`` in the folder of a training, each written in one step.
+
+    Parameters
+    ----------
+    folder : Path
+        Of one training alone.
+    row : callable
+        Returns what the table says of an epoch, by column, the same columns of each; what is None stays empty.
+    draw : callable
+        Writes the plot of all epochs to a path.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        row: Callable[[Epoch], Mapping[str, object]],
+        draw: Callable[[Sequence[Epoch], Path], None],
+    ) -> None:
+        self.paths = (folder / HISTORY_FILE_NAME, folder / CURVES_FILE_NAME)
+        self._row, self._draw = row, draw
+        self._drawn_s = time.monotonic()
+
+    def after_epoch(self, history: Sequence[Epoch]) -> None:
+        """Write the table of all epochs so far, and where the last drawing is some time ago their plot."""
+        self._write_table(history)
+        if time.monotonic() - self._drawn_s > _SECONDS_BETWEEN_CURVES:
+            self._draw(history, self.paths[1])
+            self._drawn_s = time.monotonic()
+
+    def at_end(self, history: Sequence[Epoch]) -> None:
+        """Write both: the table too, as a run that was killed between two files lacks its last epoch."""
+        self._write_table(history)
+        self._draw(history, self.paths[1])
+
+    def _write_table(self, history: Sequence[Epoch]) -> None:
+        rows = [self._row(epoch) for epoch in history]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.paths[0], stream.getvalue())
