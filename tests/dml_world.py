@@ -1,6 +1,7 @@
 """Small data sets that a tiny network learns in a few steps: a folder, and files of CIFAR's layout."""
 
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +44,34 @@ def write_pickled_cifar100(folder: Path, protocol: int = 2) -> Path:
         content = {b"data": pixels, b"fine_labels": labels, b"coarse_labels": labels, b"filenames": [b"a.png"]}
         (folder / name).write_bytes(pickle.dumps(content, protocol=protocol))
     return folder
+
+
+def write_python2_cifar100(folder: Path) -> Path:
+    """The same files as Python 2 wrote CIFAR-100's: texts and pixels are its byte strings.
+
+    Written opcode by opcode, as no Python 3 writes byte strings so.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for offset, name in enumerate(("train", "test")):
+        pixels, labels = rows_of(4, 50 * offset)
+        numbers = b"".join(b"K" + bytes([label]) for label in labels)
+        names = b"".join(_python2_text(f"red_s_{number:06}.png".encode()) for number in range(len(labels)))
+        array = b"".join([
+            b"cnumpy.core.multiarray\n_reconstruct\n",
+            b"cnumpy\nndarray\n", b"K\x00\x85", _python2_text(b"b"), b"\x87R",
+            b"(K\x01", b"M", struct.pack("<H", len(pixels)), b"M\x00\x0c\x86",
+            b"cnumpy\ndtype\n", _python2_text(b"u1"), b"K\x00K\x01\x87R",
+            b"(K\x03", _python2_text(b"|"), b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+            b"\x89T", struct.pack("<i", pixels.nbytes), pixels.tobytes(), b"tb",
+        ])  # fmt: skip
+        entries = [
+            (b"filenames", b"](" + names + b"e"), (b"batch_label", _python2_text(b"training batch 1 of 1")),
+            (b"fine_labels", b"](" + numbers + b"e"), (b"coarse_labels", b"](" + numbers + b"e"), (b"data", array),
+        ]  # fmt: skip
+        content = b"".join(_python2_text(key) + value for key, value in entries)
+        (folder / name).write_bytes(b"\x80\x02}(" + content + b"u.")
+    return folder
+
+
+def _python2_text(text: bytes) -> bytes:
+    return b"U" + bytes([len(text)]) + text

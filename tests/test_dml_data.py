@@ -93,7 +93,10 @@ class TestData:
                 "whose bytes are not those of its shape",
             ),
             # 64 GiB for the 2 ** 32 values that the machine of a pickle may remember.
-            (b"\x80\x02Nr\xff\xff\xff\xff.", "asks for room for 4294967295 values"),
+            (b"\x80\x02Nr\xff\xff\xff\xff.", "asks for room for 4,294,967,295 values"),
+            # A shape of no bytes, and yet too large.
+            (b"\x80\x02}U\x04data" + RECONSTRUCT[2:] + b"(K\x01(K\x00\x8a\x0a\0\0\0\0\0\0\0\0\0\x01t"
+             b"cnumpy\ndtype\n(U\x02u1tR\x89U\x00tbs.", "cannot be read as a pickle of CIFAR"),
             # State that would become the attributes of what the pickle was given.
             (b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.", "cannot be read as a pickle"),
         ],

@@ -12,7 +12,8 @@ from manifests.errors import InputError, ModelError
 from scoring.dml.augmentation import cropped_and_mirrored
 from scoring.dml.losses import center_loss, focal_loss, moved_centers
 from scoring.dml.networks import WideResNet, cosine_network
-from scoring.dml.recipe import Recipe
+from scoring.dml.recipe import LOSSES, Recipe
+from scoring.dml.stage import SAMPLE_RECIPE, chosen_recipe
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -85,6 +86,19 @@ class TestLosses:
         moved = moved_centers(*map(torch.from_numpy, (features, centers, self.TARGETS)))
         np.testing.assert_allclose(moved.numpy(), centers - 0.5 * numeric_gradient(naive, centers), atol=1e-8)
         assert (moved[3].numpy() == centers[3]).all()  # a class without an image stays where it is
+
+    @pytest.mark.parametrize("gamma", [0.5, 2.0])
+    def test_focal_loss_as_published_has_the_gradient_of_cross_entropy_times_its_weight(self, gamma):
+        logits = np.random.default_rng(3).normal(size=(5, 3)) * 3
+        p = softmax(logits)
+        weight = (1 - p[np.arange(5), self.TARGETS]) ** gamma
+        tensor = torch.tensor(logits, requires_grad=True)
+        targets = torch.from_numpy(self.TARGETS)
+        loss = focal_loss(tensor, targets, gamma, is_weight_constant=True)
+        loss.backward()
+        expected = weight[:, None] * (p - np.eye(3)[self.TARGETS]) / 5
+        np.testing.assert_allclose(tensor.grad.numpy(), expected, rtol=1e-10)
+        assert loss.item() == pytest.approx(focal_loss(tensor, targets, gamma).item(), rel=1e-12)
 
 
 class TestNetworks:
@@ -168,6 +182,8 @@ class TestRecipe:
         with pytest.raises(InputError, match="has a center loss from epoch 60 on, and there are 60: choose the"):
             Recipe("mnc", n_epochs=60)
         assert Recipe("mnc", n_epochs=61).center_weight(60) == 0.001
+        with pytest.raises(InputError, match="mnc needs at least 2 epochs"):
+            Recipe("mnc", n_epochs=1, center_schedule="scaled")
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -176,13 +192,57 @@ class TestRecipe:
             ({"n_epochs": 0}, "n_epochs: expected at least 1, found 0"),
             ({"batch_size": 1}, "batch_size: expected at least 2"),
             ({"learning_rate": math.nan}, "learning_rate: expected above 0, found nan"),
-            ({"dropout": 1.0}, "dropout: expected in"),
+            ({"learning_rate": 0.0}, "learning_rate: expected above 0, found 0.0"),
+            ({"learning_rate": math.inf}, "learning_rate: expected above 0, found inf"),
+            ({"momentum": 1.0}, r"momentum: expected in \[0, 1\), found 1.0"),
+            ({"momentum": -0.1}, r"momentum: expected in \[0, 1\), found -0.1"),
+            ({"weight_decay": -1e-4}, "weight_decay: expected at least 0, found -0.0001"),
+            ({"weight_decay": math.nan}, "weight_decay: expected at least 0, found nan"),
+            ({"dropout": 1.0}, r"dropout: expected in \[0, 1\), found 1.0"),
+            ({"dropout": math.nan}, r"dropout: expected in \[0, 1\), found nan"),
+            ({"gamma": -1.0}, "gamma: expected at least 0, found -1.0"),
+            ({"gamma": math.inf}, "gamma: expected at least 0, found inf"),
+            ({"focal_gradient": "own"}, "focal_gradient: expected one of equation, published, found 'own'"),
+            ({"scale": 0.0}, "scale: expected above 0, found 0.0"),
+            ({"scale": math.nan}, "scale: expected above 0, found nan"),
+            ({"seed": -1}, "seed: expected at least 0, found -1"),
             ({"center_schedule": "mine"}, "center_schedule: expected one of published, scaled"),
         ],
     )
     def test_impossible_setting_is_refused(self, changes, message):
         with pytest.raises(InputError, match=message):
             replace(Recipe("cosine"), **changes)
+
+
+class TestChosenRecipe:
+    def test_what_is_not_given_is_the_papers_or_that_of_the_sample(self):
+        assert chosen_recipe({"gamma": None, "n_epochs": None}, LOSSES, is_sample=False) == Recipe("cosine")
+        given = {
+            "gamma": 1.0,
+            "momentum": 0.5,
+            "weight_decay": 0.0,
+            "scale": 20.0,
+            "dropout": 0.0,
+            "n_epochs": None,
+        }
+        recipe = chosen_recipe(given, LOSSES, is_sample=True)
+        assert recipe == replace(SAMPLE_RECIPE, gamma=1.0, momentum=0.5, weight_decay=0.0, scale=20.0, dropout=0.0)
+
+    @pytest.mark.parametrize(
+        ("given", "losses", "message"),
+        [
+            ({"gamma": 1.0}, ["mnc", "cosine"], "gamma has no effect on mnc, cosine: it is for mcf"),
+            ({"focal_gradient": "published"}, ["mnc"], "focal_gradient has no effect on mnc: it is for mcf"),
+            ({"scale": 10.0}, ["mnc"], "scale has no effect on mnc: it is for cosine, mcf"),
+            ({"center_schedule": "scaled"}, ["mcf"], "center_schedule has no effect on mcf: it is for mnc"),
+            ({"dropout": 0.1, "network": "timm:test_resnet"}, LOSSES, "dropout has no effect on timm:test_resnet"),
+            ({"n_epochs": 3}, LOSSES, "choose the schedule 'scaled'"),
+            ({}, ["arc"], "loss: expected one of cosine, mcf, mnc, found 'arc'"),
+        ],
+    )
+    def test_setting_that_is_impossible_or_without_effect_is_refused(self, given, losses, message):
+        with pytest.raises(InputError, match=message):
+            chosen_recipe(given, losses, is_sample=False)
 
 
 class TestAugmentation:

@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from manifests.errors import InputError
+from manifests.schema import OOD_LABEL
 from manifests.workspace import checked_name
 from scoring.dml.cifar import is_cifar, read_cifar
 from scoring.dml.data import LabelledPixels, TrainingData, cifar_pixels
+from scoring.dml.svhn import read_svhn, svhn_file
 from scoring.dml.trained import TrainedNetwork, write_pixel_features
 from scoring.extract import extract_features
 from scoring.pictures import PictureSource, pictures_in_folder
@@ -18,20 +22,44 @@ OodSets = Mapping[str, LabelledPixels | PictureSource]
 
 
 def read_ood_sets(folders: Mapping[str, Path]) -> OodSets:
-    """Return the pictures of OOD sets: those of a folder, or the test part of a folder in CIFAR's layout.
+    """Return the pictures of OOD sets: those of a folder, or the test part of CIFAR's or SVHN's files in it.
 
     Raises
     ------
     InputError
-        A name is no name of a set, or that of an ID set; a folder holds no picture, or CIFAR's files are damaged.
+        A name is no name of a set, or that of an ID set; a folder holds no picture, or CIFAR's or SVHN's files are
+        damaged.
     """
     sets: dict[str, LabelledPixels | PictureSource] = {}
     for name, folder in folders.items():
         if checked_name(name, "--ood") in (TRAIN, VAL):
             raise InputError(f"--ood {name}: this is the name of an in-distribution set; choose another")
-        is_of_cifar = is_cifar(folder)
-        sets[name] = cifar_pixels(read_cifar(folder, "test")) if is_of_cifar else pictures_in_folder(folder)
+        sets[name] = _ood_pictures(folder)
     return sets
+
+
+def check_sides(data: TrainingData, ood_sets: OodSets) -> None:
+    """Refuse OOD sets whose pixels, which are not of files, are not as many as those of `data`.
+
+    Raises
+    ------
+    InputError
+        A set has another side.
+    """
+    expected = data.preprocessing.input_size_px
+    for name, pictures in ood_sets.items():
+        if isinstance(pictures, LabelledPixels) and (side := pictures.pixels.shape[-1]) != expected:
+            raise InputError(f"--ood {name}: its pictures have {side} px, those of {data.name} {expected}")
+
+
+def _ood_pictures(folder: Path) -> LabelledPixels | PictureSource:
+    if is_cifar(folder):
+        return cifar_pixels(read_cifar(folder, "test"))
+    if (path := svhn_file(folder)) is None:
+        return pictures_in_folder(folder)
+    pixels = torch.from_numpy(read_svhn(path))
+    image_ids = tuple(f"svhn_{path.stem}_{number:05}" for number in range(len(pixels)))
+    return LabelledPixels(image_ids, torch.full((len(pixels),), OOD_LABEL), pixels)
 
 
 def write_feature_folder(

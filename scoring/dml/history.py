@@ -1,9 +1,6 @@
 """What each epoch of a training came to."""
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,3 @@ class EpochFigures:
             f"{images_per_s:,.0f} images/s",
         ]
         return f"epoch {self.epoch}/{n_epochs}: {', '.join(parts)}"
-
-
-def history_csv(history: Sequence[EpochFigures]) -> str:
-    """Return one line an epoch, at full precision; what is not defined is empty."""
-    stream = io.StringIO()
-    rows = csv.DictWriter(stream, [field.name for field in fields(EpochFigures)], lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(asdict(figures) for figures in history)
-    return stream.getvalue()

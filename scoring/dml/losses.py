@@ -6,7 +6,9 @@ CENTER_LEARNING_RATE = 0.5
 """Of the SGD that moves the centers, in the authors' code."""
 
 
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor, gamma: float) -> torch.Tensor:
+def focal_loss(
+    logits: torch.Tensor, targets: torch.Tensor, gamma: float, *, is_weight_constant: bool = False
+) -> torch.Tensor:
     """Return the mean of -(1 - p)^gamma log p, p the softmax of the image's own class; a scalar.
 
     Parameters
@@ -17,16 +19,25 @@ def focal_loss(logits: torch.Tensor, targets: torch.Tensor, gamma: float) -> tor
         int64, (n,).
     gamma : float
         At least 0; 0 is cross-entropy, above 0 images that are right already count less.
+    is_weight_constant : bool
+        Whether (1 - p)^gamma is a constant to the gradient.
 
     References
     ----------
     Lin et al. (2017), Focal Loss for Dense Object Detection, Eq. 4.
+
+    Notes
+    -----
+    The code of Zhang and Xiang takes p out of the graph, so that their gradient is that of cross-entropy times
+    (1 - p)^gamma, as with `is_weight_constant`. The gradient of the equation is 1 - gamma p log p / (1 - p) times
+    that one: with a gamma of 2 equal at p = 0 and three times as large near p = 1.
     """
     log_p = torch.log_softmax(logits, dim=1).gather(1, targets[:, None]).squeeze(1)  # (n,)
     # 1 - p out of log p: p of a confident image is 1 in float32 long before log p is 0. Where it is, a power of 0
     # below 1 would have an infinite gradient, which times 0 is none.
     missing = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-    return -(missing.pow(gamma) * log_p).mean()
+    weight = missing.pow(gamma)
+    return -((weight.detach() if is_weight_constant else weight) * log_p).mean()
 
 
 def center_loss(features: torch.Tensor, centers: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import nn
 from manifests.errors import ModelError
 from scoring.classifier import untrained_features
 
+TIMM_PREFIX = "timm:"
 _STEM_CHANNELS = 16
 _LEAST_SIDE_PX = 16
 """The tiny network halves its maps four times."""
@@ -159,8 +160,8 @@ def cosine_network(name: str, n_classes: int, *, side_px: int, dropout: float) -
     ModelError
         No network has that name, or it cannot take pictures of that size.
     """
-    if name.startswith("timm:"):
-        body, n_features = untrained_features(name.removeprefix("timm:"), side_px)
+    if name.startswith(TIMM_PREFIX):
+        body, n_features = untrained_features(name.removeprefix(TIMM_PREFIX), side_px)
         return CosineNetwork(body, n_features, n_classes)
     if side_px < _LEAST_SIDE_PX:
         raise ModelError(f"network {name!r}: expected pictures of at least {_LEAST_SIDE_PX} px, found {side_px}")

@@ -11,6 +11,7 @@ LOSSES = ("cosine", "mcf", "mnc")
 """Cosine classifier with cross-entropy, with focal loss, and with cross-entropy and center loss."""
 
 CENTER_SCHEDULES = ("published", "scaled")
+FOCAL_GRADIENTS = ("equation", "published")
 
 _CENTER_WEIGHTS = ((0, 0.0), (60, 0.001), (80, 0.005))
 _PUBLISHED_EPOCHS = 200
@@ -35,6 +36,9 @@ class Recipe:
         Of wide residual networks, in [0, 1).
     gamma : float
         Of the focal loss.
+    focal_gradient : str
+        ``equation``: of the focal loss as it is written; ``published``: with its weight (1 - p)^gamma a constant,
+        as in the authors' code (see `scoring.dml.losses.focal_loss`).
     scale : float
         What cosines are multiplied with to be the logits of ``cosine`` and ``mcf``; ``mnc`` has features as they
         are.
@@ -63,6 +67,7 @@ class Recipe:
     weight_decay: float = 5e-4
     dropout: float = 0.3
     gamma: float = 2.0
+    focal_gradient: str = "equation"
     scale: float = 40.0
     center_schedule: str = "published"
     seed: int = 0
@@ -77,6 +82,7 @@ class Recipe:
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "dropout": (0 <= self.dropout < 1, "in [0, 1)"),
             "gamma": (0 <= self.gamma < math.inf, "at least 0"),
+            "focal_gradient": (self.focal_gradient in FOCAL_GRADIENTS, f"one of {', '.join(FOCAL_GRADIENTS)}"),
             "scale": (0 < self.scale < math.inf, "above 0"),
             "center_schedule": (self.center_schedule in CENTER_SCHEDULES, f"one of {', '.join(CENTER_SCHEDULES)}"),
             "seed": (self.seed >= 0, "at least 0"),
@@ -85,6 +91,8 @@ class Recipe:
             if not is_right:
                 raise InputError(f"training: {name}: expected {expected}, found {getattr(self, name)!r}")
         if self.loss == "mnc" and self.center_weight(self.n_epochs - 1) == 0:
+            if self.center_schedule == "scaled":
+                raise InputError("training: mnc needs at least 2 epochs: the first is without a center loss")
             raise InputError(
                 f"training: the published schedule has a center loss from epoch 60 on, and there are "
                 f"{self.n_epochs}: choose the schedule 'scaled', which begins after 30 % of them"

@@ -1,15 +1,18 @@
 """The stage `train-dml`: networks trained, their features written, and the three losses compared."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from manifests.errors import InputError
 from manifests.work_plan import WorkPlan
 from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.compare import Comparison, compare
 from scoring.dml.data import TrainingData
-from scoring.dml.feature_folders import OodSets, write_feature_folder
+from scoring.dml.feature_folders import OodSets, check_sides, write_feature_folder
+from scoring.dml.networks import TIMM_PREFIX
 from scoring.dml.recipe import LOSSES, Recipe
 from scoring.dml.train import CHECKPOINT_FILE_NAME, TrainResult, train
 
@@ -19,6 +22,10 @@ SAMPLE_RECIPE = Recipe(
 """For the drawn sample on a processor, in minutes."""
 
 SAMPLE_SIDE_PX = 48
+
+_LOSSES_THAT_TAKE = {
+    "gamma": {"mcf"}, "focal_gradient": {"mcf"}, "scale": {"cosine", "mcf"}, "center_schedule": {"mnc"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,36 @@ class Folders:
     training: Path
     features: Path
     scores: Path
+
+
+def chosen_recipe(given: Mapping[str, Any], losses: Sequence[str], *, is_sample: bool) -> Recipe:
+    """Return the paper's recipe, or that of the sample, with the settings that were given.
+
+    Parameters
+    ----------
+    given : mapping
+        Fields of `Recipe` by name; what is None was not given.
+    losses : sequence of str
+        What is to be trained with.
+    is_sample : bool
+        Whether on the drawn sample.
+
+    Raises
+    ------
+    InputError
+        A setting is impossible, or without effect on all that is to be trained.
+    """
+    own = {name: value for name, value in given.items() if value is not None}
+    recipe = replace(SAMPLE_RECIPE if is_sample else Recipe("cosine"), **own)
+    for loss in losses:
+        replace(recipe, loss=loss)
+    for name, takers in _LOSSES_THAT_TAKE.items():
+        if name in own and takers.isdisjoint(losses):
+            told = f"{', '.join(losses)}: it is for {', '.join(sorted(takers))}"
+            raise InputError(f"training: {name} has no effect on {told}")
+    if "dropout" in own and recipe.network.startswith(TIMM_PREFIX):
+        raise InputError(f"training: dropout has no effect on {recipe.network}: networks of timm keep their own")
+    return recipe
 
 
 def train_networks(
@@ -69,9 +106,12 @@ def train_networks(
 
     Raises
     ------
-    InputError, ModelError, FeatureError
+    InputError
+        Pixels of an OOD set are not as many as those of `data`; or as training.
+    ModelError, FeatureError
         As training and extraction.
     """
+    check_sides(data, ood_sets)
     # All are made before the first is trained, so that an impossible one costs no hours.
     recipes = {loss: replace(recipe, loss=loss) for loss in losses}
     results = {}

@@ -3,8 +3,9 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,24 @@ from tqdm import tqdm
 
 from manifests.allocator import keep_freed_memory
 from manifests.devices import device_name
-from manifests.durable import write_text
 from manifests.errors import InputError, ModelError
+from manifests.plots.style import ON_PAPER
+from manifests.training_files import EpochFiles, check_same_settings
 from scoring.dml.augmentation import cropped_and_mirrored, inputs_of
 from scoring.dml.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from scoring.dml.convergence import measured_convergence
 from scoring.dml.data import TrainingData
-from scoring.dml.history import EpochFigures, history_csv
+from scoring.dml.history import EpochFigures
 from scoring.dml.losses import center_loss, focal_loss, moved_centers
 from scoring.dml.networks import CosineNetwork, cosine_network
 from scoring.dml.recipe import Recipe
 from scoring.dml.trained import TrainedNetwork, evaluated, head_of, preprocessing_record, trained_network
-from scoring.plots.style import write_figure
 from scoring.plots.training_curves import training_figure
 
 CHECKPOINT_FILE_NAME = "checkpoint.safetensors"
-HISTORY_FILE_NAME = "history.csv"
-CURVES_FILE_NAME = "curves.png"
 
 _MOST_MEASURED = 10_000
 """Training pictures, evenly spaced, that WFC and CFC are taken of after every epoch: of CIFAR, every fifth."""
-
-_SECONDS_BETWEEN_CURVES = 30
-"""Drawing takes half a second, which of a small network is a whole epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +83,8 @@ def train(
     device : {"auto", "cpu", "cuda", "cuda:N"}
         Where to compute.
     amp : bool, optional
-        Whether convolutions are in bfloat16, losses and weights staying float32; by default on a GPU.
+        Whether convolutions are in bfloat16, losses and weights staying float32; by default on a GPU that
+        computes in it.
     announce : callable, optional
         Told one line an epoch.
 
@@ -100,7 +97,7 @@ def train(
     """
     keep_freed_memory()
     place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
-    has_amp = place.type == "cuda" if amp is None else amp
+    has_amp = _computes_in_bfloat16(place) if amp is None else amp
     settings = {
         "recipe": recipe.record(),
         "data": {"name": data.name, "n_classes": data.n_classes, "sha256": dict(data.digests)},
@@ -111,31 +108,29 @@ def train(
     if len(data.train.targets) < 2:
         raise InputError(f"{data.name}: expected at least two training pictures, found {len(data.train.targets)}")
     path = run_dir / CHECKPOINT_FILE_NAME
+    files = EpochFiles(run_dir, asdict, partial(_write_curves, title=f"{recipe.loss}, {recipe.network}"))
     with _repeatable(place):
         run = _Run(data, recipe, place, has_amp)
         history: tuple[EpochFigures, ...] = ()
         if path.exists():
             found = read_checkpoint(path)
-            _check_same(path, found.settings, settings)
+            check_same_settings(
+                path, found.settings, settings, instead="give another --name, or delete the folder"
+            )
             run.restore(found, path)
             history = found.history
         n_before = len(history)
-        drawn = time.monotonic()
         for epoch in range(n_before, recipe.n_epochs):
             figures, images_per_s = run.epoch(epoch)
             history = (*history, figures)
             write_checkpoint(path, run.checkpoint(settings, history))
-            write_text(run_dir / HISTORY_FILE_NAME, history_csv(history))
-            if time.monotonic() - drawn > _SECONDS_BETWEEN_CURVES:
-                _write_curves(run_dir, history, recipe)
-                drawn = time.monotonic()
+            files.after_epoch(history)
             if announce is not None:
                 announce(figures.told(recipe.n_epochs, images_per_s))
-    # Table too: a run that was killed between two writes lacks the last epoch in it.
-    write_text(run_dir / HISTORY_FILE_NAME, history_csv(history))
-    _write_curves(run_dir, history, recipe)
-    paths = (path, run_dir / HISTORY_FILE_NAME, run_dir / CURVES_FILE_NAME)
-    return TrainResult(trained_network(read_checkpoint(path), path, device), history, n_before, paths)
+    files.at_end(history)
+    return TrainResult(
+        trained_network(read_checkpoint(path), path, device), history, n_before, (path, *files.paths)
+    )
 
 
 class _Run:
@@ -226,7 +221,8 @@ class _Run:
         else:
             logits = recipe.scale * torch.nn.functional.normalize(features) @ network.unit_weight.T
         if recipe.loss == "mcf":
-            loss = focal_loss(logits, targets, recipe.gamma)
+            is_constant = recipe.focal_gradient == "published"
+            loss = focal_loss(logits, targets, recipe.gamma, is_weight_constant=is_constant)
         else:
             loss = torch.nn.functional.cross_entropy(logits, targets)
         if self._centers is not None and center_weight:
@@ -259,27 +255,13 @@ class _Run:
         )
 
 
-def _write_curves(run_dir: Path, history: tuple[EpochFigures, ...], recipe: Recipe) -> None:
-    write_figure(training_figure(history, title=f"{recipe.loss}, {recipe.network}"), run_dir / CURVES_FILE_NAME)
+def _computes_in_bfloat16(place: torch.device) -> bool:
+    # A GPU without it would go through bfloat16 all the same, slower than in float32.
+    return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def _check_same(path: Path, found: Any, settings: dict[str, Any]) -> None:
-    """Refuse to go on with a training of other settings, naming the first that differs."""
-    flat_found, flat_now = dict(_flat(found)), dict(_flat(settings))
-    for name in sorted(flat_now.keys() | flat_found.keys()):
-        if flat_now.get(name) != flat_found.get(name):
-            raise InputError(
-                f"{path}: a training with another {name} ({flat_found.get(name)}, now {flat_now.get(name)}); give "
-                f"another --name, or delete the folder"
-            )
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, part in value.items():
-            yield from _flat(part, f"{prefix}{name} ")
-    else:
-        yield prefix.strip(), value
+def _write_curves(history: Sequence[EpochFigures], path: Path, *, title: str) -> None:
+    ON_PAPER.write(training_figure(history, title=title), path)
 
 
 @contextlib.contextmanager
