@@ -12,7 +12,7 @@ from pathlib import Path
 from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog, log_path, open_log
 from annotation.decisions import checked_annotator_id
-from annotation.evidence_masks import EvidenceMasks, offers_masks
+from annotation.evidence_masks import EvidenceMasks
 from annotation.examples import find_examples
 from annotation.judging import JudgingSession
 from annotation.links import kept_token
@@ -139,8 +139,7 @@ def annotate(
         wanted = shown.union(class_names)
         examples = find_examples(examples_dir, wanted, class_names) if examples_dir else {}
         catalogue = Catalogue(class_names, examples, guideline)
-        located = items.values() if offers_masks(choice.name) else ()
-        masks = EvidenceMasks.read(workspace, located, announce=_say)
+        masks = EvidenceMasks.of_queue(workspace, choice.name, items.values(), announce=_say)
         sessions = {name: JudgingSession(logs[name], queues[name], catalogue, masks) for name in names}
         listener = stack.enter_context(listening(place, workspace, names[0]))
         # The log's lock lets an annotator be in one place only, so the first one's name makes the folder ours.

@@ -1,7 +1,7 @@
 """The consensus stage: what all answers of a workspace come to, one verdict an image."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,7 +51,8 @@ class ConsensusSummary:
     accepted_changes : tuple of str
         How logs no longer begin with what the last run has read, in words.
     masks : tuple of MaskFigures
-        The votes with evidence masks opened beside the others; empty where nobody opened any.
+        The votes on what is under review, with evidence masks opened beside the others; empty where nobody opened
+        any.
     """
 
     rule: ConsensusRule
@@ -189,6 +190,16 @@ def counted_votes(ballots: Ballots, rule: ConsensusRule, queue: str) -> dict[str
     return {name: given for name, given in ballots.votes(queue).items() if name not in rule.set_aside}
 
 
+def under_review_only(
+    votes: Mapping[str, Mapping[str, Decision]], image_ids: Collection[str]
+) -> dict[str, dict[str, Decision]]:
+    """Return the votes of `counted_votes` without those on images that are not, or no longer, under review."""
+    return {
+        name: {image_id: decision for image_id, decision in given.items() if image_id in image_ids}
+        for name, given in votes.items()
+    }
+
+
 def _summary(
     workspace: Workspace,
     rows: list[dict[str, Any]],
@@ -214,7 +225,7 @@ def _summary(
         image_ids_outside=tuple(sorted(set(outside))),
         standstill=standstill(rows, ballots, rule, gold_ids),
         accepted_changes=changes,
-        masks=mask_figures(answers),
+        masks=mask_figures(under_review_only(answers, under_review)),
     )
 
 

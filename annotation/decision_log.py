@@ -70,6 +70,11 @@ class DecisionLog:
         self._size_bytes = path.stat().st_size
 
     @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
+    @property
     def decisions(self) -> list[Decision]:
         """All decisions on disk, oldest first."""
         return self._reader.decisions
@@ -180,7 +185,7 @@ def open_log(workspace: Workspace, annotator_id: str, *, timeout_s: float = 0) -
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     try:
         cut_torn_tail(path)
-        _make_durable(path)
+        touch_durably(path)
         yield DecisionLog(path, annotator_id)
     finally:
         lock.release()
@@ -190,7 +195,7 @@ def _line(decision: Decision, previous: str) -> bytes:
     return json.dumps(decision.to_row() | {"previous": previous}, sort_keys=True, ensure_ascii=False).encode()
 
 
-def _make_durable(path: Path) -> None:
+def touch_durably(path: Path) -> None:
     """Make the file if it is not there, and its name in the folder too: fsync of a file does not keep its name."""
     path.touch()
     folder = os.open(path.parent, os.O_RDONLY)

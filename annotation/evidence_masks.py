@@ -9,6 +9,7 @@ from typing import Any
 from annotation.review import ReviewItem, review_pictures
 from manifests import schema
 from manifests.masks import MaskedImage, MaskStore
+from manifests.wanted_masks import asked_names
 from manifests.workspace import Workspace
 
 _N_KEPT_SHARDS = 32
@@ -16,7 +17,8 @@ _N_KEPT_SHARDS = 32
 
 _QUEUES_WITHOUT = frozenset({"audit"})
 """An audit is to find what screen and annotators have missed. An object that the localizer misses may have misled
-them all; an auditor who looks where it points would miss it again, and the bound would be too low."""
+them all; an auditor who looks where it points would miss it again, and the bound would be too low. An inspection
+offers them: it is the team's own check of what was agreed, and no bound rests on it."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,6 @@ class _Located:
     localizer: str
     area_share: float
     peak: float
-
-
-def offers_masks(queue: str) -> bool:
-    """Return whether annotators may open masks at a queue; of its gold images they may as of the others."""
-    return queue not in _QUEUES_WITHOUT
 
 
 class EvidenceMasks:
@@ -50,6 +47,16 @@ class EvidenceMasks:
         self._read_shard = functools.lru_cache(_N_KEPT_SHARDS)(self._shard)
 
     @classmethod
+    def of_queue(
+        cls, workspace: Workspace, queue: str, items: Iterable[ReviewItem], *, announce: Callable[[str], None]
+    ) -> "EvidenceMasks":
+        """Return the masks that a queue offers, of its gold images as of the others: none at an audit.
+
+        Errors as in `read`.
+        """
+        return cls(workspace, {}) if queue in _QUEUES_WITHOUT else cls.read(workspace, items, announce=announce)
+
+    @classmethod
     def read(
         cls, workspace: Workspace, items: Iterable[ReviewItem], *, announce: Callable[[str], None]
     ) -> "EvidenceMasks":
@@ -63,11 +70,11 @@ class EvidenceMasks:
         if not workspace.has(schema.LOCALIZED):
             return cls(workspace, {})
         shown = {item.image_id: set(item.shown_classes) for item in items if item.shown_classes}
-        pictures = review_pictures(workspace)
+        pictures, name_of = review_pictures(workspace), asked_names(workspace)
         located: dict[str, dict[int, _Located]] = {}
         for row in workspace.read(schema.LOCALIZED).to_pylist():
             image_id, class_index = row["image_id"], row["class_index"]
-            if class_index not in shown.get(image_id, ()):
+            if class_index not in shown.get(image_id, ()) or row["class_name"] != name_of(class_index):
                 continue
             picture = pictures[image_id]
             if (row["sha256"], row["rotation_deg"]) == (picture.sha256, picture.rotation_deg or 0):

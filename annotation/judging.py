@@ -12,9 +12,10 @@ from typing import Any
 from annotation.catalogue import Catalogue
 from annotation.decision_log import DecisionLog
 from annotation.decisions import Decision, utc_now
-from annotation.evidence_masks import EvidenceMasks, offers_masks
+from annotation.evidence_masks import EvidenceMasks
 from annotation.mask_use import MaskUse, MaskWitness
 from annotation.review import ReviewItem
+from annotation.sent_masks import SentMasks
 from annotation.work_queue import WorkQueue
 from manifests.errors import InputError
 from manifests.workspace import tool_version
@@ -44,12 +45,14 @@ class JudgingSession:
     catalogue : Catalogue
         What can be shown of classes.
     masks : EvidenceMasks, optional
-        Where in the pictures these might be; not shown in queues that offer none.
+        Where in the pictures these might be, as far as the queue offers it: see `EvidenceMasks.of_queue`.
 
     Raises
     ------
     InputError
         The queue is another annotator's.
+    TableError
+        The record of what was sent to the annotator is damaged.
     """
 
     def __init__(
@@ -60,8 +63,11 @@ class JudgingSession:
         self._log = log
         self._queue = queue
         self._catalogue = catalogue
-        self._masks = masks if offers_masks(queue.plan.name) else None
-        self._witness = MaskWitness(log.decisions)
+        self._masks = masks
+        self._offers_masks = masks is not None and any(map(masks.has, queue.plan.items))
+        self._unreadable: set[str] = set()
+        self._sent = SentMasks(log)
+        self._witness = MaskWitness(log.decisions, self._sent.image_ids)
         self._tool_version = tool_version()
         # What was answered between the reading of the queue and the opening of the log.
         for decision in log.decisions[queue.n_own :]:
@@ -111,16 +117,31 @@ class JudgingSession:
     def masks(self, request: Request) -> list[dict[str, Any]]:
         """Return where the classes shown beside the picture that the request names might be.
 
+        That they were sent is on disk before they are.
+
         Raises
         ------
         InputError
-            The picture is not in this queue.
+            The picture is not in this queue, or it cannot be stored that its masks are sent.
+        TableError
+            The masks are damaged.
         """
         item = self._item_of(request)
-        found = [] if self._masks is None else self._masks.of(item)
+        found = self._masks_of(item)
         if found:
+            self._sent.add(item.image_id)
             with self._lock:
                 self._witness.note_sent(item.image_id)
+        return found
+
+    def _masks_of(self, item: ReviewItem) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        try:
+            found = self._masks.of(item) if self._masks else []
+        finally:
+            # Damaged, or gone: who wanted to open them could not, and that is not to have left them closed.
+            if not found:
+                self._unreadable.add(item.image_id)
         return found
 
     def _respond(self, store: Callable[[Request], None], request: Request) -> dict[str, Any]:
@@ -134,13 +155,14 @@ class JudgingSession:
             return self._state() | {"refused": refused}
 
     def _store_answer(self, request: Request) -> None:
+        # First of all: what was stored stays stored, though the screen has been run again since.
+        if self._log_knows(request):
+            return
         item = self._item_of(request)
         queue = self._queue.plan.counts_as(item.image_id)
         decision = self._decision(request, item, queue, str(request.get("answer")))
         if decision.answer == "undo":
             raise InputError("an answer was expected, found 'undo'")
-        if self._log_knows(decision):
-            return
         if not self._is_known_class(decision, item):
             raise InputError(
                 f"class {decision.class_index} is in no label space and not shown beside {item.image_id}"
@@ -149,16 +171,16 @@ class JudgingSession:
             raise InputError(f"{item.image_id} has been answered already; undo takes the answer back")
         self._log.append(decision)
         self._queue.record(decision)
+        self._witness.note_stored(decision)
         self._of_session[item.image_id] = decision.seconds
         self._pace.append(decision.seconds)
         self._notes.pop(item.image_id, None)
 
     def _store_undo(self, request: Request) -> None:
-        item = self._item_of(request)
-        decision_id = _decision_id(request)
-        stored = self._log.find(decision_id)
-        if stored is not None and (stored.answer, stored.image_id) == ("undo", item.image_id):
+        stored = self._log.find(_decision_id(request))
+        if stored is not None and (stored.answer, stored.image_id) == ("undo", request.get("image_id")):
             return
+        item = self._item_of(request)
         last = self._queue.last_answer
         if last is None or last[1] != item.image_id:
             raise InputError(f"{item.image_id} is not the latest answer; only that can be taken back")
@@ -170,10 +192,16 @@ class JudgingSession:
         if self._of_session.pop(item.image_id, None) is not None and self._pace:
             self._pace.pop()
 
-    def _log_knows(self, decision: Decision) -> bool:
+    def _log_knows(self, request: Request) -> bool:
         """Return whether this very request was stored before: its reply got lost and it is sent again."""
-        stored = self._log.find(decision.decision_id)
-        return stored is not None and stored.says_the_same(decision)
+        stored = self._log.find(_decision_id(request))
+        said = (
+            request.get("image_id"),
+            request.get("answer"),
+            request.get("class_index"),
+            request.get("note") or "",
+        )
+        return stored is not None and said == (stored.image_id, stored.answer, stored.class_index, stored.note)
 
     def _is_known_class(self, decision: Decision, item: ReviewItem) -> bool:
         index = decision.class_index
@@ -203,7 +231,8 @@ class JudgingSession:
 
     def _mask_use(self, request: Request, item: ReviewItem) -> MaskUse | None:
         told = request.get("masks_seen")
-        return self._witness.use(item.image_id, item.shown_classes, told, is_offered=self._has_masks(item))
+        is_offered = self._has_masks(item) and item.image_id not in self._unreadable
+        return self._witness.use(item.image_id, item.shown_classes, told, is_offered=is_offered)
 
     def _has_masks(self, item: ReviewItem) -> bool:
         return self._masks is not None and self._masks.has(item.image_id)
@@ -216,6 +245,7 @@ class JudgingSession:
             "queue": queue.plan.name,
             "guideline": self._catalogue.guideline,
             "items": items,
+            "offers_masks": self._offers_masks,
             "undoable": queue.latest(N_UNDOABLE),
             "n_total": queue.n_left + queue.n_answered,
             "n_left": queue.n_left,

@@ -26,10 +26,11 @@ class MaskUse:
     Attributes
     ----------
     state : str
-        One of `STATES`: no masks were offered; they were offered and not opened; they were opened.
+        One of `STATES`: there were none that could be opened; they were offered and not opened; they were opened,
+        in whichever page of the annotator.
     classes : tuple of int
         The shown classes whose masks were drawn, in the order shown, with ``opened`` alone. Empty there where the
-        masks were sent and the page tells of none that was drawn.
+        masks were sent and no page has told of one that was drawn.
     """
 
     state: str
@@ -56,9 +57,11 @@ def mask_use_from_row(row: object) -> MaskUse:
     InputError
         It is of another version, or a field is missing, unknown or of another type.
     """
-    if isinstance(row, Mapping) and row.get("version", VERSION) != VERSION:
+    version = row.get("version", VERSION) if isinstance(row, Mapping) else VERSION
+    # True and 1.0 are equal to 1.
+    if type(version) is not int or version != VERSION:
         raise InputError(
-            f"decision: masks should be of version {VERSION}, is of {row['version']!r}: another version of this "
+            f"decision: masks should be of version {VERSION}, is of {version!r}: another version of this "
             "toolkit has written it"
         )
     if not isinstance(row, Mapping) or row.keys() != _FIELDS or not isinstance(row["classes"], list):
@@ -69,24 +72,33 @@ def mask_use_from_row(row: object) -> MaskUse:
 class MaskWitness:
     """What is known of the masks that one annotator has opened, by picture.
 
-    A page may be reloaded, be of an older version or say what is not so. What it tells is therefore held against
-    what was sent to it, and nothing that is known of a picture is forgotten.
+    A page may be reloaded, be of an older version or say what is not so. Whether masks were opened therefore goes
+    by what was sent to it and by what earlier answers say. Where masks are offered, a page that tells of masks
+    that were never sent is believed too: the record of what was sent may be lost, and nobody makes up a hint.
+    Where none are offered it is not. Which classes were drawn the page alone knows: that is held against the
+    classes shown, and against nothing else.
 
     Parameters
     ----------
     decisions : iterable of Decision
         The annotator's log.
+    sent : iterable of str
+        Pictures whose masks were sent to the annotator before, whether answered since or not.
     """
 
-    def __init__(self, decisions: Iterable["Decision"]) -> None:
-        self._opened: dict[str, set[int]] = {}
+    def __init__(self, decisions: Iterable["Decision"], sent: Iterable[str] = ()) -> None:
+        self._opened: dict[str, set[int]] = {image_id: set() for image_id in sent}
         for decision in decisions:
-            if decision.masks is not None and decision.has_opened_masks:
-                self._opened.setdefault(decision.image_id, set()).update(decision.masks.classes)
+            self.note_stored(decision)
 
     def note_sent(self, image_id: str) -> None:
         """Remember that the masks of a picture were sent."""
         self._opened.setdefault(image_id, set())
+
+    def note_stored(self, decision: "Decision") -> None:
+        """Remember what an answer in the log says."""
+        if decision.masks is not None and decision.has_opened_masks:
+            self._opened.setdefault(decision.image_id, set()).update(decision.masks.classes)
 
     def use(
         self, image_id: str, shown_classes: Collection[int], told: object, *, is_offered: bool
@@ -98,7 +110,7 @@ class MaskWitness:
         image_id : str
             The picture.
         shown_classes : collection of int
-            The classes beside it.
+            The classes beside it now. Masks of others, drawn before the screen was run again, are left out.
         told : object
             The classes of the masks that were drawn, as the page says; None where it says nothing.
         is_offered : bool
@@ -107,16 +119,17 @@ class MaskWitness:
         Raises
         ------
         InputError
-            `told` is no list of shown classes.
+            `told` is no list of integers.
         """
-        if told is not None:
-            if not isinstance(told, list) or not MaskUse("opened", tuple(told)).is_valid(shown_classes):
-                raise InputError(
-                    f"masks_seen: expected classes shown beside {image_id}, each once, found {str(told)[:80]!r}"
-                )
-            if told:
-                self._opened.setdefault(image_id, set()).update(told)
-        if image_id in self._opened:
-            seen = self._opened[image_id]
-            return MaskUse("opened", tuple(index for index in shown_classes if index in seen))
-        return None if told is None else MaskUse("closed" if is_offered else "none")
+        # A set takes True for 1, which is no class.
+        if told is not None and not (isinstance(told, list) and all(type(index) is int for index in told)):
+            raise InputError(
+                f"masks_seen: expected a list of class indices for {image_id}, found {str(told)[:80]!r}"
+            )
+        known = self._opened.get(image_id)
+        if known is None and not is_offered:
+            return MaskUse("none")
+        if known is None and not told:
+            return None if told is None else MaskUse("closed")
+        seen = {*(known or ()), *(told or ())}
+        return MaskUse("opened", tuple(index for index in shown_classes if index in seen))

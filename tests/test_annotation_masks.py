@@ -1,40 +1,28 @@
-"""The use of evidence masks: what of it stands in the log, and what report, consensus and audit say of it."""
+"""The use of evidence masks: what of it stands in the log, whatever page, screen and server do meanwhile."""
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import binomtest
 
-from annotation.audit.lines import report_lines
-from annotation.audit.plan import plan_audit
-from annotation.audit.report import report_audit
 from annotation.bench.made_masks import make_masks
 from annotation.catalogue import Catalogue
-from annotation.consensus import run_consensus
 from annotation.decision_log import DecisionLog, log_path, open_log, read_decisions
-from annotation.decisions import Decision, decision_from_row
+from annotation.decisions import decision_from_row
 from annotation.error_models import simulated_team
 from annotation.evidence_masks import EvidenceMasks
 from annotation.judging import JudgingSession
 from annotation.mask_use import MaskUse
 from annotation.merge import check_logs, merge_logs
 from annotation.queues import open_queue
-from annotation.report.answers import answers_section
-from annotation.report.checks import checks_section
-from annotation.report.team import read_team
 from annotation.simulated import simulate_team
-from annotation.statistics.mask_figures import NO_PROOF, mask_figures, mask_lines
-from annotation.verdicts import ConsensusRule
 from manifests import schema
-from manifests.audit_design import Goal
 from manifests.errors import InputError, TableError
-from manifests.report.parts import Table, Text
 from manifests.workspace import Workspace
 from tests.annotation_workspace import decision, image_id_of, make_workspace, shown_classes_of
-from tests.audit_world import certificate, drawn, frozen_world
 from tests.simulated_world import make_world
 
 FIRST, SECOND = image_id_of(4), image_id_of(2)
@@ -62,7 +50,7 @@ def log(workspace: Workspace) -> Iterator[DecisionLog]:
 
 def session_on(log: DecisionLog, workspace: Workspace, queue: str = "first", **settings: Any) -> JudgingSession:
     opened = open_queue(workspace, log.annotator_id, queue, **settings)
-    masks = EvidenceMasks.read(workspace, opened.plan.items.values(), announce=lambda line: None)
+    masks = EvidenceMasks.of_queue(workspace, queue, opened.plan.items.values(), announce=lambda line: None)
     return JudgingSession(log, opened, Catalogue({}, {}), masks)
 
 
@@ -91,6 +79,8 @@ class TestLine:
         ("masks", "words"),
         [
             ({"version": 2, "state": "opened", "classes": [3]}, "of version 1, is of 2"),
+            ({"version": True, "state": "opened", "classes": [3]}, "of version 1, is of True"),
+            ({"version": 1.0, "state": "opened", "classes": [3]}, "of version 1, is of 1.0"),
             ({"version": 1, "state": "opened", "classes": [3], "more": 1}, "an object of classes, state, version"),
             ({"state": "none", "classes": []}, "an object of classes, state, version"),
             ({"version": 1, "state": "opened", "classes": 3}, "an object of classes, state, version"),
@@ -136,15 +126,110 @@ class TestSession:
         give(session, "2", SECOND, "skip", masks_seen=[])
         assert [kept.masks for kept in log.decisions] == [MaskUse("opened", (SHOWN[2], SHOWN[7])), CLOSED]
 
-    @pytest.mark.parametrize("told", [[999], [SHOWN[0], SHOWN[0]], [True], "34", {"3": 1}, [[SHOWN[0]]], 4])
+    @pytest.mark.parametrize("told", [[True], [1.0], [None], "34", {"3": 1}, [[SHOWN[0]]], 4, "", 0, False])
     def test_what_no_page_would_say_is_refused_and_nothing_is_stored(
         self, workspace: Workspace, log: DecisionLog, told: object
     ) -> None:
         session = session_on(log, workspace)
-        assert give(session, "1", masks_seen=told).startswith("masks_seen: expected classes shown beside")
+        assert give(session, "1", masks_seen=told).startswith("masks_seen: expected a list of class indices for")
         assert log.decisions == []
         give(session, "2", masks_seen=[])
         assert log.decisions[0].masks == CLOSED
+
+    @pytest.mark.parametrize("told", [[999], [SHOWN[1], 999], [SHOWN[1], SHOWN[1]], [-1, 2**70]])
+    def test_classes_no_longer_shown_are_left_out_and_the_answer_is_kept(
+        self, workspace: Workspace, log: DecisionLog, told: list[int]
+    ) -> None:
+        assert give(session_on(log, workspace), "1", masks_seen=told) == ""
+        assert log.decisions[0].masks == MaskUse("opened", (SHOWN[1],) if SHOWN[1] in told else ())
+
+    def test_an_answer_that_was_stored_is_stored_also_when_other_classes_are_shown_since(
+        self, workspace: Workspace
+    ) -> None:
+        with open_log(workspace, "ann") as log:
+            session = session_on(log, workspace)
+            give(session, "1", masks_seen=[SHOWN[0]])
+            take_back(session, "back")
+        rows = workspace.read(schema.SCREEN).to_pylist()
+        kept = [row for row in rows if row["image_id"] != FIRST]
+        workspace.write(schema.SCREEN, kept)
+        # Its reply got lost, and by now the picture is not even under review.
+        with open_log(workspace, "ann") as log:
+            session = session_on(log, workspace)
+            assert give(session, "1", masks_seen=[SHOWN[0]]) == ""
+            take_back(session, "back")
+            assert give(session, "2", masks_seen=[SHOWN[0]]).endswith("is not in this queue")
+            assert [kept.decision_id for kept in log.decisions] == ["1", "back"]
+
+    def test_masks_that_were_sent_and_not_answered_are_remembered_by_the_next_process(
+        self, workspace: Workspace
+    ) -> None:
+        with open_log(workspace, "ann") as log:
+            session = session_on(log, workspace)
+            for image_id in (FIRST, SECOND, FIRST):
+                session.masks({"image_id": image_id})
+            assert log.decisions == []
+        path = workspace.decisions_dir / "ann.masks-sent"
+        assert path.read_text() == f"{FIRST}\n{SECOND}\n"
+        # A kill in the middle of a line: those masks were not sent.
+        path.write_text(f"{FIRST}\n{SECOND[:5]}")
+        with open_log(workspace, "ann") as log:
+            session = session_on(log, workspace)
+            give(session, "1", masks_seen=[])
+            give(session, "2", SECOND, masks_seen=[])
+            assert [kept.masks for kept in log.decisions] == [MaskUse("opened"), CLOSED]
+        assert path.read_text() == f"{FIRST}\n"
+        assert [check.problem for check in check_logs(workspace)] == [None]
+
+    def test_a_damaged_record_of_what_was_sent_is_refused(self, workspace: Workspace) -> None:
+        with open_log(workspace, "ann") as log:
+            (workspace.decisions_dir / "ann.masks-sent").write_text(f"{FIRST}\nno image\n")
+            with pytest.raises(TableError, match="masks-sent, line 2: expected an image id, found 'no image'"):
+                session_on(log, workspace)
+
+    def test_masks_are_not_sent_where_that_cannot_be_stored(self, workspace: Workspace, log: DecisionLog) -> None:
+        session = session_on(log, workspace)
+        (workspace.decisions_dir / "ann.masks-sent").mkdir()
+        with pytest.raises(InputError, match="masks-sent: cannot be written"):
+            session.masks({"image_id": FIRST})
+        give(session, "1", masks_seen=[])
+        assert log.decisions[0].masks == CLOSED
+
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"PAR1garbage")])
+    def test_masks_that_could_not_be_opened_were_not_left_closed(
+        self, workspace: Workspace, log: DecisionLog, damage: Callable[[Path], object]
+    ) -> None:
+        session = session_on(log, workspace)
+        for shard in workspace.masks_dir.rglob("shard-*.parquet"):
+            damage(shard)
+        with contextlib.suppress(TableError):
+            assert session.masks({"image_id": FIRST}) == []
+        give(session, "1", masks_seen=[])
+        give(session, "2", SECOND, masks_seen=[])
+        # Nobody asked for those of the second.
+        assert [kept.masks for kept in log.decisions] == [NONE, CLOSED]
+
+    def test_what_a_refused_answer_tells_of_masks_is_not_kept(
+        self, workspace: Workspace, log: DecisionLog
+    ) -> None:
+        session = session_on(log, workspace)
+        assert "answer should be one of" in give(session, "1", answer="bogus", masks_seen=[SHOWN[1]])
+        give(session, "2", masks_seen=[])
+        assert [kept.masks for kept in log.decisions] == [CLOSED]
+
+    def test_state_says_of_the_queue_whether_any_of_its_pictures_has_masks(
+        self, workspace: Workspace, log: DecisionLog
+    ) -> None:
+        rows = workspace.read(schema.LOCALIZED).to_pylist()
+        workspace.write(schema.LOCALIZED, [row for row in rows if row["image_id"] == SECOND])
+        session = session_on(log, workspace)
+        assert session.state()["offers_masks"] is True
+        assert {item["image_id"]: item["has_masks"] for item in session.state()["items"]}[FIRST] is False
+        give(session, "1", masks_seen=[SHOWN[0]])
+        # None is offered of this picture, and none was sent.
+        assert log.decisions[0].masks == NONE
+        workspace.path_of(schema.LOCALIZED).unlink()
+        assert session_on(log, workspace).state()["offers_masks"] is False
 
     def test_a_page_that_hides_what_was_sent_to_it_is_not_believed(
         self, workspace: Workspace, log: DecisionLog
@@ -198,9 +283,24 @@ class TestSession:
         items = session.state()["items"]
         assert SECOND in {item["image_id"] for item in items}
         assert {item["has_masks"] for item in items} == {False}
+        assert session.state()["offers_masks"] is False
         assert session.masks({"image_id": FIRST}) == []
-        give(session, "1", masks_seen=[])
-        assert (log.decisions[0].queue, log.decisions[0].masks) == ("audit", NONE)
+        # Also a page that makes one up, and one that says nothing.
+        shown = items[0]["classes"][0]["class_index"]
+        give(session, "1", items[0]["image_id"], masks_seen=[shown])
+        give(session, "2", items[1]["image_id"])
+        assert {kept.masks for kept in log.decisions} == {NONE}
+        assert "audit" in {kept.queue for kept in log.decisions}
+
+    def test_masks_seen_before_an_audit_are_told_in_it(self, workspace: Workspace) -> None:
+        with open_log(workspace, "ann") as log:
+            session_on(log, workspace).masks({"image_id": FIRST})
+        workspace.write(
+            schema.audit_table("set-1.0.0"), [{"image_id": FIRST, "audit": "set-1.0.0", "stratum": None}]
+        )
+        with open_log(workspace, "ann") as log:
+            give(session_on(log, workspace, "audit"), "1", masks_seen=[])
+            assert (log.decisions[0].queue, log.decisions[0].masks) == ("audit", MaskUse("opened"))
 
 
 def test_simulated_annotators_are_offered_no_masks(tmp_path: Path) -> None:
@@ -208,110 +308,3 @@ def test_simulated_annotators_are_offered_no_masks(tmp_path: Path) -> None:
     simulate_team(world.workspace, world.truth_path, simulated_team(["careful"]))
     (path,) = world.workspace.decisions_dir.glob("*.jsonl")
     assert [kept.masks for kept in read_decisions(path)] == [NONE] * 4
-
-
-# Three annotators, as number of the picture: answer, seconds, masks.
-GIVEN: dict[str, dict[int, tuple[str, float, MaskUse | None]]] = {
-    "ann": {
-        0: ("out", 2, OPENED), 1: ("in", 10, OPENED), 2: ("out", 4, OPENED), 3: ("out", 1, CLOSED),
-        4: ("skip", 9, OPENED),
-    },
-    "ben": {0: ("out", 3, CLOSED), 1: ("out", 5, CLOSED), 2: ("difficult", 6, OPENED), 3: ("out", 1, NONE)},
-    "cem": {0: ("out", 7, None), 5: ("out", 8, None)},
-}  # fmt: skip
-
-
-def decisions_of(name: str) -> dict[str, Decision]:
-    return {
-        image_id_of(number): decision(f"{name}-{number}", image_id_of(number), word, seconds=seconds, masks=masks)
-        for number, (word, seconds, masks) in GIVEN[name].items()
-    }
-
-
-def votes() -> dict[str, dict[str, Decision]]:
-    return {
-        name: {image_id: made for image_id, made in decisions_of(name).items() if made.answer != "skip"}
-        for name in GIVEN
-    }
-
-
-@pytest.fixture
-def judged(tmp_path: Path) -> Workspace:
-    workspace = make_workspace(tmp_path / "judged")
-    for name in GIVEN:
-        with open_log(workspace, name) as log:
-            log.append_all(list(decisions_of(name).values()))
-    return workspace
-
-
-class TestFigures:
-    def test_each_state_has_its_answers_seconds_and_images_counted_by_hand(self) -> None:
-        opened, closed, none, unknown = mask_figures(votes())
-        assert [one.state for one in (opened, closed, none, unknown)] == [
-            "opened",
-            "closed",
-            "none",
-            "not recorded",
-        ]
-        assert opened.answers == {"out": 2, "in": 1, "difficult": 1}
-        # Of 2, 4, 6, 10: the middle, and 0.7 of the way from the third to the last.
-        assert (opened.median_s, opened.p90_s) == (5, pytest.approx(8.8))
-        # Pictures 0, 1 and 2, of which 0 alone is agreed; 3 is the only one that nobody opened.
-        assert (opened.agreement.n_hits, opened.agreement.n_all) == (1, 3)
-        assert (closed.agreement.n_hits, closed.agreement.n_all) == (1, 1)
-        assert (none.agreement.n_all, unknown.agreement.n_all) == (0, 0)
-        exact = binomtest(1, 3).proportion_ci(method="exact")
-        assert (opened.agreement.low, opened.agreement.high) == pytest.approx((exact.low, exact.high))
-        assert (unknown.median_s, none.p90_s) == (7.5, 1)
-
-    def test_nothing_is_said_where_nobody_opened_a_mask(self, judged: Workspace) -> None:
-        assert mask_figures({name: given for name, given in votes().items() if name == "cem"}) == ()
-        assert mask_lines(()) == []
-        for name in ("ann", "ben"):
-            log_path(judged, name).unlink()
-        texts = [part.text for part in answers_section(read_team(judged)).parts if isinstance(part, Text)]
-        assert not any("masks" in text for text in texts)
-
-    def test_consensus_has_the_figures_of_those_who_count_and_records_how_many(self, judged: Workspace) -> None:
-        summary = run_consensus(judged, ConsensusRule(set_aside=("ann",)))
-        assert [one.answers.total() for one in summary.masks] == [1, 2, 1, 2]
-        counts = judged.read_record("consensus", "counts")
-        assert {name: n for name, n in counts.items() if name.startswith("votes_masks")} == {
-            "votes_masks_opened": 1, "votes_masks_closed": 2, "votes_masks_none": 1, "votes_masks_not_recorded": 2
-        }  # fmt: skip
-        lines = mask_lines(summary.masks)
-        assert lines[1].split() == ["opened", "1", "0.0%", "0.0%", "100.0%", "6.0", "6.0", "0", "-", "-"]
-        assert lines[-1].strip() == NO_PROOF
-
-    def test_report_shows_the_table_and_says_that_it_is_no_proof(self, judged: Workspace) -> None:
-        with open_log(judged, "dan") as log:
-            log.append(decision("ruling", image_id_of(1), "out", queue="dispute", masks=OPENED))
-        parts = answers_section(read_team(judged)).parts
-        told, table, proof = parts[-3:]
-        assert isinstance(told, Text)
-        assert told.text.endswith("by queue: first 4, dispute 1.")
-        assert isinstance(table, Table)
-        assert table.rows[0][:8] == ("opened", "4", "25.0%", "50.0%", "25.0%", "5.0", "8.8", "3")
-        assert proof == Text(NO_PROOF)
-
-
-class TestAudit:
-    def test_a_certificate_states_answers_with_masks_opened_and_without_any_says_nothing(
-        self, tmp_path: Path
-    ) -> None:
-        space = frozen_world(tmp_path / "ws")
-        plan_audit(space, None, Goal(0.02, 0.95, 0))
-        sample = drawn(space)
-        with open_log(space, "ann") as log:
-            log.append_all([decision(one, one, queue="audit", masks=NONE) for one in sample[1:]])
-            log.append(decision(sample[0], sample[0], queue="audit", masks=OPENED))
-        report = report_audit(space)
-        assert certificate(space)["masks_opened"] == [sample[0]]
-        texts = [part.text for part in checks_section(read_team(space)).parts if isinstance(part, Text)]
-        assert texts[-1].endswith("opened, not independent of machine hints: 1.")
-        assert any(line.endswith("not independent of machine hints: 1") for line in report_lines(report))
-        with open_log(space, "ann") as log:
-            log.append(decision("back", sample[0], "undo", queue="audit"))
-            log.append(decision("again", sample[0], queue="audit", masks=NONE))
-        report_audit(space)
-        assert "masks_opened" not in certificate(space)

@@ -111,7 +111,7 @@ def test_verify_names_the_first_bad_line_of_each_log_and_exits_1(
     assert run(["decisions", "verify", "--workspace", str(here.root)]) == 1
     printed = capsys.readouterr()
     assert "ann.jsonl, line 2: the chain is broken" in printed.out
-    assert "1 of 2 logs are damaged: ann" in printed.err
+    assert "1 of 2 logs do not pass: ann" in printed.err
 
 
 def test_verify_sees_a_last_line_that_was_changed_or_cut_after_consensus(here: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from annotation.queues import open_queue
 from curation.localize.localize import localize_pictures
 from manifests import schema
 from manifests.workspace import Workspace
@@ -18,7 +20,7 @@ from tests.annotation_workspace import CLASS_NAMES, make_workspace
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 pytestmark = needs_app
 
-N_REVIEW = 10
+N_REVIEW = 14
 GOLD, BLUE = (255, 215, 0), (70, 130, 180)
 
 
@@ -82,6 +84,7 @@ def wait_for_mask(screen: Screen, class_index: int) -> None:
 def skip_to_next(screen: Screen) -> None:
     """Go on to a picture of which the page has no masks yet."""
     number = screen.number()
+    screen.wait_for(number)
     screen.press("s")
     screen.wait_for(screen.app.order[screen.app.order.index(number) + 1])
 
@@ -227,12 +230,125 @@ def test_log_says_which_masks_were_drawn_also_after_a_reload_and_an_undo(screen:
         """() => Object.keys(sessionStorage).filter((key) => key.includes("/masks-seen/"))
              .forEach((key) => sessionStorage.setItem(key, "[999]"))"""
     )
+    screen.page.reload()
+    screen.wait_for(number)
     screen.press("s")
     # The next one is answered as it is.
     screen.wait_for(app.order[app.order.index(number) + 1])
     screen.press("s")
     screen.wait_until_saved()
     assert app.last_row()["masks"] == {"version": 1, "state": "closed", "classes": []}
+
+
+def test_masks_that_are_damaged_on_the_way_are_said_to_be_and_not_told_as_drawn(screen: Screen) -> None:
+    skip_to_next(screen)
+    page, errors = screen.page, []
+    page.on("pageerror", lambda error: errors.append(error))
+
+    def broken_off(route: sync_api.Route) -> None:
+        reply = route.fetch()
+        body = reply.json()
+        for place, mask in enumerate(body["result"].get("masks", [])):
+            # Browsers draw what there is of the second, and nothing of the first.
+            mask["png"] = "AAAA" if place == 0 else mask["png"][:60]
+        route.fulfill(response=reply, json=body)
+
+    page.route("**/operators/execute", broken_off)
+    classes = screen.classes()
+    screen.press("m")
+    for place in range(2):
+        page.locator(".oio-card").nth(place).hover()
+        words = f"The mask of {CLASS_NAMES[classes[place]]} is damaged and cannot be drawn."
+        page.wait_for_selector(f"#oio-where-text:has-text('{words}')")
+    assert page.locator("#oio-mask[data-class-index]").count() == 0
+    page.unroute_all()
+    screen.press("s")
+    screen.wait_until_saved()
+    assert screen.app.last_row()["masks"] == {"version": 1, "state": "opened", "classes": []}
+    assert errors == []
+
+
+def test_a_browser_that_keeps_nothing_more_says_so_and_the_log_has_what_was_drawn(
+    browser: sync_api.Browser, app: RunningApp
+) -> None:
+    with own_screen(browser, app) as screen:
+        errors: list[object] = []
+        screen.page.on("pageerror", lambda error: errors.append(error))
+        screen.page.evaluate(
+            """() => { for (const size of [100000, 100, 1]) {
+                 try { for (let n = 0; ; n++) sessionStorage.setItem(`${size}/${n}`, "y".repeat(size)); }
+                 catch { continue; } } }"""
+        )
+        classes = screen.classes()
+        screen.press("m")
+        wait_for_mask(screen, classes[0])
+        screen.page.wait_for_selector("#oio-where-text:has-text('This browser keeps nothing more')")
+        screen.press("s")
+        screen.wait_until_saved()
+        assert app.last_row()["masks"] == {"version": 1, "state": "opened", "classes": [classes[0]]}
+        assert errors == []
+
+
+def test_an_answer_that_waits_outlives_server_and_screen_and_nothing_moves_between_pictures(
+    browser: sync_api.Browser, tmp_path: Path
+) -> None:
+    workspace = make_localized(tmp_path / "ws")
+    first, without = (int(image_id, 16) for image_id in open_queue(workspace, "ann").plan.order[:2])
+    located = workspace.read(schema.LOCALIZED).to_pylist()
+    workspace.write(schema.LOCALIZED, [row for row in located if int(row["image_id"], 16) != without])
+    with RunningApp(workspace) as app, own_screen(browser, app) as screen:
+        page, drawn = screen.page, screen.classes()[0]
+        screen.press("m")
+        wait_for_mask(screen, drawn)
+        page.route(
+            "**/operators/execute",
+            lambda route: (
+                route.abort() if "store_answer" in (route.request.post_data or "") else route.continue_()
+            ),
+        )
+        places = corners(screen)
+        screen.press("o")
+        screen.wait_for(without)
+        assert page.is_disabled("#oio-masks")
+        assert page.inner_text("#oio-where-text") == "There are no masks of this picture."
+        assert corners(screen) == places
+        page.set_viewport_size({"width": 800, "height": 700})
+        assert all(right <= 800 for _, _, right in corners(screen))
+        app.end(signal.SIGKILL)
+        assert app.answers() == []
+        page.unroute_all()
+        rows = workspace.read(schema.SCREEN).to_pylist()
+        for row in rows:
+            kept = [place for place, index in enumerate(row["shown_classes"]) if index != drawn]
+            row |= {name: [row[name][place] for place in kept] for name in ("shown_classes", "shown_similarities")}
+        workspace.write(schema.SCREEN, rows)
+        for shard in workspace.masks_dir.rglob("shard-*.parquet"):
+            shard.write_bytes(b"PAR1garbage")
+        with RunningApp(workspace, "--port", str(app.port)) as again:
+            page.wait_for_selector("#oio-judge[data-ready=true]")
+            screen.wait_until_saved()
+            assert again.answers() == [(first, "out", None)]
+            assert again.last_row()["masks"] == {"version": 1, "state": "opened", "classes": []}
+            screen.wait_for(without)
+            screen.press("s")
+            screen.wait_for(again.order[again.order.index(without) + 1])
+            screen.press("m")
+            words = "The masks cannot be shown: shard-"
+            page.wait_for_selector(f"#oio-where-text:has-text('{words}')")
+            assert "cannot be read as Parquet" in page.inner_text("#oio-where-text")
+            screen.press("d")
+            screen.wait_until_saved()
+            assert again.last_row()["masks"] == {"version": 1, "state": "none", "classes": []}
+
+
+def corners(screen: Screen) -> list[tuple[str, int, int]]:
+    """Return where the frame of the picture and the buttons begin and end."""
+    found = screen.page.evaluate(
+        """() => [...document.querySelectorAll(".oio-stage, .oio-answer")].map((part) => {
+             const box = part.getBoundingClientRect();
+             return [part.id, Math.round(box.left), Math.round(box.right)]; })"""
+    )
+    return [tuple(one) for one in found]
 
 
 def test_without_masks_there_is_no_button_and_the_key_does_nothing(

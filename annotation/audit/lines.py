@@ -47,7 +47,7 @@ def report_lines(report: AuditReport) -> list[str]:
         )
     if report.answers.masks_opened:
         lines.append(
-            "  images answered with evidence masks opened, not independent of machine hints: "
+            "  images answered with evidence masks opened, which audits do not offer: "
             f"{len(report.answers.masks_opened):,}"
         )
     lines += [f"  {name}: {estimate}" for name, estimate in report.agreement.items() if estimate.n_images]

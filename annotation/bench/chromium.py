@@ -23,6 +23,8 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 _TIMEOUT_MS = 60_000
 # The panel takes no key before the picture has been looked at for 150 ms.
 _LOOK_MS = 170
+# With masks each picture stays as long, opened or not: meanwhile the browser gets the next ones ready.
+_MASKS_LOOK_MS = 500
 _N_FLOOR = 50
 _BUILT = re.compile(r"dataset of [\d,]+ pictures: ([\d.]+) s")
 _READY = "#oio-judge[data-ready=true]"
@@ -111,6 +113,8 @@ def measure_in_chromium(workspace: Workspace, n_answers: int) -> BrowserFigures:
 def measure_masks_in_chromium(workspace: Workspace, n_answers: int) -> MaskTimes:
     """Return what an annotator waits for where pictures have evidence masks, in two sessions of `n_answers`.
 
+    In both, each picture is on screen for half a second, so that they can be compared.
+
     Raises
     ------
     ToolMissingError
@@ -122,7 +126,7 @@ def measure_masks_in_chromium(workspace: Workspace, n_answers: int) -> MaskTimes
             page = _page(browser)
             page.add_init_script(_PROBE)
             _open(page, link, _READY)
-            _answer(page, n_answers, opens_masks=opens_masks)
+            _answer(page, n_answers, look_ms=_MASKS_LOOK_MS, opens_masks=opens_masks)
             probes.append(page.evaluate("window.oioProbe"))
     closed, opened = probes
     return MaskTimes(
@@ -183,13 +187,14 @@ def _open(page: "Page", link: str, selector: str) -> float:
     return time.perf_counter() - started
 
 
-def _answer(page: "Page", n_answers: int, *, opens_masks: bool = False) -> None:
+def _answer(page: "Page", n_answers: int, *, look_ms: float = _LOOK_MS, opens_masks: bool = False) -> None:
     for number in range(1, n_answers + 1):
         page.wait_for_selector(_READY)
-        page.wait_for_timeout(_LOOK_MS)
+        started = time.perf_counter()
         if opens_masks:
             page.keyboard.press("m")
             page.wait_for_function("n => window.oioProbe.masked.length === n", arg=number)
+        page.wait_for_timeout(max(0.0, look_ms - 1000 * (time.perf_counter() - started)))
         page.keyboard.press("o")
         page.wait_for_function(
             "n => window.oioProbe.shown.length === n && window.oioProbe.durable.length === n", arg=number

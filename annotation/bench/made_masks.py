@@ -7,10 +7,10 @@ from PIL import Image
 
 from manifests import schema
 from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of, mask_size
+from manifests.wanted_masks import asked_names
 from manifests.workspace import Workspace
 
 _LOCALIZER = "made-up"
-_CLASS_NAME = "made-up class"
 # As with the pictures: many names, few of them different.
 _N_MASKS = 64
 _BLOB_CELLS = (4, 3)
@@ -22,20 +22,22 @@ def make_masks(workspace: Workspace, seed: int) -> None:
     pictures = {row["image_id"]: row for row in workspace.read(schema.DOWNLOADS).to_pylist()}
     size_px = next((row["width_px"], row["height_px"]) for row in pictures.values())
     masks = [_mask(seed + number, size_px) for number in range(_N_MASKS)]
-    known = [MaskFacts(_CLASS_NAME, *mask_facts(mask)) for mask in masks]
+    known = [mask_facts(mask) for mask in masks]
+    name_of = asked_names(workspace)
     store = MaskStore(workspace, _LOCALIZER)
     shards: dict[int, dict[str, MaskedImage]] = {}
     rows = []
     for screened in workspace.read(schema.SCREEN).to_pylist():
         image_id, sha256 = screened["image_id"], pictures[screened["image_id"]]["sha256"]
         chosen = {class_index: drawn.randrange(_N_MASKS) for class_index in screened["shown_classes"]}
-        facts = {class_index: known[number] for class_index, number in chosen.items()}
+        facts = {index: MaskFacts(name_of(index), *known[number]) for index, number in chosen.items()}
         image = MaskedImage(image_id, sha256, 0, facts, {index: masks[number] for index, number in chosen.items()})
         shards.setdefault(store.shard_of(image_id), {})[image_id] = image
         rows += [
             {
                 "image_id": image_id,
                 "class_index": class_index,
+                "class_name": fact.class_name,
                 "localizer": _LOCALIZER,
                 "sha256": sha256,
                 "rotation_deg": 0,

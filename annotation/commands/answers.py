@@ -156,7 +156,7 @@ def _verify_decisions(workspace: Path) -> None:
         print(f"{check.annotator_id}: {check.n_lines:,} lines in order{problem}")
     bad = [check.annotator_id for check in checks if check.problem]
     if bad:
-        raise InputError(f"decisions: {len(bad)} of {len(checks)} logs are damaged: {', '.join(bad)}")
+        raise InputError(f"decisions: {len(bad)} of {len(checks)} logs do not pass: {', '.join(bad)}")
 
 
 def _merge_decisions(workspace: Path, others: Sequence[Path]) -> None:

@@ -92,7 +92,7 @@ def _with_masks(workspace: Workspace, plans: list[AuditPlan]) -> list[Text]:
     opened = {path.stem: read_certificate(path).get("masks_opened", []) for path in paths if path.exists()}
     return [
         Text(
-            f"Audit {audit}: images answered with evidence masks opened, not independent of machine hints: "
+            f"Audit {audit}: images answered with evidence masks opened, which audits do not offer: "
             f"{len(image_ids):,}."
         )
         for audit, image_ids in opened.items()

@@ -11,7 +11,7 @@ The intervals are 95 % percentile bootstrap intervals over images. Images with t
 nothing, so a resample is one multinomial draw over the distinct patterns of answers: exact, and fast at any size.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,11 +129,28 @@ def raw_agreement(codes: np.ndarray, *, n_replicates: int = N_REPLICATES, seed: 
     """Return the share of agreeing pairs of answers within images, every image weighing the same."""
     patterns = _pairable_patterns(codes)
     shares = patterns.agreeing_pairs / (patterns.n_answers * (patterns.n_answers - 1))
+    return _mean(shares, patterns.counts, n_replicates, seed)
 
-    def agreement(weights: np.ndarray) -> np.ndarray:
+
+def mean_share(shares: Sequence[float], *, n_replicates: int = N_REPLICATES, seed: int = 0) -> Estimate:
+    """Return the mean of one share an image, every image weighing the same.
+
+    Parameters
+    ----------
+    shares : sequence of float
+        One an image, in any order.
+    n_replicates, seed : int
+        As in `krippendorff_alpha`.
+    """
+    distinct, counts = np.unique(np.asarray(shares, dtype=np.float64), return_counts=True)
+    return _mean(distinct, counts, n_replicates, seed)
+
+
+def _mean(shares: np.ndarray, counts: np.ndarray, n_replicates: int, seed: int) -> Estimate:
+    def mean(weights: np.ndarray) -> np.ndarray:
         return weights @ shares / weights.sum(axis=1)
 
-    return _with_interval(agreement, patterns.counts, n_replicates, seed)
+    return _with_interval(mean, counts, n_replicates, seed)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@
   const MOST_DARKNESS = 0.8;
   // Dark blue, to be seen on night scenes too.
   const MASK_COLOUR = [16, 28, 84];
+  const PNG_END = "IEND\xaeB`\x82";
   const WORDS = { o: "out", d: "difficult", s: "skip" };
   const SOURCES = { clip: "CLIP", classifier: "classifier", human: "human label" };
   const SOURCE_TITLES = {
@@ -45,7 +46,7 @@
 
   const view = {
     state: null, catalogue: null, unsaved: [], held: null, trouble: "", refused: "", readyId: null, failedId: null,
-    shownAt: 0, lit: null, maskedId: null, unmaskedId: null, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
+    shownAt: 0, lit: null, maskedId: null, unmasked: null, isForgetful: false, overlay: null, overlayId: null, notes: {}, typed: "", chosen: 0, isLate: false, isAnswered: false,
   };
   const listeners = new Set();
   let datasetName = null;
@@ -148,7 +149,8 @@
     sessionStorage.setItem(NAME_KEY, ownName);
     const stored = outbox.read(state.annotator_id);
     view.unsaved = stored;
-    accept(state);
+    // The App may mount the panel twice: that an answer was refused must not be gone with the second reading.
+    accept({ ...state, refused: view.refused });
     sendAll();
     if (!view.catalogue) show({ catalogue: await callUntilAnswered("show_catalogue", {}) });
   };
@@ -261,20 +263,26 @@
   // ---- masks: where a class might be; asked for only when they are wanted, as most pictures are judged without
 
   const masks = new Map();
+  // Class indices by picture whose masks came, and cannot be drawn.
+  const undrawable = new Map();
   const toggleMasks = async () => {
     const item = candidate();
     if (!item?.has_masks) return;
     const imageId = item.image_id;
-    show({ maskedId: view.maskedId === imageId ? null : imageId, unmaskedId: null });
+    show({ maskedId: view.maskedId === imageId ? null : imageId, unmasked: null });
     if (view.maskedId !== imageId || masks.has(imageId)) return;
     try {
       const reply = await call("show_masks", { image_id: imageId });
       masks.set(imageId, reply.masks);
+      undrawable.delete(imageId);
       if (masks.size > N_KEPT_PICTURES) masks.delete(masks.keys().next().value);
       show({});
     } catch (error) {
       // By now another picture may be there, with its own masks.
-      if (view.maskedId === imageId) show({ maskedId: null, unmaskedId: imageId });
+      // There is one line for it: of a file its name must do.
+      const said = error.message.replace(/\/([^\s/:]+\/)+/g, "");
+      const why = error instanceof Answered ? `The masks cannot be shown: ${said}` : "The masks could not be fetched";
+      if (view.maskedId === imageId) show({ maskedId: null, unmasked: { imageId, why } });
     }
   };
   // Of the card that is pointed at, be there one or not: never another's in its place. Else of the first that has one.
@@ -286,7 +294,15 @@
   // evidence is to be seen too, and the caption says how weak it is.
   const paintMask = async (canvas, imageId, mask) => {
     const picture = Object.assign(new Image(), { src: `data:image/png;base64,${mask.png}` });
-    await picture.decode();
+    try {
+      // Of a picture that breaks off, browsers draw what there is.
+      if (!atob(mask.png).endsWith(PNG_END)) throw new Error("the PNG breaks off");
+      await picture.decode();
+    } catch {
+      undrawable.set(imageId, new Set([...(undrawable.get(imageId) ?? []), mask.class_index]));
+      show({});
+      return;
+    }
     Object.assign(canvas, { width: picture.naturalWidth, height: picture.naturalHeight });
     const pen = canvas.getContext("2d");
     pen.drawImage(picture, 0, 0);
@@ -301,11 +317,19 @@
     if (canvas.isConnected) noteSeen(imageId, mask.class_index);
   };
   // Which masks were drawn over a picture goes into the log with the answer. The tab keeps it, so that a reload in
-  // between does not hide it, and keeps it on, as an answer may be taken back.
+  // between does not hide it, and keeps it on, as an answer may be taken back. That masks were opened at all the server
+  // knows by itself.
+  const seen = new Map();
   const seenKey = (imageId) => `openimage-o/masks-seen/${datasetName}/${ownName}/${imageId}`;
-  const seenOf = (imageId) => JSON.parse(sessionStorage.getItem(seenKey(imageId)) ?? "[]");
-  const noteSeen = (imageId, classIndex) =>
-    sessionStorage.setItem(seenKey(imageId), JSON.stringify([...new Set([...seenOf(imageId), classIndex])]));
+  const seenOf = (imageId) => seen.get(imageId) ?? JSON.parse(sessionStorage.getItem(seenKey(imageId)) ?? "[]");
+  const noteSeen = (imageId, classIndex) => {
+    seen.set(imageId, [...new Set([...seenOf(imageId), classIndex])]);
+    try {
+      sessionStorage.setItem(seenKey(imageId), JSON.stringify(seen.get(imageId)));
+    } catch {
+      show({ isForgetful: true });
+    }
+  };
 
   // ---- answers
 
@@ -317,9 +341,7 @@
     const look = performance.now() - view.shownAt;
     if (look < MIN_LOOK_MS) return false;
     const note = noteOf(item).trim();
-    // A server that was started anew may show other classes now, and takes no others.
-    const seen = seenOf(imageId).filter((index) => item.classes.some((shown) => shown.class_index === index));
-    const params = { image_id: imageId, answer: word, class_index: classIndex, seconds: Math.round(look) / 1000, masks_seen: seen };
+    const params = { image_id: imageId, answer: word, class_index: classIndex, seconds: Math.round(look) / 1000, masks_seen: seenOf(imageId) };
     submit("store_answer", note ? { ...params, note } : params);
     return true;
   };
@@ -493,15 +515,20 @@
     React.useLayoutEffect(() => void paintMask(canvas.current, imageId, mask), [mask]);
     return h("canvas", { id: "oio-mask", ref: canvas });
   };
-  // Above the picture and not on it, as a corner is where small objects are; and always there, so that nothing moves.
-  const Where = ({ item }) => h("div", { id: "oio-where", role: "status" }, h("kbd", null, "M"), h("span", { id: "oio-where-text" }, whereText(item)));
-  const whereText = (item) => {
-    if (view.unmaskedId === item.image_id) return "The masks could not be fetched; M asks again.";
+  // Above the picture and not on it, as a corner is where small objects are; and always there, also at a picture without
+  // masks among others that have some, so that nothing moves.
+  const Where = ({ item }) =>
+    h("div", { id: "oio-where", role: "status" }, h("kbd", null, "M"), h("span", { id: "oio-where-text", title: whereText(item) }, whereText(item)));
+  const whereText = (item) => maskText(item) + (view.isForgetful ? " This browser keeps nothing more: after a reload, which masks you saw is forgotten." : "");
+  const maskText = (item) => {
+    if (!item.has_masks) return "There are no masks of this picture.";
+    if (view.unmasked?.imageId === item.image_id) return `${view.unmasked.why}; M asks again.`;
     if (view.maskedId !== item.image_id) return "Where might a class be? A computer's guess; whether you look is stored with your answer.";
     if (!masks.has(item.image_id)) return "Fetching the masks …";
     const mask = maskOf(item);
     const name = (classIndex) => item.classes.find((shown) => shown.class_index === classIndex)?.name;
     if (!mask) return view.lit === null ? "There are no masks of this picture any more." : `There is no mask of ${name(view.lit)}.`;
+    if (undrawable.get(item.image_id)?.has(mask.class_index)) return `The mask of ${name(mask.class_index)} is damaged and cannot be drawn.`;
     const area = mask.area_share > 0 ? `, on ${(100 * mask.area_share).toFixed(mask.area_share < 0.1 ? 1 : 0)} % of the picture` : "";
     return `Where might it be: ${name(mask.class_index)}. Evidence ${mask.peak.toFixed(2)} of 1${area}`;
   };
@@ -559,7 +586,7 @@
       button("D", "difficult", "Difficult", () => answer(imageId, "difficult"), imageId),
       button("S", "skip", "Skip", () => answer(imageId, "skip"), imageId),
       button("U", "undo", "Undo", undo, undoable() && !isUndoing()),
-      item?.has_masks && button("M", "masks", "Where?", toggleMasks, imageId, { "aria-pressed": view.maskedId === imageId }),
+      view.state.offers_masks && button("M", "masks", "Where?", toggleMasks, item?.has_masks, { "aria-pressed": Boolean(imageId) && view.maskedId === imageId }),
       button("N", "note", item && noteOf(item) ? "Note ✓" : "Note", openOverlay("note"), imageId),
       button("G", "guideline", "Guideline", openOverlay("guideline"), true));
   };
@@ -641,7 +668,7 @@
         h("style", null, STYLE),
         state && h(Progress, { state }),
         h("div", { className: "oio-middle" },
-          item && h("div", { className: "oio-left" }, item.has_masks && h(Where, { item }), h(Stage, { item })),
+          item && h("div", { className: "oio-left" }, state.offers_masks && h(Where, { item }), h(Stage, { item })),
           item && h("div", { className: "oio-side" },
             item.answers.length > 0 && h(Opinions, { item }),
             // The key holds the candidate: cards of the picture before must never stay on screen.
@@ -714,7 +741,11 @@
     .oio-opinions th, .oio-opinions td { padding: 3px 8px; border-bottom: 1px solid #353a42; vertical-align: top; }
     .oio-opinions td:nth-child(4) { width: 100%; overflow-wrap: anywhere; white-space: pre-line; }
     .oio-opinions td:not(:nth-child(4)) { max-width: 150px; overflow-wrap: break-word; }
-    .oio-answers { display: flex; gap: 6px; }
+    .oio-answers { display: flex; flex-wrap: wrap; gap: 6px; }
+    @media (max-width: 1000px) {
+      /* Room for three lines, used or not: else the picture would move with the caption. */
+      #oio-where-text { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; height: 4.05em; white-space: normal; overflow-wrap: anywhere; }
+    }
     .oio-answer { padding: 9px 12px; white-space: nowrap; }
     .oio-panel #oio-out:enabled { flex: 1; background: #1f5b3a; border-color: #58b985; } .oio-panel #oio-out { flex: 1; }
     .oio-done { flex: 1; display: grid; place-items: center; font-size: 20px; }
