@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import pickle
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import Compose, Normalize
-from torchvision.transforms.functional import pil_to_tensor
 
+from curation.clip_pixels import ClipPixels
 from manifests.devices import device_name
 from manifests.errors import ModelError, one_line
-from manifests.plain_pickle import check_torch_pickle
+from manifests.torch_files import TORCH_DAMAGE_ERRORS, check_torch_pickle
 
 TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
     "openai": open_clip.OPENAI_IMAGENET_TEMPLATES,
@@ -30,26 +29,12 @@ TEMPLATE_SETS: dict[str, Sequence[Callable[[str], str]]] = {
 }
 """The prompt ensembles that come with open_clip: 80 and 7 templates."""
 
-# What open_clip, torch, safetensors, pickle and the hub client (OSError) raise for weights that cannot be loaded.
+# What open_clip, torch, safetensors, pickle and the hub client (OSError) raise for weights that cannot be loaded;
+# ImportError is among them, as some tokenizers, SigLIP's for one, come with libraries of their own.
 _LOADING_ERRORS = (
-    RuntimeError, ValueError, OSError, KeyError, TypeError, AttributeError, AssertionError, EOFError,
-    SafetensorError, pickle.UnpicklingError,
-    ImportError,  # some tokenizers, SigLIP's among them, come with libraries of their own
+    *TORCH_DAMAGE_ERRORS, SafetensorError,
+    StopIteration,  # a checkpoint without weights
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ClipPixels:
-    """A `curation.encoder.PixelMaker`: open_clip's own transform of a model, but for its last two steps.
-
-    These two, to float and normalising, `ClipEncoder.encode` does for a batch at once, to the same values.
-    """
-
-    transform: Compose
-
-    def __call__(self, image: Image.Image) -> torch.Tensor:
-        """Return the pixels of an RGB picture, uint8 (3, height, width)."""
-        return pil_to_tensor(self.transform(image))
 
 
 @dataclass(frozen=True)
@@ -229,9 +214,8 @@ def load_encoder(model: str, pretrained: str | None, device: str = "cpu") -> Cli
             )
     except _LOADING_ERRORS as error:
         if "Failed to download" in str(error):
-            raise ModelError(
-                f"{model} with weights {pretrained}: cannot be fetched; go on-line, or give a local checkpoint"
-            ) from error
+            advice = "cannot be fetched; go on-line, or give a local checkpoint"
+            raise ModelError(f"{model} with weights {pretrained}: {advice}") from error
         raise ModelError(f"{model} with weights {pretrained}: cannot be loaded ({one_line(error)})") from error
     if any("QuickGELU mismatch" in str(warning.message) for warning in said):
         # The names and shapes fit either activation; the wrong one gives other embeddings and says nothing.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from manifests import schema
 from manifests.durable import image_ids_in_log
 from manifests.frozen import read_manifest
+from manifests.wanted_masks import localized_images, wanted_pictures
 from manifests.workspace import Workspace
 
 VERIFIED_IMAGES = "images_verified_in_class"
@@ -98,10 +99,12 @@ def _screen_step(workspace: Workspace) -> FunnelStep:
 
 
 def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
-    """One step where `localize` has run: of the images to review, those that annotators get masks for."""
+    """One step where `localize` has run: of the images to review, those with masks of all that is shown now."""
     if not (workspace.has(schema.LOCALIZED) and workspace.has(schema.SCREEN)):
         return []
-    masked = set(workspace.read(schema.LOCALIZED).column("image_id").to_pylist())
+    localized = localized_images(workspace.read(schema.LOCALIZED))
+    wanted = wanted_pictures(workspace, has_dropped=True)
+    masked = {image_id for image_id, one in wanted.items() if one.is_met_by(localized.get(image_id))}
     rows = workspace.read(schema.SCREEN).select(["image_id", "status"]).to_pylist()
     to_review = {row["image_id"] for row in rows if row["status"] == "review"}
     n_without = len(to_review - masked)

@@ -155,7 +155,7 @@ def _to_screen(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | Non
     same = {name: given[name] for name in _SAME_CLASSES if given.get(name) and "labelled" in given}
     if not same.get("classes") and _has_other_classes(workspace):
         same["classes"] = workspace.classes_path
-    words += _option_words(same)
+    words += [*_option_words(same), *["--masks"] * bool("labelled" in given and given.get("masks"))]
     is_there = workspace.has(schema.SCREEN)
     return _step(workspace, words, "what was screened has changed since" if is_there else "nothing is screened")
 

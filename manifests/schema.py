@@ -346,6 +346,7 @@ LOCALIZED = TableSpec(
         [
             IMAGE_ID,
             _required("class_index", pa.int16()),
+            _required("class_name", pa.string()),
             _required("localizer", pa.string()),
             _required("sha256", pa.string()),
             _required("rotation_deg", pa.int16()),
@@ -357,8 +358,8 @@ LOCALIZED = TableSpec(
     {},
     key=("image_id", "class_index"),
 )
-"""Of each image and shown class, by the last `localize`: the share of the area with evidence, and the highest. The
-masks themselves lie in ``masks/<localizer>/``; see `manifests.masks`."""
+"""Of each image and shown class, by the last `localize`: the name that was asked for, the share of the area with
+evidence, and the highest. The masks themselves lie in ``masks/<localizer>/``; see `manifests.masks`."""
 
 MASKS = pa.schema(
     [

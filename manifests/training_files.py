@@ -5,13 +5,14 @@ This file itself knows no network: it is for every stage that trains one.
 
 import csv
 import io
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from manifests.durable import write_text
-from manifests.errors import InputError
+from manifests.errors import InputError, ModelError
 
 HISTORY_FILE_NAME = "history.csv"
 CURVES_FILE_NAME = "curves.png"
@@ -19,10 +20,15 @@ CURVES_FILE_NAME = "curves.png"
 _SECONDS_BETWEEN_CURVES = 30
 """Drawing takes half a second, which of a small network is a whole epoch."""
 
+ONLY_THE_RUN_SEES = "whether pictures and model are those of the epochs done is seen by the run alone"
+"""Note of the plan of a training that goes on."""
+
 Epoch = TypeVar("Epoch")
 
 
-def check_same_settings(path: Path, found: Mapping[str, Any], now: Mapping[str, Any], *, instead: str) -> None:
+def check_same_settings(
+    path: Path, found: Mapping[str, Any], now: Mapping[str, Any], *, instead: str, is_plan: bool = False
+) -> None:
     """Refuse to go on with a training of other settings, naming the first that differs.
 
     Parameters
@@ -30,9 +36,12 @@ def check_same_settings(path: Path, found: Mapping[str, Any], now: Mapping[str, 
     path : Path
         Of the state that holds what was `found`.
     found, now : mapping
-        Settings by name, mappings among them; a setting within one is named after it, as in ``recipe seed``.
+        Settings by name, mappings among them; a setting within one is named after it, as in ``recipe seed``. The
+        order of `now` is that of telling.
     instead : str
         What to do where they differ.
+    is_plan : bool
+        Whether `now` holds what is known before pictures and weights are read: what it lacks is not compared.
 
     Raises
     ------
@@ -40,12 +49,27 @@ def check_same_settings(path: Path, found: Mapping[str, Any], now: Mapping[str, 
         A setting differs.
     """
     flat_found, flat_now = dict(_flat(found)), dict(_flat(now))
-    for name in sorted(flat_now.keys() | flat_found.keys()):
+    # What is known first is told first: another size of pictures is the reason of other pixels.
+    for name in flat_now if is_plan else {**flat_now, **flat_found}:
         if flat_now.get(name) != flat_found.get(name):
             raise InputError(
                 f"{path}: a training with another {name} ({flat_found.get(name)}, now {flat_now.get(name)}); "
                 f"{instead}"
             )
+
+
+def check_finite_loss(loss: float, epoch: int) -> None:
+    """Refuse to go on after an epoch, counted from 0, whose loss is no number.
+
+    Raises
+    ------
+    ModelError
+        The loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise ModelError(
+            f"the loss of epoch {epoch + 1} is {loss}: the training diverged; lower the learning rate"
+        )
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

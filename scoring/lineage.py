@@ -61,6 +61,15 @@ def lineage_of(features_dir: Path, head: Head, set_names: Sequence[str]) -> dict
     }
 
 
+def model_name_of(features_dir: Path, set_names: Sequence[str]) -> str | None:
+    """Return what the records beside the sets call their model; None where none says. Raises as `lineage_of`."""
+    for name in set_names:
+        record = _record_of_set(features_dir / f"{name}.json")
+        if record is not None and isinstance(record.get("model"), str):
+            return str(record["model"])
+    return None
+
+
 def check_may_replace(out_dir: Path, lineage: Mapping[str, Any]) -> None:
     """Refuse to write results where those of another model, or of another version of a manifest, are.
 

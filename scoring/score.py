@@ -140,8 +140,10 @@ def score(
     sets = {name: open_feature_set(features_dir, name, head, chunk_rows) for name in (*names.of_id, *names.ood)}
     _check_out_is_not_in(sets, names)
     lineage = lineage_of(features_dir, head, tuple(sets))
+    doubts: tuple[str, ...] = ()
     if second_dir is not None:
-        second = read_second_model(second_dir, head, lineage, tuple(sets))
+        second = read_second_model(second_dir, features_dir, head, lineage, tuple(sets))
+        doubts = second.warnings
         sets = {name: second.paired(one, chunk_rows) for name, one in sets.items()}
         lineage = {**lineage, "second_model": second.model}
     check_may_replace(out_dir, lineage)
@@ -165,7 +167,7 @@ def score(
     if known_in:
         kept = {name: without_images(scores[name], ~listed.is_left_out) for name, listed in known_in.items()}
         without = _figures(in_scores, kept, figures)
-    convergence, doubts = _convergence(fitted, training)
+    convergence, refused = _convergence(fitted, training)
     scores_path = out_dir / SCORES_FILE_NAME
     write_score_table(scores_path, scored_sets, scores)
     result = ScoreResult(
@@ -178,7 +180,7 @@ def score(
         limits={name: contamination_limits(one) for name, one in figures.contamination.items()},
         n_images={name: feature_set.n_images for name, feature_set in sets.items()},
         fitted=_fitted_numbers(fitted) | convergence,
-        warnings=(*_warnings(sets, names, fitted), *doubts),
+        warnings=(*doubts, *_warnings(sets, names, fitted), *refused),
         paths=(scores_path, *_write_figures(out_dir, with_all, without)),
     )
     write_json(out_dir / RECORD_FILE_NAME, _record(result, lineage, fitted, fit, figures))

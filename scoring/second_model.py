@@ -12,7 +12,7 @@ import torch
 from manifests.errors import FeatureError
 from scoring.feature_sets import FeatureBatch, FeatureSet, open_feature_set
 from scoring.heads import Head, read_head
-from scoring.lineage import lineage_of
+from scoring.lineage import lineage_of, model_name_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +89,14 @@ class SecondModel:
         Of the second model, on the CPU.
     model : mapping
         What tells the model, as `scoring.lineage.lineage_of` gives it.
+    warnings : tuple of str
+        That the two are one model or stand in the wrong order, which their figures do not tell.
     """
 
     features_dir: Path
     head: Head
     model: Mapping[str, Any]
+    warnings: tuple[str, ...]
 
     def paired(self, first: FeatureSet, chunk_rows: int | None = None) -> PairedFeatureSet:
         """Return a set of the first model with what the second says of its images; raises as `paired`."""
@@ -101,9 +104,13 @@ class SecondModel:
 
 
 def read_second_model(
-    features_dir: Path, first_head: Head, first_lineage: Mapping[str, Any], set_names: Sequence[str]
+    features_dir: Path,
+    first_dir: Path,
+    first_head: Head,
+    first_lineage: Mapping[str, Any],
+    set_names: Sequence[str],
 ) -> SecondModel:
-    """Return the second model after checking that its sets can stand beside those of the first.
+    """Return the second model after checking that its sets can stand beside those of the first, in `first_dir`.
 
     Raises
     ------
@@ -126,4 +133,23 @@ def read_second_model(
             raise FeatureError(
                 f"{features_dir}: {name} is of manifest {other['name']}, of the first model it is of {one['name']}"
             )
-    return SecondModel(features_dir, head, lineage["model"])
+    names = model_name_of(first_dir, set_names), model_name_of(features_dir, set_names)
+    is_same = first_lineage["model"] == lineage["model"]
+    return SecondModel(features_dir, head, lineage["model"], _doubts(*names, is_same=is_same))
+
+
+def _doubts(first: str | None, second: str | None, *, is_same: bool) -> tuple[str, ...]:
+    """Return what the names that `train-dml` gives, the loss and the network, tell against a pair."""
+    if is_same or (first is not None and first == second):
+        told = "" if first is None else f", {first}"
+        return (f"dml_plus is of one model twice{told}: --features is to be of MCF, --second-features of MNC",)
+    if _loss(first) == "mnc" or _loss(second) == "mcf":
+        return (
+            f"dml_plus takes MCF as the first model and MNC as the second; here they are {first or 'unnamed'} and "
+            f"{second or 'unnamed'}: swap --features and --second-features",
+        )
+    return ()
+
+
+def _loss(name: str | None) -> str:
+    return (name or "").partition(" ")[0]

@@ -1,7 +1,6 @@
 """Weights of a network: reading a checkpoint without running code from it, and telling two sets apart."""
 
 import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from manifests.errors import ModelError
-from manifests.plain_pickle import check_torch_pickle
+from manifests.torch_files import TORCH_DAMAGE_ERRORS, check_torch_pickle
 
 _WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts (torchvision's references, timm's, DeiT's) store the weights."""
@@ -31,7 +30,7 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
             return load_file(checkpoint)
         check_torch_pickle(checkpoint)
         weights = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (SafetensorError, *TORCH_DAMAGE_ERRORS) as error:
         raise ModelError(
             f"{checkpoint}: cannot be read as weights ({first_line(error)}); "
             f"expected safetensors, or a file of torch.save that holds tensors alone"
@@ -39,12 +38,22 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     for wrapper in _WRAPPERS:
         if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
             weights = weights[wrapper]
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(_is_weight(name, value) for name, value in weights.items()):
         raise ModelError(f"{checkpoint}: expected named tensors, found {type(weights).__name__} of something else")
     if weights and all(name.startswith("module.") for name in weights):
         # Saved from DistributedDataParallel, which puts this before every name.
         return {name.removeprefix("module."): value for name, value in weights.items()}
     return weights
+
+
+def _is_weight(name: object, value: object) -> bool:
+    """Return whether it is a named tensor with a value at each place, as weights have."""
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        return False
+    if value.layout is not torch.strided or value.is_meta:
+        return False
+    # One number can stand for any count of places.
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def weights_digest(weights: Mapping[str, torch.Tensor]) -> str:

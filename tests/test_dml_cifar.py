@@ -31,4 +31,4 @@ def test_the_papers_recipe_runs_from_files_to_the_published_figures(tmp_path):
     assert "DML+ as published" in told
     assert "97.21 / 17.58" in told
     assert "93.84 / 29.89" in told
-    assert "on the average of textures, svhn, lsun_c, lsun_r, isun, places365: AUROC 92.72, FPR95 34.37" in told
+    assert "on the average of textures, svhn, lsun_c, lsun_r, isun, places365: AUROC 92.72, fpr95_in 34.37" in told

@@ -42,7 +42,7 @@ class TestData:
         found = read_training_data(tmp_path)
         assert found.train.targets.tolist() == [1, 1, 2, 2, 0, 0]
 
-    @pytest.mark.parametrize("protocol", [2, 4])
+    @pytest.mark.parametrize("protocol", [2, 4, 5])
     def test_pickles_of_cifar_are_read_as_they_were_written(self, tmp_path, protocol):
         found = read_training_data(write_pickled_cifar100(tmp_path, protocol))
         pixels, labels = rows_of(4)
@@ -97,6 +97,17 @@ class TestData:
             # A shape of no bytes, and yet too large.
             (b"\x80\x02}U\x04data" + RECONSTRUCT[2:] + b"(K\x01(K\x00\x8a\x0a\0\0\0\0\0\0\0\0\0\x01t"
              b"cnumpy\ndtype\n(U\x02u1tR\x89U\x00tbs.", "cannot be read as a pickle of CIFAR"),
+            # Lists in lists, filled last: 2 ** 60 words where the name of the kind of array is told.
+            (
+                b"\x80\x02cnumpy\ndtype\n(" + b"".join(b"]q%c0" % n for n in range(61))
+                + b"".join(b"h%c(h%ch%ce0" % (n, n + 1, n + 1) for n in range(60)) + b"h\x00tR.",
+                "cannot be read as a pickle of CIFAR",
+            ),
+            (b"\x80\x02cnumpy\ndtype\n(](K\x01K\x02etR.", "holds an array of list, expected one of u1"),
+            (b"\x80\x02cnumpy\ndtype\n(X\0\x10\0\0" + b"a" * 4096 + b"tR.", "of 'a{40}', expected one of u1"),
+            # A shape whose product grows with each side.
+            (b"\x80\x02}U\x04data" + RECONSTRUCT[2:] + b"(K\x01(" + b"K\x02" * 65 + b"tcnumpy\ndtype\n(U\x02u1tR"
+             b"\x89U\x01Atbs.", "whose bytes are not those of its shape"),
             # State that would become the attributes of what the pickle was given.
             (b"\x80\x02c_codecs\nencode\n}U\x01aK\x01sb.", "cannot be read as a pickle"),
         ],
@@ -148,6 +159,18 @@ class TestData:
             read_training_data(tmp_path / "none")
         with pytest.raises(InputError, match="expected the folders train and val, or the files of CIFAR"):
             read_training_data(tmp_path)
+
+    def test_a_side_of_none_is_no_side_left_out(self, tmp_path):
+        write_folder(tmp_path, 1, 1)
+        for side_px in (0, -4):
+            with pytest.raises(InputError, match=f"input_size_px cannot be {side_px}"):
+                read_training_data(tmp_path, side_px=side_px)
+        assert read_training_data(tmp_path).train.pixels.shape[-1] == 32
+
+    def test_another_side_than_that_of_cifar_is_refused_by_the_name_of_the_option(self, tmp_path):
+        write_pickled_cifar100(tmp_path)
+        with pytest.raises(InputError, match=r"--side: .*CIFAR's pictures have 32 px, asked for 48"):
+            read_training_data(tmp_path, side_px=48)
 
     def test_folder_of_one_class_is_refused(self, tmp_path):
         for part in ("train", "val"):

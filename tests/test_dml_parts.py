@@ -154,7 +154,7 @@ class TestNetworks:
             cosine_network(name, 5, side_px=32, dropout=0.0)
 
     def test_picture_too_small_is_refused(self):
-        with pytest.raises(ModelError, match="expected pictures of at least 16 px, found 8"):
+        with pytest.raises(ModelError, match=r"expected pictures of at least 16 px \(--side\), found 8"):
             cosine_network("tiny", 5, side_px=8, dropout=0.0)
 
 
@@ -174,7 +174,7 @@ class TestRecipe:
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=recipe.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 7, eta_min=0.0)
         for epoch in range(7):
-            assert recipe.learning_rate_of(epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+            assert recipe.learning_rate_at(epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
             optimizer.step()
             schedule.step()
 
@@ -215,6 +215,14 @@ class TestRecipe:
 
 
 class TestChosenRecipe:
+    def test_a_loss_keeps_of_the_others_settings_none_so_that_it_goes_on_alone(self):
+        together = Recipe(
+            "cosine", gamma=1, focal_gradient="published", scale=20, center_schedule="scaled", seed=3
+        )
+        assert together.for_loss("mnc") == Recipe("mnc", center_schedule="scaled", seed=3)
+        assert together.for_loss("mcf") == Recipe("mcf", gamma=1, focal_gradient="published", scale=20, seed=3)
+        assert together.for_loss("cosine") == Recipe("cosine", scale=20, seed=3)
+
     def test_what_is_not_given_is_the_papers_or_that_of_the_sample(self):
         assert chosen_recipe({"gamma": None, "n_epochs": None}, LOSSES, is_sample=False) == Recipe("cosine")
         given = {

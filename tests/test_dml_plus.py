@@ -21,6 +21,7 @@ from scoring.methods.fitting import options_from_text
 from scoring.outputs import Outputs
 from scoring.plots.plot import plot_results
 from scoring.score import score
+from scoring.score_plan import plan_score
 from scoring.score_settings import FigureSettings, FitSettings, SetNames
 from scoring.second_model import paired
 from scoring.training.gather import Training
@@ -257,6 +258,43 @@ def test_second_model_is_named_below_the_workspaces_features_as_the_first(models
     assert (workspace / "scores" / "wrn-40-2.mcf.wrn-40-2.mnc" / "results.csv").is_file()
 
 
+class TestWhichModelIsWhich:
+    @pytest.fixture
+    def named(self, models):
+        """The two models with the names that `train-dml` gives."""
+        for folder in models:
+            for name in N_IMAGES:
+                (folder / f"{name}.json").write_text(json.dumps({"model": f"{folder.name} wrn-10-1"}))
+        return models
+
+    def doubts(self, first, second, out) -> list[str]:
+        result = score(first, NAMES, out, methods=["dml_plus"], figures=NO_DRAWS, second_dir=second)
+        assert json.loads((out / "score.json").read_text())["warnings"] == list(result.warnings)
+        return [warning for warning in result.warnings if warning.startswith("dml_plus")]
+
+    def test_mcf_first_and_mnc_second_need_no_word(self, named, tmp_path):
+        assert self.doubts(*named, tmp_path / "out") == []
+
+    def test_swapped_models_are_told_in_one_line(self, named, tmp_path):
+        assert self.doubts(*named[::-1], tmp_path / "out") == [
+            "dml_plus takes MCF as the first model and MNC as the second; here they are mnc wrn-10-1 and "
+            "mcf wrn-10-1: swap --features and --second-features"
+        ]
+
+    def test_one_model_twice_is_told_with_its_name_or_without_any(self, models, tmp_path):
+        told = "dml_plus is of one model twice%s: --features is to be of MCF, --second-features of MNC"
+        assert self.doubts(models[0], models[0], tmp_path / "unnamed") == [told % ""]
+        for name in N_IMAGES:
+            (models[0] / f"{name}.json").write_text(json.dumps({"model": "mcf tiny"}))
+        assert self.doubts(models[0], models[0], tmp_path / "named") == [told % ", mcf tiny"]
+
+    def test_a_plan_reads_both_folders_and_tells_the_same(self, named, tmp_path):
+        plan = plan_score(named[1], NAMES, tmp_path, methods=["dml_plus"], second_dir=named[0])
+        read = [str(named[at] / f"{name}.parquet") for at in (1, 0) for name in ("train", "val", "far")]
+        assert [line.partition("(")[2].rstrip(")") for line in plan.reads] == read
+        assert any(note.startswith("dml_plus takes MCF as the first") for note in plan.notes)
+
+
 class TestComparison:
     def epoch(self, wfc: float | None, cfc: float) -> EpochFigures:
         return EpochFigures(9, 0.0, 0.0, 0.5, 0.9, 0.8, wfc, cfc)
@@ -287,7 +325,7 @@ class TestComparison:
         last = dict.fromkeys(("cosine", "mcf", "mnc"), self.epoch(1.0, 1.0))
         told = comparison_table(Comparison("cifar100", last, figures, 1.0))
         assert "97.21 / 17.58" in told
-        assert "AUROC 92.72, FPR95 34.37" in told
+        assert "AUROC 92.72, fpr95_in 34.37" in told
 
     def test_folders_are_scored_and_joined(self, tmp_path):
         folders = {

@@ -1,5 +1,7 @@
 """SVHN's MATLAB files as an OOD set, written by SciPy: whole, damaged, and of another size than the network's."""
 
+import struct
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,21 @@ def test_selection_of_the_benchmarks_goes_before_the_whole_file(tmp_path):
 def test_other_variable_is_refused(tmp_path, variables, message):
     write_svhn(tmp_path / "test_32x32.mat", **variables)
     with pytest.raises(InputError, match=message):
+        read_ood_sets({"svhn": tmp_path})
+
+
+@pytest.mark.parametrize("elements", ["flags", "values"])
+def test_an_x_without_its_kind_or_its_values_is_refused(tmp_path, elements):
+    def element(kind, content):
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    flags = element(6, b"" if elements == "flags" else b"\x09" + bytes(7))
+    values = b"" if elements == "values" else element(2, bytes(3072))
+    matrix = flags + element(5, struct.pack("<4i", 32, 32, 3, 1)) + element(1, b"X") + values
+    (tmp_path / "test_32x32.mat").write_bytes(bytes(124) + b"\x00\x01IM" + element(14, matrix))
+    with pytest.raises(
+        InputError, match=r"test_32x32\.mat: damaged or torn \(X: its kind or its values are missing"
+    ):
         read_ood_sets({"svhn": tmp_path})
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 import cli
 from manifests.errors import InputError, ModelError
@@ -254,6 +255,14 @@ class TestFeatures:
         found = torch.tensor(table.column("features").to_pylist())
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
+    def test_ood_set_without_a_readable_picture_is_refused_before_training(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"no picture")
+        (tmp_path / "b.png").write_bytes(b"")
+        with pytest.raises(InputError, match="none of its 2 pictures can be read"):
+            read_ood_sets({"torn": tmp_path})
+        Image.new("RGB", (4, 4)).save(tmp_path / "c.png")
+        assert len(read_ood_sets({"torn": tmp_path})["torn"].pictures) == 3
+
     def test_ood_set_called_as_an_id_set_is_refused(self, tmp_path):
         with pytest.raises(InputError, match="--ood val: this is the name of an in-distribution set"):
             read_ood_sets({"val": tmp_path})
@@ -279,10 +288,66 @@ class TestCommand:
         }  # fmt: skip
         assert cli.run(["train-dml", *arguments]) == 0
         assert capsys.readouterr().out == first
-        assert cli.run(["train-dml", *arguments, "--epochs", "6", "--dry-run"]) == 0
+        assert cli.run(["train-dml", *arguments, "--dry-run"]) == 0
         plan = capsys.readouterr().out.splitlines()
-        assert plan[:2] == ["epochs to do: 6; done already: 12", f"would read the pictures of {tmp_path / 'data'}"]
+        assert plan[:2] == ["epochs to do: 0; done already: 12", f"would read the pictures of {tmp_path / 'data'}"]
         assert f"would write {tmp_path / 'ws' / 'training' / 'tiny.mcf'}" in plan
+        assert "whether pictures and model are those of the epochs done is seen by the run alone" in plan
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            (["--epochs", "3"], "a training with another recipe n_epochs (2, now 3); give another --name"),
+            (["--side", "48"], "a training with another preprocessing input_size_px (32, now 48)"),
+            (["--amp"], "a training with another amp (False, now True)"),
+        ],
+    )
+    def test_a_dry_run_refuses_the_settings_that_the_run_would_refuse(self, changed, said, tmp_path, capsys):
+        write_folder(tmp_path / "data")
+        arguments = [
+            "train-dml", "--data", str(tmp_path / "data"), "--loss", "mcf", "--network", "tiny", "--epochs", "2",
+            "--batch-size", "8", "--device", "cpu", "--workspace", str(tmp_path / "ws"),
+        ]  # fmt: skip
+        assert cli.run(arguments) == 0
+        capsys.readouterr()
+        messages = []
+        for ending in (["--dry-run"], []):
+            assert cli.run([*arguments, *changed, *ending]) == 1
+            messages.append(capsys.readouterr().err.splitlines()[-1])
+        assert said in messages[0]
+        assert messages[0] == messages[1]
+
+    def test_a_loss_given_twice_is_trained_and_planned_once(self, tmp_path, capsys):
+        arguments = [
+            "train-dml", "--sample", "--loss", "mcf", "--loss", "mcf", "--epochs", "7", "--dry-run",
+            "--workspace", str(tmp_path),
+        ]  # fmt: skip
+        assert cli.run(arguments) == 0
+        plan = capsys.readouterr().out.splitlines()
+        assert plan[0] == "epochs to do: 7; done already: 0"
+        assert plan.count(f"would write {tmp_path / 'training' / 'tiny.mcf'}") == 1
+
+    @pytest.mark.parametrize("side", ["0", "-4"])
+    def test_a_side_that_no_picture_has_is_refused_by_its_name(self, side, tmp_path, capsys):
+        arguments = ["train-dml", "--sample", "--loss", "mcf", "--side", side, "--workspace", str(tmp_path)]
+        assert cli.run(arguments) == 2
+        assert "--side" in capsys.readouterr().err
+        assert not any(tmp_path.iterdir())
+
+    def test_the_record_holds_what_was_given_and_the_defaults(self, tmp_path):
+        write_folder(tmp_path / "data")
+        arguments = [
+            "train-dml", "--data", str(tmp_path / "data"), "--loss", "mcf", "--loss", "cosine", "--network",
+            "tiny", "--epochs", "1", "--batch-size", "8", "--no-amp", "--device", "cpu",
+            "--workspace", str(tmp_path),
+        ]  # fmt: skip
+        assert cli.run(arguments) == 0
+        recorded = json.loads((tmp_path / "provenance" / "train-dml.tiny.json").read_text())["arguments"]
+        assert recorded == {
+            "data": str(tmp_path / "data"), "loss": ["mcf", "cosine"], "network": "tiny", "epochs": "1",
+            "batch_size": "8", "amp": "False", "device": "cpu", "workspace": str(tmp_path), "sample": "False",
+            "compare": "False", "learning_rate": "0.1", "seed": "0",
+        }  # fmt: skip
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -291,6 +356,7 @@ class TestCommand:
             (["--data", "x", "--sample"], "expected either --data FOLDER or --sample"),
             (["--sample"], "expected either --loss mcf|mnc|cosine or --compare"),
             (["--data", "x", "--compare"], "expected at least one --ood NAME=FOLDER to score"),
+            (["--sample", "--compare", "--ood", "out=x"], "--ood out: the sample has a set of this name"),
             (["--data", "x", "--loss", "mcf"], "--data x: no such folder"),
             (["--data", "x", "--loss", "arc"], "loss: expected one of cosine, mcf, mnc, found 'arc'"),
         ],

@@ -133,6 +133,12 @@ def test_damaged_weights_are_one_clear_error(tmp_path, tiny_clip, name, content)
         load_encoder(tiny_clip[0], str(tmp_path / name))
 
 
+def test_a_checkpoint_without_weights_is_one_clear_error(tmp_path, tiny_clip):
+    torch.save({}, tmp_path / "none.pt")
+    with pytest.raises(ModelError, match=r"none\.pt: cannot be loaded"):
+        load_encoder(tiny_clip[0], str(tmp_path / "none.pt"))
+
+
 def test_a_config_that_is_no_json_is_refused(tmp_path):
     (tmp_path / "garbage.json").write_text("{")
     with pytest.raises(ModelError, match="not an open_clip config"):

@@ -206,3 +206,26 @@ def test_the_whole_of_a_training_state_is_read_and_hostile_programs_are_not(thei
         convert_checkpoint(tmp_path / "deep.pth", model, tmp_path / "none")
     with pytest.raises(ModelError, match=r"absent\.pth: not a checkpoint of the authors"):
         convert_checkpoint(tmp_path / "absent.pth", model, tmp_path / "none")
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {3: torch.ones(1)}}, "expected named tensors, found int and Tensor"),
+        ({"state_dict": {"module.proj.txt.bias": 3}}, "expected named tensors, found str and int"),
+        (
+            {"state_dict": {"module.backbone.x": torch.eye(2).to_sparse()}},
+            "backbone.x: expected a tensor with a real",
+        ),
+        ({"state_dict": {"backbone.x": torch.ones(1).expand(10**9)}}, "backbone.x: expected a tensor with a real"),
+        ([("state_dict", {})], "expected one of the authors' checkpoints, with a state_dict"),
+        ({"state_dict": {}}, "expected weights of CLIP and of the authors' network"),
+        ({"state_dict": {"proj.txt.bias": torch.ones(1)}}, "expected weights of CLIP and of the authors' network"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_clear_error(their_checkpoint, tmp_path, content, said):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(ModelError, match=rf"x\.pth: .*{said}"):
+        convert_checkpoint(tmp_path / "x.pth", their_checkpoint[1], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -10,13 +10,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from curation.bench.localize import LocalizeFigures, corner_pictures, found_in_box, localize_table
+from curation.bench.localize import LocalizeFigures, bench_localize, corner_pictures, found_in_box, localize_table
 from curation.clip import ClipEncoder, load_encoder, untrained_model
 from curation.localize.heat_map import HeatMap
 from curation.sample.commands import WEIGHTS_DIR
 from curation.sample.pictures import IN_CLASSES, Corner, draw_out_picture
 from curation.sample.world_plan import CORNER_WIDTH_SHARE, plan_candidates
-from manifests.errors import ModelError
+from manifests.errors import InputError, ModelError
 from manifests.masks import cells_of, mask_facts, mask_of, mask_size
 from manifests.proportions import counted_share
 from tests.tiny_clip import CONFIG
@@ -235,6 +235,20 @@ def test_a_mask_in_a_box_is_measured_as_by_hand() -> None:
     assert iou == pytest.approx(6 / (18 + 32 - 6))
     assert found_in_box(cells, (8, 4, 24, 12), (40, 20)) == (True, True, 1.0)
     assert found_in_box(np.zeros_like(cells), box, (40, 20)) == (False, False, 0.0)
+
+
+@pytest.mark.parametrize("n_pictures", [0, -3])
+def test_a_bench_of_no_pictures_is_refused(n_pictures: int) -> None:
+    with pytest.raises(InputError, match=rf"^--images: expected at least 1, found {n_pictures}$"):
+        bench_localize(None, n_pictures=n_pictures)
+
+
+def test_a_folder_without_pictures_to_paste_is_refused_before_any_is_localized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.bench.localize.load_encoder", lambda *given: pytest.fail("it measures"))
+    with pytest.raises(InputError, match=r"^--data: .*labels\.csv cannot be read as CSV \(.*\)$"):
+        bench_localize(tmp_path / "nope")
 
 
 def test_more_corner_pictures_than_a_world_has_are_those_of_the_next_and_all_differ() -> None:

@@ -1,5 +1,7 @@
 """Localizers judged beside answers that read no phrase."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -95,6 +97,21 @@ def test_answers_are_put_beside_each_other_in_columns(examples):
     figures = evaluate(Ramp(), examples, threshold=2e-5)
     assert lines[3].split()[:4] == ["ramp", "2e-05", f"{figures.mean_iou:.3f}", f"{figures.overall_iou:.3f}"]
     assert lines[2].startswith("centred box, 8.0% of the area")
+
+
+def test_a_phrase_wider_than_its_half_of_a_contact_sheet_ends_before_its_neighbour_begins(examples, tmp_path):
+    def drawn(phrase: str) -> np.ndarray:
+        first, second = (
+            replace(one, phrases=(words,)) for one, words in zip(examples, (phrase, "i"), strict=False)
+        )
+        write_contact_sheet(tmp_path / "sheet.png", [first, second], [])
+        return np.array(Image.open(tmp_path / "sheet.png").convert("L"))[30 : 30 + 16]
+
+    # Two cells of 128 px with a gap of 6 after each, and 12 px before the second half.
+    short, long = drawn("a bird"), drawn("the bird on the branch " * 9)
+    np.testing.assert_array_equal(short[:, 268:], long[:, 268:])
+    assert (long[:, 200:268] < 128).any()
+    assert (drawn("a\n bird") == short).all()
 
 
 def test_a_contact_sheet_shows_what_is_in_a_mask_as_it_is_and_the_rest_below_a_colour(examples, tmp_path):

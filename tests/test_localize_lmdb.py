@@ -1,6 +1,7 @@
 """The authors' LMDB files: the same examples as the layout that they were made of, or one clear error."""
 
 import base64
+import json
 import os
 import pickle
 import shutil
@@ -149,6 +150,36 @@ def test_a_damaged_entry_is_refused_by_its_place(values, tmp_path, change, said,
     write_lmdb(tmp_path, "train", {key: serialized(value) for key, value in values.items()})
     with pytest.raises(InputError, match=said):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_(b"__len__", 10**5000), "__len__ is a number beyond 64 bits, and there are 5 keys"),
+        (with_(b"__len__", True), "__len__ is bool, and there are 5 keys"),
+        (lambda values: values[b"1"].update(num_sents=10**5000), "num_sents: expected int, found a number beyond"),
+        (lambda values: values[b"1"].update(seg_id=-(10**5000)), "seg_id: expected int, found a number beyond"),
+        (lambda values: values[b"1"].update(seg_id=True), "seg_id: expected int, found bool"),
+        (lambda values: values[b"1"].update(sents=["a", "\ud800"]), "entry 1: a phrase holds half of a pair"),
+        (lambda values: values[b"1"].update({k << 61: 0 for k in range(1, 9000)}), "more than 8,192 keys"),
+    ],
+)
+def test_numbers_and_words_that_pyarrow_could_not_hold_are_refused(values, tmp_path, change, said):
+    change(values)
+    write_lmdb(tmp_path, "train", {key: pickled(value) for key, value in values.items()})
+    with pytest.raises(InputError, match=said):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("value", [True, None, [1], 2.5])
+def test_a_segment_of_the_layout_that_is_no_number_and_no_word_is_refused(tmp_path, value):
+    root = write_layout(tmp_path, {"train": 2})
+    path = root / "anns" / "refcoco" / "train.json"
+    entries = json.loads(path.read_text())
+    entries[1]["segment_id"] = value
+    path.write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=r"train\.json, entry 1: expected a number or word as segment_id"):
+        read(root)
 
 
 @pytest.mark.parametrize("serialized", [pyarrow_serialized, pickled])

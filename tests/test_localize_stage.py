@@ -78,6 +78,12 @@ def test_status_counts_the_images_to_review_that_have_masks(tmp_path: Path) -> N
     assert told() == []
     run(workspace, limit=3)
     assert [line.split() for line in told()] == [["with", "masks", "3", "without", "2"]]
+    run(workspace)
+    assert [line.split() for line in told()] == [["with", "masks", "5"]]
+    # "cat" and "tree" have changed places: 0000, 0002 and 0003 show one of them, and their masks are of the other.
+    write_label_space(workspace.classes_path, [ClassName(index, name) for index, name in enumerate(SWAPPED)])
+    assert [line.split() for line in told()] == [["with", "masks", "2", "without", "3"]]
+    assert plan_localize(workspace, {}, LocalizeRules()).n_due == 3
     # Five are under review; the sixth was dropped, and has masks.
     run(workspace, has_dropped=True)
     assert [line.split() for line in told()] == [["with", "masks", "5"]]
@@ -245,6 +251,18 @@ class TestWhatAnnotatorsGet:
         assert not masks.has("0002")
         assert len(said) == 1
         assert said[0].startswith("masks: 2 of 6 pictures lack those of some classes")
+
+    def test_masks_of_a_class_that_is_called_otherwise_now_are_not_shown(self, tmp_path: Path) -> None:
+        workspace = make_screened(tmp_path)
+        run(workspace)
+        write_label_space(workspace.classes_path, [ClassName(index, name) for index, name in enumerate(SWAPPED)])
+        items = {item.image_id: item for item in read_items(workspace, pictures(N_PICTURES))}
+        said: list[str] = []
+        masks = EvidenceMasks.read(workspace, items.values(), announce=said.append)
+        assert [mask["class_index"] for mask in masks.of(items["0000"])] == [1]
+        assert [mask["class_index"] for mask in masks.of(items["0001"])] == [1, 2]
+        assert masks.of(items["0003"]) == []
+        assert said[0].startswith("masks: 4 of 6 pictures lack those of some classes")
 
     def test_a_workspace_without_masks_has_none_and_says_nothing(self, tmp_path: Path) -> None:
         workspace = make_screened(tmp_path)

@@ -1,5 +1,7 @@
 """The command `train-localizer`."""
 
+import json
+
 import pytest
 import torch
 
@@ -31,6 +33,44 @@ def test_the_command_trains_on_a_layout_and_prints_a_table_for_each_test_split(t
     assert lines[4].split()[4] == "0.080"
     assert "trained: Bridger " in said.err
     assert (tmp_path / "localizer" / "contact_sheet.png").exists()
+    # A record is of all that was given or taken by default, lists as lists; --pretrained was a path.
+    recorded = json.loads((tmp_path / "provenance" / "train-localizer.json").read_text())["arguments"]
+    assert recorded == {
+        "workspace": str(tmp_path), "data": str(layout), "test_split": ["testA"], "model": config,
+        "pretrained": weights, "input_px": "32", "n_words": "8", "epochs": "1", "batch_size": "3", "readers": "1",
+        "device": "cpu", "dataset": "refcoco", "seed": "0",
+    }  # fmt: skip
+
+
+def test_without_a_test_split_the_table_is_of_val_and_says_what_it_chose(tmp_path, capsys):
+    layout = write_layout(tmp_path / "data", {"train": 4, "val": 3})
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    config, weights = make_tiny_clip(folder)
+    arguments = [
+        "train-localizer", "--data", str(layout), "--model", config, "--pretrained", weights, "--input-px", "32",
+        "--words", "8", "--epochs", "1", "--batch-size", "2", "--readers", "1", "--device", "cpu",
+        "--workspace", str(tmp_path),
+    ]  # fmt: skip
+    assert cli.run(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "val, by which the epoch was chosen too: 3 masks, 6 phrases"
+    assert [line.split("  ")[0] for line in lines[2:5]] == [
+        "trained", "centred box, 8.0% of the area", "the whole picture",
+    ]  # fmt: skip
+    # The heads of the bridges follow the model, which a plan does not load: they count as no other setting.
+    assert cli.run([*arguments, "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "epochs to do: 0; done already: 1"
+    for changed, said in (
+        (["--input-px", "64"], "a training with another network input_px (32, now 64)"),
+        (["--seed", "5"], "a training with another plan seed (0, now 5)"),
+    ):
+        messages = []
+        for ending in (["--dry-run"], []):
+            assert cli.run([*arguments, *changed, *ending]) == 1
+            messages.append(capsys.readouterr().err.splitlines()[-1])
+        assert said in messages[0]
+        assert messages[0] == messages[1]
 
 
 def test_a_bad_picture_is_one_line_of_the_command(tmp_path, capsys):
@@ -52,6 +92,7 @@ def test_a_bad_picture_is_one_line_of_the_command(tmp_path, capsys):
 
 def test_the_command_trains_on_drawn_scenes_beside_what_is_not_trained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training_run, "N_HELD_OUT_SCENES", 2)
+    shown = sheets_shown(monkeypatch)
     n_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     arguments = ["train-localizer", "--scenes", "4", "--epochs", "1", "--batch-size", "2", "--input-px", "64"]
@@ -66,14 +107,75 @@ def test_the_command_trains_on_drawn_scenes_beside_what_is_not_trained(tmp_path,
         "trained", "heat map of the same CLIP", "heat map of the sample's CLIP", "all that stands out",
         "centred box", "the whole picture",
     ]  # fmt: skip
-    assert cli.run([*arguments, "--epochs", "3", "--dry-run", "--workspace", str(tmp_path)]) == 0
+    # The heat map of the scenes' own CLIP, whose text tower was never trained, is in the table alone.
+    assert shown == [["trained", "heat map of the sample's CLIP", "all that stands out"]]
+    arguments += ["--device", "cpu", "--workspace", str(tmp_path)]
+    for ending in (["--dry-run"], []):
+        assert cli.run([*arguments, "--seed", "5", *ending]) == 1
+        assert "seed: the scenes there were drawn with 0, and now it is 5; give the" in capsys.readouterr().err
+    assert cli.run([*arguments, "--epochs", "3", "--dry-run"]) == 0
     plan = capsys.readouterr().out.splitlines()
     assert plan[:2] == ["epochs to do: 2; done already: 1", "would read 4 scenes, drawn first if need be"]
     assert f"would write {tmp_path / 'localizer'}" in plan
+    # Where there is something to localize in, the next step is that, with the CLIP that the network belongs to.
+    (tmp_path / "screen.parquet").touch()
+    assert cli.run(arguments) == 0
+    folder = tmp_path / "localizer"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"next: python cli.py localize --checkpoint {folder / 'localizer.safetensors'} --model "
+        f"{folder / 'scene_clip.json'} --pretrained {folder / 'scene_clip.safetensors'} --workspace {tmp_path}"
+    )
     assert {path.name for path in (tmp_path / "localizer").iterdir()} == {
         "localizer.safetensors", "training.safetensors", "history.csv", "curves.png", "contact_sheet.png",
         "scenes", "scene_clip.json", "scene_clip.safetensors",
     }  # fmt: skip
+
+
+def sheets_shown(monkeypatch):
+    """Return a list that gets the names of the contenders of each contact sheet."""
+    shown, write = [], training_run.write_contact_sheet
+
+    def written(path, examples, contenders):
+        shown.append([one.name for one in contenders])
+        write(path, examples, contenders)
+
+    monkeypatch.setattr(training_run, "write_contact_sheet", written)
+    return shown
+
+
+def test_the_only_heat_map_of_a_given_model_is_on_the_contact_sheet(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training_run, "N_HELD_OUT_SCENES", 2)
+    shown = sheets_shown(monkeypatch)
+    config, weights = make_tiny_clip(tmp_path)
+    arguments = [
+        "train-localizer", "--scenes", "2", "--model", config, "--pretrained", weights, "--epochs", "1",
+        "--batch-size", "2", "--input-px", "32", "--device", "cpu", "--workspace", str(tmp_path / "ws"),
+    ]  # fmt: skip
+    assert cli.run(arguments) == 0
+    assert shown == [["trained", "heat map of the same CLIP", "all that stands out"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--scenes", "5", "--pretrained", "openai"], "--pretrained: it has no effect without --model"),
+        (["--scenes", "5", "--test-split", "testA"], "--test-split: it has no effect without --data"),
+        (["--scenes", "5", "--readers", "9"], "--readers: it has no effect without --data"),
+        (["--scenes", "5", "--dataset", "refcoco+"], "--dataset: it has no effect without --data"),
+        *(
+            (["--convert", "f", "--model", "m", *given], f"{given[0]}: it has no effect with --convert")
+            for given in (
+                ["--pretrained", "x"], ["--interactor", "paper"], ["--epochs", "3"], ["--input-px", "320"],
+                ["--milestone", "1"], ["--batch-size", "2"], ["--learning-rate", "1"], ["--bridger-factor", "1"],
+                ["--seed", "1"], ["--amp"], ["--device", "cpu"],
+            )
+        ),
+        (["--convert", "f", "--model", "m", "--test-split", "x"], "--test-split: it has no effect without --data"),
+    ],
+)  # fmt: skip
+def test_the_command_refuses_options_that_would_do_nothing(arguments, said, tmp_path, capsys):
+    assert cli.run(["train-localizer", *arguments, "--workspace", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

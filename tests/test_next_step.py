@@ -207,6 +207,8 @@ class TestNextStep:
             "screen", "--calibration", str(out), "--classes", str(classes), "--embeddings", "a", "--embeddings",
             "b",
         ]  # fmt: skip
+        given = {"labelled": tmp_path / "truth.csv", "out": out, "masks": True}
+        assert words_after(space, given) == ["screen", "--calibration", str(out), "--masks"]
 
     def test_a_screen_that_is_old_is_made_anew_with_its_own_classes(self, space):
         screened(space)

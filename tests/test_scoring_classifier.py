@@ -1,5 +1,6 @@
 import math
 import pickle
+import zipfile
 
 import pytest
 import timm
@@ -227,6 +228,41 @@ def test_checkpoint_that_holds_something_else_is_refused(tmp_path):
     torch.save({"state_dict": {"epoch": 3}}, tmp_path / "numbers.pt")
     with pytest.raises(ModelError, match=r"numbers\.pt: expected named tensors"):
         load(tmp_path / "numbers.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse")
+@pytest.mark.parametrize(
+    "content",
+    [
+        {3: torch.ones(1)},
+        {"a": torch.eye(2).to_sparse()},
+        {"a": torch.ones(1, device="meta")},
+        {"a": torch.ones(1).expand(10**9)},
+    ],
+)
+def test_weights_without_name_or_values_are_refused(tmp_path, content):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(ModelError, match=r"x\.pt: expected named tensors"):
+        load(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
+        b"\x80\x02ctorch\nSize\nK\x01\x85R.",
+        b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.",
+        b"\x80\x02K\x01Q.",
+        b"\x80\x02K\x01.",
+    ],
+)
+def test_program_that_calls_a_function_wrongly_is_one_clear_error(tmp_path, program):
+    torch.save({}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as before, zipfile.ZipFile(tmp_path / "x.pt", "w") as after:
+        for name in before.namelist():
+            after.writestr(name, program if name.endswith("data.pkl") else before.read(name))
+    with pytest.raises(ModelError, match=r"x\.pt: (cannot be read as weights|expected named tensors, found int)"):
+        load(tmp_path / "x.pt")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from curation.bench.views import SHARES, pasted_pictures
+from curation.bench.views import SHARES, check_pictures_to_paste, pasted_pictures
 from curation.clip import ClipEncoder, load_encoder
 from curation.imagenet_classes import imagenet_classes
 from curation.localize.heat_map import HeatMap
@@ -22,6 +22,7 @@ from curation.sample.commands import WEIGHTS_DIR
 from curation.sample.pictures import IN_CLASSES, Corner, draw_planted_picture
 from curation.sample.world_plan import CORNER_WIDTH_SHARE, plan_candidates
 from curation.views import DEFAULT_GRID, cut_views
+from manifests.errors import InputError
 from manifests.images import decode_image
 from manifests.masks import IS_EVIDENCE_FROM, cells_of, mask_of
 from manifests.proportions import Share, counted_share
@@ -109,7 +110,17 @@ def bench_localize(
         Chooses pictures and places.
     device : str
         As `curation.clip.load_encoder` takes it.
+
+    Raises
+    ------
+    InputError
+        There are to be no pictures, or `data_dir` is not such a folder.
     """
+    if n_pictures is not None and n_pictures < 1:
+        raise InputError(f"--images: expected at least 1, found {n_pictures}")
+    if data_dir is not None:
+        # Before the sample's pictures, which take a minute.
+        check_pictures_to_paste(data_dir)
     weights = (str(WEIGHTS_DIR / "tiny_clip.json"), str(WEIGHTS_DIR / "tiny_clip.safetensors"))
     encoder = load_encoder(*weights, device)
     corners = list(corner_pictures(seed, n_pictures))

@@ -167,6 +167,11 @@ def views_table(bench: ViewsBench) -> str:
     return "\n".join(lines)
 
 
+def check_pictures_to_paste(data_dir: Path) -> None:
+    """Refuse a folder without the lists that `pasted_pictures` reads; raises as it does."""
+    _lists(data_dir)
+
+
 def pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[Pasted]:
     """Yield ImageNet pictures at every share of `SHARES`, each in a picture that shows no class.
 
@@ -175,9 +180,7 @@ def pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[Past
     InputError
         `data_dir` is not a folder as `bench_views` takes it.
     """
-    labels = _rows(data_dir / "imagenet_val" / "labels.csv", {"file", "class_index"})
-    truth = _rows(data_dir / "pool" / "truth.csv", {"image_id", "truth"})
-    outs = sorted(row["image_id"] for row in truth if row["truth"] == "out")
+    labels, outs = _lists(data_dir)
     drawn = random.Random(seed)
     drawn.shuffle(labels)
     drawn.shuffle(outs)
@@ -193,6 +196,13 @@ def pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[Past
             image.save(stream, "JPEG", quality=_JPEG_QUALITY)
             box = (*place, place[0] + side, place[1] + side)
             yield Pasted(share, int(label["class_index"]), stream.getvalue(), box)
+
+
+def _lists(data_dir: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Return the rows of ImageNet's pictures, and the ids of those that show no class."""
+    labels = _rows(data_dir / "imagenet_val" / "labels.csv", {"file", "class_index"})
+    truth = _rows(data_dir / "pool" / "truth.csv", {"image_id", "truth"})
+    return labels, sorted(row["image_id"] for row in truth if row["truth"] == "out")
 
 
 def _rows(path: Path, columns: set[str]) -> list[dict[str, str]]:

@@ -1,17 +1,27 @@
 """`localize` and `train-localizer`: where in a picture a class might be, and what is trained to say so."""
 
+import shlex
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curation.commands.options import TemplatesOption
-from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, refuse_without_effect
+from manifests.commands.options import (
+    DEFAULT_WORKSPACE,
+    DeviceOption,
+    WorkspaceOption,
+    recorded_arguments,
+    refuse_without_effect,
+)
 from manifests.commands.summary import announce
 from manifests.completion import embeddings_names, words
 from manifests.errors import InputError
-from manifests.run_report import current_report
+from manifests.run_report import NextStep, current_report
+
+if TYPE_CHECKING:
+    from manifests.workspace import Workspace
 
 
 def localize(
@@ -71,7 +81,15 @@ def localize(
     print(localize_pictures(space, load, told, rules, announce=announce))
 
 
+_OF_LAYOUT = ("dataset", "test_split", "readers")
+_OF_TRAINING = (
+    "interactor", "input_px", "epochs", "milestone", "batch_size", "learning_rate", "bridger_factor", "seed",
+    "amp", "device",
+)  # fmt: skip
+
+
 def train_localizer(
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the localizer; what lies there goes on; <workspace>/localizer.")
@@ -82,9 +100,12 @@ def train_localizer(
             help="Root of RefCOCO's layout (anns/, images/train2014/, masks/), or of its LMDB files (lmdb/)."
         ),
     ] = None,
-    dataset: Annotated[str, typer.Option(help="refcoco, refcoco+, refcocog_u or refcocog_g.")] = "refcoco",
+    dataset: Annotated[
+        str, typer.Option(help="With --data: refcoco, refcoco+, refcocog_u or refcocog_g.")
+    ] = "refcoco",
     test_split: Annotated[
-        list[str] | None, typer.Option(help="With --data: judge by this split at the end; repeatable.")
+        list[str] | None,
+        typer.Option(help="With --data: judge by testA, testB or test at the end, not by val; repeatable."),
     ] = None,
     scenes: Annotated[int | None, typer.Option(help="Draw so many scenes to learn from instead.", min=1)] = None,
     convert: Annotated[
@@ -102,7 +123,9 @@ def train_localizer(
         ),
     ] = None,
     input_px: Annotated[int | None, typer.Option(help="Side of the input; the paper's is 416.")] = None,
-    words: Annotated[int | None, typer.Option(help="Tokens of a phrase; 17, and 22 on refcocog.")] = None,
+    n_words: Annotated[
+        int | None, typer.Option("--words", help="Tokens of a phrase; 17, and 22 on refcocog.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="The paper's are 50.")] = None,
     milestone: Annotated[int | None, typer.Option(help="Epochs before the rate falls to a tenth; 35.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="The paper's is 32.")] = None,
@@ -120,7 +143,7 @@ def train_localizer(
     \b
     Example: python cli.py train-localizer --scenes 3000 --workspace workspace
     """
-    arguments = {option: str(value) for option, value in dict(locals()).items() if value is not None}
+    _check_what_goes_together(context, data, scenes, convert, model, pretrained)
     from curation.localize.authors import convert_checkpoint
     from curation.localize.training_run import (
         LayoutChoice,
@@ -129,34 +152,72 @@ def train_localizer(
         train_on_layout,
         train_on_scenes,
     )
+    from manifests import schema
     from manifests.workspace import Workspace
 
     given = {
-        "interactor": interactor, "input_px": input_px, "n_words": words, "n_epochs": epochs,
+        "interactor": interactor, "input_px": input_px, "n_words": n_words, "n_epochs": epochs,
         "milestone": milestone, "batch_size": batch_size, "learning_rate": learning_rate,
         "bridger_factor": bridger_factor, "seed": seed,
     }  # fmt: skip
-    if sum(way is not None for way in (data, scenes, convert)) != 1:
-        raise InputError("train-localizer: expected one of --data, --scenes and --convert")
-    if convert is not None and model is None:
-        raise InputError("train-localizer: --convert needs --model, such as RN101-quickgelu")
-    if data is not None and (model is None or pretrained is None):
-        raise InputError("train-localizer: --data needs --model and --pretrained")
     towers = ModelOfTowers(model, pretrained, device)
     space = Workspace(workspace)
     folder = out or space.root / "localizer"
     if convert is None and current_report().is_dry_run:
-        plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder)
+        plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder, amp=amp)
         current_report().plan = plan.recorded_as(workspace, "train-localizer")
         return
-    with space.stage("train-localizer", arguments) as record:
-        record.seed = seed
+    with space.stage("train-localizer", recorded_arguments(context)) as record:
+        record.seed = seed if convert is None else None
         if convert is not None:
-            lines = [str(path) for path in convert_checkpoint(convert, str(model), folder, n_words=words or 17)]
+            lines = [str(path) for path in convert_checkpoint(convert, str(model), folder, n_words=n_words or 17)]
         elif data is not None:
             layout = LayoutChoice(data, dataset, test_split or (), readers)
             lines = train_on_layout(towers, layout, given, out_dir=folder, amp=amp, announce=announce)
         else:
             lines = train_on_scenes(towers, scenes or 0, given, out_dir=folder, amp=amp, announce=announce)
         record.details = {"figures": lines}
+    if space.has(schema.SCREEN):
+        current_report().next_step = _localize_by(
+            space, folder, model, pretrained, is_converted=convert is not None
+        )
     print(*lines, sep="\n")
+
+
+def _localize_by(
+    space: "Workspace", folder: Path, model: str | None, pretrained: str | None, *, is_converted: bool
+) -> NextStep:
+    """Return the command that uses the localizer in `folder`, with the CLIP that it belongs to."""
+    from curation.localize.authors import CLIP_FILE
+    from curation.localize.scene_clip import CONFIG_FILE, WEIGHTS_FILE
+    from curation.localize.train import LOCALIZER_FILE
+
+    weights = folder / CLIP_FILE if is_converted else folder / WEIGHTS_FILE if model is None else pretrained
+    words_of_command = [
+        "python", "cli.py", "localize", "--checkpoint", folder / LOCALIZER_FILE, "--model",
+        folder / CONFIG_FILE if model is None else model, "--pretrained", weights, "--workspace", space.root,
+    ]  # fmt: skip
+    return NextStep(shlex.join(map(str, words_of_command)), "masks by this localizer")
+
+
+def _check_what_goes_together(
+    context: typer.Context,
+    data: Path | None,
+    scenes: int | None,
+    convert: Path | None,
+    model: str | None,
+    pretrained: str | None,
+) -> None:
+    """Refuse options of `train_localizer` that say too little, contradict each other, or would do nothing."""
+    if sum(way is not None for way in (data, scenes, convert)) != 1:
+        raise InputError("train-localizer: expected one of --data, --scenes and --convert")
+    if convert is not None and model is None:
+        raise InputError("train-localizer: --convert needs --model, such as RN101-quickgelu")
+    if data is not None and (model is None or pretrained is None):
+        raise InputError("train-localizer: --data needs --model and --pretrained")
+    if data is None:
+        refuse_without_effect(context, "without --data", _OF_LAYOUT)
+    if convert is not None:
+        refuse_without_effect(context, "with --convert", ("pretrained", *_OF_TRAINING))
+    if model is None:
+        refuse_without_effect(context, "without --model", ["pretrained"])

@@ -143,10 +143,12 @@ def screen(
         draw(space, explain, path)
         print(f"screen: {path}")
         return
-    from curation.screening.screen import ScreenRules, screen_pictures
+    from curation.screening.screen import ScreenRules, check_rules, screen_pictures
 
     rules_of_duplicates = duplicate_rules(least_agreement, least_similarity, most_bits, crops)
     rules = ScreenRules(max_lost, control_share, tuple(drop_quality or ()), rules_of_duplicates, seed, masks)
+    # Before the prototypes, which take a minute.
+    check_rules(rules, calibration)
     choice = ClassChoice(embeddings, classes, templates, exemplars, prototypes)
     known, sources = class_sources(classifiers, space, choice, device)
     summary = screen_pictures(space, known, sources, rules, calibration_path=calibration, announce=announce)

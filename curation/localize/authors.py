@@ -6,12 +6,10 @@ weights but not the statistics of its BatchNorm layers, which by its end are not
 writes two files: CLIP as open_clip takes it, and the localizer that belongs to it.
 """
 
-import pickle
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -24,9 +22,12 @@ from curation.localize.towers import VitTower, frozen_towers
 from curation.localize.train import LOCALIZER_FILE
 from manifests.durable import write_bytes
 from manifests.errors import ModelError, one_line
-from manifests.plain_pickle import check_torch_pickle
+from manifests.torch_files import TORCH_DAMAGE_ERRORS, check_torch_pickle
 
 CLIP_FILE = "clip.safetensors"
+
+_MOST_SHOWN = 100
+"""Letters of a name; theirs have 60."""
 
 _CLIP_PREFIX = "backbone."
 _POSITIONS = {
@@ -96,7 +97,7 @@ def our_name(theirs: str) -> str | None:
             return f"{found.expand(ours)}.{words[found.groups()[-1]]}{theirs[found.end() :]}"
     if theirs.startswith(_CLIP_PREFIX):
         return _POSITIONS.get(theirs.removeprefix(_CLIP_PREFIX))
-    raise ModelError(f"{theirs!r} is no weight of the authors' network")
+    raise ModelError(f"{theirs[:_MOST_SHOWN]!r} is no weight of the authors' network")
 
 
 def split_weights(
@@ -140,16 +141,14 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
     ModelError
         The file is not such a checkpoint, or of another architecture.
     """
-    try:
-        check_torch_pickle(source)
-        state = _tensor_file(source).get("state_dict")
-    except (ModelError, OSError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{source}: not a checkpoint of the authors ({one_line(error)})") from error
-    if not isinstance(state, Mapping):
-        raise ModelError(f"{source}: expected one of the authors' checkpoints, with a state_dict")
-    clip, weights = split_weights(state)
+    clip, weights = split_weights(_state_of(source))
+    if not clip or not weights:
+        raise ModelError(
+            f"{source}: expected weights of CLIP and of the authors' network, found one of both at most"
+        )
     clip_path, localizer_path = out_dir / CLIP_FILE, out_dir / LOCALIZER_FILE
-    clip_content = save({name: tensor.contiguous() for name, tensor in clip.items()})
+    # Copies, as two names may share the memory of one tensor.
+    clip_content = save({name: tensor.contiguous().clone() for name, tensor in clip.items()})
     with tempfile.TemporaryDirectory() as folder:
         # What lies in `out_dir` is replaced when both parts are known to fit, and not before.
         trial = Path(folder) / CLIP_FILE
@@ -172,13 +171,21 @@ def convert_checkpoint(source: Path, model: str, out_dir: Path, *, n_words: int 
     return clip_path, localizer_path
 
 
+def _is_plain(tensor: torch.Tensor) -> bool:
+    is_dense = tensor.layout is torch.strided and not (
+        tensor.is_meta or tensor.is_quantized or tensor.is_complex()
+    )
+    # One number can stand for any count of places, which would all be written.
+    return is_dense and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
 def authors_sizes(*, is_vit: bool, n_words: int = 17) -> NetworkSizes:
     """Return the sizes of the authors' settings for RefCOCO."""
     return NetworkSizes(n_words=n_words, interactor="published", bridge=BridgeSizes(n_heads=8 if is_vit else 4))
 
 
-def _tensor_file(path: Path) -> dict[str, Any]:
-    """Return what `torch.save` wrote to `path`, on the CPU, where that is tensors and plain values by name alone.
+def _state_of(source: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of one of the authors' checkpoints, on the CPU, read without running code from it.
 
     Raises
     ------
@@ -186,6 +193,17 @@ def _tensor_file(path: Path) -> dict[str, Any]:
         It cannot be read, or holds anything else.
     """
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise ModelError(one_line(error)) from error
+        check_torch_pickle(source)
+        content = torch.load(source, map_location="cpu", weights_only=True)
+    except TORCH_DAMAGE_ERRORS as error:
+        raise ModelError(f"{source}: not a checkpoint of the authors ({one_line(error)})") from error
+    state = content.get("state_dict") if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise ModelError(f"{source}: expected one of the authors' checkpoints, with a state_dict")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            found = f"{type(name).__name__} and {type(tensor).__name__}"
+            raise ModelError(f"{source}: state_dict: expected named tensors, found {found}")
+        if not _is_plain(tensor):
+            raise ModelError(f"{source}: {name[:_MOST_SHOWN]}: expected a tensor with a real number at each place")
+    return state

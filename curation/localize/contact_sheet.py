@@ -34,7 +34,7 @@ def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], conten
     path : Path
         The file.
     examples : sequence of ReferringExample
-        Two a row.
+        Two a row; a phrase that is wider than its half is cut.
     contenders : sequence of Contender
         In this order from left to right; their names stand at the top.
     """
@@ -52,13 +52,22 @@ def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], conten
         row, column = divmod(place, _PER_ROW)
         left, top = column * half_px, _HEADING_PX + row * row_px
         phrase = example.phrases[-1]
-        draw.text((left, top), phrase, fill="black")
+        draw.text((left, top), _cut(draw, phrase, half_px - 2 * _GAP_PX), fill="black")
         for cell, image in enumerate(_cells(example, phrase, contenders)):
             image.thumbnail((_CELL_PX, _CELL_PX))
             sheet.paste(image, (left + cell * (_CELL_PX + _GAP_PX), top + _TEXT_PX))
     content = BytesIO()
     sheet.save(content, "PNG")
     write_bytes(path, content.getvalue())
+
+
+def _cut(draw: ImageDraw.ImageDraw, phrase: str, width_px: int) -> str:
+    """Return a phrase on one line, without its end where it is wider: beside it stands another row's."""
+    line = " ".join(phrase.split())
+    if draw.textlength(line) <= width_px:
+        return line
+    fitting = range(len(line), 0, -1)
+    return next(cut for n in fitting if draw.textlength(cut := f"{line[:n].rstrip()}...") <= width_px)
 
 
 def _cells(example: ReferringExample, phrase: str, contenders: Sequence[Contender]) -> list[Image.Image]:

@@ -13,13 +13,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from curation.localize.localizer import Localizer
-from curation.localize.wanted import Wanted, currency, in_shards, missing_by_shard, wanted_pictures
+from curation.localize.wanted import currency, in_shards, missing_by_shard
 from curation.verified_bytes import verified_bytes
 from manifests import schema
 from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import decode_image
 from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of
+from manifests.wanted_masks import Wanted, wanted_pictures
 from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import lmdb
 
 _KINDS = {"img": bytes, "mask": bytes, "seg_id": int, "img_name": str, "sents": list, "num_sents": int}
+_MOST = 1 << 63
+"""Numbers are below it, as all are that pyarrow.serialize writes."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ class LmdbSplit:
         if not isinstance(value, dict):
             raise InputError(f"{self._where(key)}: expected a dict, found {type(value).__name__}")
         for name, kind in _KINDS.items():
-            if not isinstance(value.get(name), kind):
+            if not _is(value.get(name), kind):
                 raise InputError(
-                    f"{self._where(key)}: {name}: expected {kind.__name__}, found {type(value.get(name)).__name__}"
+                    f"{self._where(key)}: {name}: expected {kind.__name__}, found {_told(value.get(name))}"
                 )
         strange = next((type(phrase) for phrase in value["sents"] if not isinstance(phrase, str)), None)
         if strange is not None:
@@ -138,8 +140,8 @@ class LmdbSplit:
         keys, n_keys = self._value(b"__keys__"), self._value(b"__len__")
         if not isinstance(keys, list) or not keys or not all(isinstance(key, bytes) for key in keys):
             raise InputError(f"{self.path}: __keys__: expected a list of keys with at least one")
-        if n_keys != len(keys):
-            raise InputError(f"{self.path}: __len__ is {n_keys!r}, and there are {len(keys):,} keys")
+        if not _is(n_keys, int) or n_keys != len(keys):
+            raise InputError(f"{self.path}: __len__ is {_told(n_keys)}, and there are {len(keys):,} keys")
         return keys
 
     def _value(self, key: bytes) -> Any:
@@ -159,6 +161,18 @@ class LmdbSplit:
 
     def _where(self, key: bytes) -> str:
         return f"{self.path}, {key.decode('ascii', 'replace')}"
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Return whether a value is of a kind: truth values are no numbers."""
+    return type(value) is kind and (not isinstance(value, int) or -_MOST <= value < _MOST)
+
+
+def _told(value: Any) -> str:
+    """Return a number in digits, and of anything else, which may be of any size, the name of its type."""
+    if _is(value, int):
+        return str(value)
+    return "a number beyond 64 bits" if type(value) is int else type(value).__name__
 
 
 def _environment(file: Path) -> "lmdb.Environment":

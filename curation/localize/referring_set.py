@@ -161,10 +161,16 @@ def _example(
     entry: Any, stored: Callable[[str, str], tuple[StoredPicture, StoredPicture]], where: str
 ) -> ReferringExample:
     try:
-        segment_id, picture_name = str(entry["segment_id"]), str(entry["img_name"])
-        phrases = tuple(str(sentence["sent"]).strip() for sentence in entry["sentences"])
+        segment_id, picture_name = entry["segment_id"], entry["img_name"]
+        phrases = tuple(sentence["sent"] for sentence in entry["sentences"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{where}: expected segment_id, img_name and sentences[].sent ({error!r})") from error
+    # Exactly these: a truth value is a number for Python.
+    if type(segment_id) not in (int, str) or not all(isinstance(word, str) for word in (picture_name, *phrases)):
+        raise InputError(f"{where}: expected a number or word as segment_id, and words as img_name and sent")
+    segment_id, phrases = str(segment_id), tuple(phrase.strip() for phrase in phrases)
+    if any("\ud800" <= letter <= "\udfff" for phrase in phrases for letter in phrase):
+        raise InputError(f"{where}: a phrase holds half of a pair of UTF-16, which is no letter")
     for name in (segment_id, picture_name):
         # They become paths: a file must not lead out of its folder.
         if not _NAME_PATTERN.fullmatch(name):

@@ -28,6 +28,7 @@ N_THINGS = (2, 4)
 N_PHRASES = 3
 _SPLITS = ("train", "val", "test")
 _N_TRIES = 200
+_RECIPE_FILE = "scenes.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,14 +111,14 @@ def _drawn(rng: np.random.Generator, things: list[Thing], phrases: tuple[str, ..
     return Scene(picture, masks, tuple(things), 0, phrases)
 
 
-def write_scenes(root: Path, counts: dict[str, int], seed: int) -> None:
+def write_scenes(root: Path, counts: Mapping[str, int], seed: int) -> None:
     """Write scenes in the layout of `curation.localize.referring_set`; what is there of the same recipe stays.
 
     Parameters
     ----------
     root : Path
         The layout's root.
-    counts : dict
+    counts : mapping
         Scenes of each of the splits ``train``, ``val`` and ``test``.
     seed : int
         Of all draws.
@@ -127,32 +128,38 @@ def write_scenes(root: Path, counts: dict[str, int], seed: int) -> None:
     InputError
         Scenes of another recipe are there, which a training may have learnt from.
     """
-    sizes = {size: list(sides) for size, sides in SIZES.items()}
-    recipe = {"seed": seed, "counts": counts, "scene_px": SCENE_PX, "sizes": sizes}
-    recipe_path = root / "scenes.json"
-    if recipe_path.exists():
-        _check_recipe(recipe_path, recipe)
+    if check_scenes(root, counts, seed):
         return
     for split, n_scenes in counts.items():
         numbers = tqdm(range(n_scenes), desc=f"scenes, {split}", unit="scene", disable=None)
         entries = [_written(root, make_scene(seed, split, number), f"{split}_{number:05d}") for number in numbers]
         write_bytes(root / "anns" / SCENES / f"{split}.json", json.dumps(entries, indent=0).encode())
-    write_json(recipe_path, recipe)
+    write_json(root / _RECIPE_FILE, _recipe(counts, seed))
 
 
-def _check_recipe(path: Path, recipe: Mapping[str, object]) -> None:
+def _recipe(counts: Mapping[str, int], seed: int) -> dict[str, object]:
+    sizes = {size: list(sides) for size, sides in SIZES.items()}
+    return {"seed": seed, "counts": dict(counts), "scene_px": SCENE_PX, "sizes": sizes}
+
+
+def check_scenes(root: Path, counts: Mapping[str, int], seed: int) -> bool:
+    """Return whether scenes are drawn already; parameters and InputError as `write_scenes`."""
+    path = root / _RECIPE_FILE
+    if not path.exists():
+        return False
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"{path}: not the recipe of drawn scenes ({one_line(error)}); delete the folder, or give another --out"
         ) from error
-    for name, value in recipe.items():
+    for name, value in _recipe(counts, seed).items():
         if found.get(name) != value:
             raise InputError(
                 f"{path}: {name}: the scenes there were drawn with {found.get(name)}, and now it is {value}; "
                 "give the same, or another --out"
             )
+    return True
 
 
 def _written(root: Path, scene: Scene, name: str) -> dict[str, object]:

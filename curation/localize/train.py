@@ -7,7 +7,6 @@ CPU of one machine a training that was killed ends in the same bytes as one that
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,10 +33,13 @@ from curation.localize.training_state import TrainingState, read_state, unusable
 from manifests.allocator import keep_freed_memory
 from manifests.durable import remove_left_overs
 from manifests.errors import ModelError, one_line
-from manifests.training_files import EpochFiles, check_same_settings
+from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
 
 LOCALIZER_FILE = "localizer.safetensors"
 STATE_FILE = "training.safetensors"
+
+OTHER_FOLDER = "give the same, or another --out"
+"""What to do where a training of other settings is in the way."""
 
 _OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
 
@@ -98,16 +100,15 @@ def train_localizer(
     """
     keep_freed_memory()
     remove_left_overs(out_dir, recursive=False)
-    has_amp = _has_bfloat16(encoder.device) if amp is None else amp
     path = out_dir / STATE_FILE
     files = EpochFiles(out_dir, EpochRecord.row, partial(write_curves, title=f"localizer on {encoder.name}"))
     with _repeatable(encoder.device):
-        training = _Training(encoder, sizes, plan, data, has_amp=has_amp)
-        settings = _settings(encoder, sizes, plan, data, has_amp=has_amp)
+        settings = _settings(encoder, sizes, plan, data, amp)
+        training = _Training(encoder, sizes, plan, data, has_amp=settings["amp"])
         history: tuple[EpochRecord, ...] = ()
         if path.exists():
             found = read_state(path)
-            check_same_settings(path, found.settings, settings, instead="give the same, or another --out")
+            check_same_settings(path, found.settings, settings, instead=OTHER_FOLDER)
             training.restore(found, path)
             if not (out_dir / LOCALIZER_FILE).exists():
                 raise ModelError(
@@ -133,20 +134,26 @@ def train_localizer(
     return history
 
 
-def _settings(
-    encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, *, has_amp: bool
+def settings_without_data(
+    sizes: NetworkSizes, plan: TrainingPlan, place: torch.device, amp: bool | None
 ) -> dict[str, Any]:
-    """Return what a training that goes on must have in common with the one before: all but how long it goes on."""
-    settings = dataclasses.asdict(plan)
-    del settings["n_epochs"]
+    """Return what a training that goes on must keep, but for CLIP and examples; `train_localizer` has the rest."""
     return {
-        "plan": settings,
+        "plan": plan.record(),
         "network": dataclasses.asdict(sizes),
+        "device": place.type,
+        "amp": computes_in_bfloat16(place) if amp is None else amp,
+    }
+
+
+def _settings(
+    encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, amp: bool | None
+) -> dict[str, Any]:
+    return {
+        **settings_without_data(sizes, plan, encoder.device, amp),
         "CLIP model": encoder.digest,
         "examples to learn from": examples_digest(data.train),
         "examples to choose by": examples_digest(data.val),
-        "device": encoder.device.type,
-        "amp": has_amp,
     }
 
 
@@ -221,10 +228,7 @@ class _Training:
                 progress.update(self._plan.batch_size)
         loss = float(total) / self._batches.n_batches
         images_per_s = n_images / (time.monotonic() - began)
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"the loss of epoch {epoch + 1} is {loss}: the training diverged; lower the learning rate"
-            )
+        check_finite_loss(loss, epoch)
         return loss, images_per_s
 
     def _step(self, batch: Batch) -> torch.Tensor:
@@ -259,8 +263,9 @@ class _Training:
         )
 
 
-def _has_bfloat16(place: torch.device) -> bool:
-    # Where a GPU lacks it, torch emulates it, slower than float32.
+def computes_in_bfloat16(place: torch.device) -> bool:
+    """Return whether a device has bfloat16, as the function of this name in `scoring.dml.train`."""
+    # A GPU without it would emulate it, slower than float32.
     return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 

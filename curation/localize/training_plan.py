@@ -1,7 +1,8 @@
 """How a localizer is trained: the settings of the paper, and what may be changed in them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from manifests.draws import drawn_number
 from manifests.errors import InputError
@@ -55,3 +56,7 @@ class TrainingPlan:
     def seed_of(self, purpose: str, epoch: int = 0) -> int:
         """Return the seed of one purpose in one epoch, so that no draw depends on what was drawn before it."""
         return drawn_number(purpose, str(epoch), self.seed)
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings, as JSON values, that a training that goes on must keep: all but how long it is."""
+        return {name: value for name, value in asdict(self).items() if name != "n_epochs"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from curation.clip import ClipEncoder, load_encoder
 from curation.localize.bridger import BridgeSizes
@@ -22,14 +23,23 @@ from curation.localize.localizer import Localizer
 from curation.localize.network import NetworkSizes
 from curation.localize.referring_set import ReferringExample, read_examples
 from curation.localize.scene_clip import make_scene_clip
-from curation.localize.scenes import SCENE_PX, SCENES, write_scenes
+from curation.localize.scenes import SCENE_PX, SCENES, check_scenes, write_scenes
 from curation.localize.towers import VitTower, frozen_towers
-from curation.localize.train import LOCALIZER_FILE, STATE_FILE, TrainingData, train_localizer
+from curation.localize.train import (
+    LOCALIZER_FILE,
+    OTHER_FOLDER,
+    STATE_FILE,
+    TrainingData,
+    settings_without_data,
+    train_localizer,
+)
 from curation.localize.training_plan import TrainingPlan
 from curation.localize.training_state import read_state
 from curation.localize.trivial_answers import CentredBox, ColourContrast, mean_area_share
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
 from curation.threads import one_thread
+from manifests.devices import device_name
+from manifests.training_files import ONLY_THE_RUN_SEES, check_same_settings
 from manifests.work_plan import WorkPlan, weights_to_fetch
 
 SCENE_SIZES = NetworkSizes(
@@ -53,6 +63,8 @@ _N_TO_FIT = 100
 """Examples of the training that thresholds and areas of what is not trained are fitted on."""
 
 _N_ON_SHEET = 24
+
+_OF_SAME_CLIP = "heat map of the same CLIP"
 
 
 @dataclass(frozen=True)
@@ -110,7 +122,10 @@ def train_on_layout(
     amp: bool | None = None,
     announce: Callable[[str], None],
 ) -> list[str]:
-    """Train by the paper's recipe but for what is `given`, and return a table of figures for each test split."""
+    """Train by the paper's recipe but for what is `given`, and return a table of figures for each test split.
+
+    Without a test split the table is of ``val``, and says that it chose the epoch.
+    """
     encoder = towers.load()
     n_heads = 8 if isinstance(frozen_towers(encoder.network).image, VitTower) else 4
     sizes = _replaced(NetworkSizes(bridge=BridgeSizes(n_heads=n_heads)), given)
@@ -122,8 +137,9 @@ def train_on_layout(
     train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
     trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
     write_contact_sheet(out_dir / CONTACT_SHEET_FILE, splits["val"][:_N_ON_SHEET], [trained])
-    contenders = [trained, *_boxes(splits["train"])] if layout.test_splits else []
-    return [line for name in layout.test_splits for line in judged(contenders, splits[name], title=name)]
+    contenders = [trained, *_boxes(splits["train"])]
+    titles = {name: name for name in layout.test_splits} or {"val": "val, by which the epoch was chosen too"}
+    return [line for name, title in titles.items() for line in judged(contenders, splits[name], title=title)]
 
 
 def train_on_scenes(
@@ -145,20 +161,27 @@ def train_on_scenes(
     root = out_dir / SCENES
     # On a CPU, layers this small are done before a second thread has woken.
     with one_thread() if encoder.device.type == "cpu" else contextlib.nullcontext():
-        write_scenes(root, {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}, plan.seed)
+        write_scenes(root, _scene_counts(n_scenes), plan.seed)
         train, val, test = (read_examples(root, SCENES, split) for split in ("train", "val", "test"))
         data = TrainingData(train, val)
         train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
         trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
-        heat_maps = {"heat map of the same CLIP": encoder}
+        heat_maps = {_OF_SAME_CLIP: encoder}
         if towers.model is None:
             heat_maps["heat map of the sample's CLIP"] = towers.load()
+        # The scenes' own CLIP has a text tower that was never trained: there is nothing to look at.
+        not_shown = _OF_SAME_CLIP if towers.model is None else None
         untrained = [
             *(_fitted(name, phrase_heat_map(of_map), train) for name, of_map in heat_maps.items()),
             _fitted("all that stands out", ColourContrast(), train),
         ]
-        write_contact_sheet(out_dir / CONTACT_SHEET_FILE, test[:_N_ON_SHEET], [trained, *untrained[1:]])
+        shown = [trained, *(one for one in untrained if one.name != not_shown)]
+        write_contact_sheet(out_dir / CONTACT_SHEET_FILE, test[:_N_ON_SHEET], shown)
         return judged([trained, *untrained, *_boxes(train)], test, title="scenes held out")
+
+
+def _scene_counts(n_scenes: int) -> dict[str, int]:
+    return {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}
 
 
 def _fitted(name: str, localizer: Localizer, train: Sequence[ReferringExample]) -> Contender:
@@ -172,27 +195,52 @@ def _boxes(train: Sequence[ReferringExample]) -> list[Contender]:
 
 
 def plan_training(
-    towers: ModelOfTowers, given: Mapping[str, Any], *, n_scenes: int | None, root: Path | None, out_dir: Path
+    towers: ModelOfTowers,
+    given: Mapping[str, Any],
+    *,
+    n_scenes: int | None,
+    root: Path | None,
+    out_dir: Path,
+    amp: bool | None = None,
 ) -> WorkPlan:
     """Return how many epochs are left of a training on scenes, or on the layout in `root`, by its last state.
 
     Raises
     ------
     InputError
-        What is `given` is not possible.
+        What is `given` is not possible, or the folder holds a training, or scenes, of other settings; model and
+        pictures are not read, and not compared.
     ModelError
         The state cannot be read.
     """
-    plan = _replaced(TrainingPlan() if n_scenes is None else SCENE_PLAN, given)
-    state = out_dir / STATE_FILE
-    n_done = len(read_state(state).history) if state.exists() else 0
+    is_layout = n_scenes is None
+    plan = _replaced(TrainingPlan() if is_layout else SCENE_PLAN, given)
+    if n_scenes is not None:
+        check_scenes(out_dir / SCENES, _scene_counts(n_scenes), plan.seed)
+    place = torch.device(device_name(towers.device, has_cuda=torch.cuda.is_available()))
+    sizes = _replaced(NetworkSizes() if is_layout else SCENE_SIZES, given)
+    now = settings_without_data(sizes, plan, place, amp)
+    if is_layout:
+        # Its heads depend on the kind of the model's image tower.
+        del now["network"]["bridge"]
+    n_done = _n_epochs_done(out_dir / STATE_FILE, now)
     reads = [
         f"the referring set in {root}" if n_scenes is None else f"{n_scenes:,} scenes, drawn first if need be"
     ]
     fetches = [] if towers.model is None else weights_to_fetch(towers.model, towers.pretrained or "")
     return WorkPlan(
-        max(0, plan.n_epochs - n_done), n_done, unit="epochs", reads=reads, fetches=fetches, writes=[str(out_dir)]
+        max(0, plan.n_epochs - n_done), n_done, unit="epochs", reads=reads, fetches=fetches,
+        writes=[str(out_dir)], notes=[ONLY_THE_RUN_SEES] if n_done else [],
     )  # fmt: skip
+
+
+def _n_epochs_done(path: Path, now: Mapping[str, Any]) -> int:
+    """Return how many epochs a state holds that has the settings of `now`, as far as these go."""
+    if not path.exists():
+        return 0
+    found = read_state(path)
+    check_same_settings(path, found.settings, now, instead=OTHER_FOLDER, is_plan=True)
+    return len(found.history)
 
 
 def phrase_heat_map(encoder: ClipEncoder) -> HeatMap:

@@ -1,63 +1,11 @@
-"""Which pictures are to have masks of which classes, and which stored masks still are of what they show."""
+"""Which of the stored masks still are of what their pictures show, and which are missing, shard by shard."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from manifests import schema
-from manifests.label_space import read_label_space
 from manifests.masks import MaskedImage, MaskStore
-from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.stored_pictures import stored_pictures
+from manifests.wanted_masks import Wanted, asked_names
 from manifests.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A picture to localize.
-
-    Attributes
-    ----------
-    picture : StoredPicture
-        Where it lies.
-    names : mapping of int to str
-        Of the classes shown beside it, by class index.
-    """
-
-    picture: StoredPicture
-    names: Mapping[int, str]
-
-    def is_met_by(self, stored: MaskedImage | None) -> bool:
-        """Return whether masks are of this picture, and of these classes by these names."""
-        return stored is not None and stored.is_of(self.picture) and stored.names == self.names
-
-
-def wanted_pictures(workspace: Workspace, *, has_dropped: bool) -> dict[str, Wanted]:
-    """Return the pictures to localize by id, those apart that are shown beside no class.
-
-    Parameters
-    ----------
-    workspace : Workspace
-        Screened.
-    has_dropped : bool
-        Those too that `screen` dropped; of them, gold pictures are always among them.
-
-    Raises
-    ------
-    StageMissingError
-        `screen` or a stage before it has not been run.
-    """
-    rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
-    gold = set(workspace.read(schema.GOLD).column("image_id").to_pylist()) if workspace.has(schema.GOLD) else set()
-    pictures, names = stored_pictures(workspace), _class_names(workspace)
-
-    def named(shown: Sequence[int]) -> dict[int, str]:
-        return {class_index: names.get(class_index, _unnamed(class_index)) for class_index in shown}
-
-    return {
-        row["image_id"]: Wanted(pictures[row["image_id"]], named(row["shown_classes"]))
-        for row in rows
-        if row["shown_classes"] and row["image_id"] in pictures
-        if has_dropped or row["status"] == "review" or row["image_id"] in gold
-    }
 
 
 def in_shards(wanted: Mapping[str, Wanted]) -> dict[int, list[Wanted]]:
@@ -82,22 +30,14 @@ def currency(workspace: Workspace) -> Callable[[MaskedImage], bool]:
 
     Wanted or not: what a run without ``--dropped`` does not ask for, the next may.
     """
-    pictures, names = stored_pictures(workspace), _class_names(workspace)
+    pictures, name_of = stored_pictures(workspace), asked_names(workspace)
 
     def is_current(image: MaskedImage) -> bool:
         picture = pictures.get(image.image_id)
         return (
             picture is not None
             and image.is_of(picture)
-            and all(names.get(index, _unnamed(index)) == name for index, name in image.names.items())
+            and all(name_of(index) == name for index, name in image.names.items())
         )
 
     return is_current
-
-
-def _class_names(workspace: Workspace) -> dict[int, str]:
-    return {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
-
-
-def _unnamed(class_index: int) -> str:
-    return f"class {class_index}"

@@ -125,7 +125,7 @@ def calibrate(
         original_of = find_duplicates(workspace, DuplicateRules(), store=sources[0].store)
         calibration, counts = fit_calibration(
             workspace, sources, truth.pictures, verified, max_lost=max_lost, seed=seed, original_of=original_of,
-            masks=read_small_masks(workspace, stored_pictures(workspace)) if has_masks else None,
+            masks=read_small_masks(workspace, classes) if has_masks else None,
         )  # fmt: skip
         calibration.write(out_path)
         plot_path = out_path.with_suffix(".png")

@@ -103,7 +103,7 @@ def screen_pictures(
     StageMissingError
         Downloads or embeddings are missing or not complete.
     """
-    _check_rules(rules, calibration_path)
+    check_rules(rules, calibration_path)
     calibration = Calibration.read(calibration_path) if calibration_path else None
     arguments = {
         "max_lost": rules.max_lost, "control_share": rules.control_share, "seed": rules.seed,
@@ -122,7 +122,7 @@ def screen_pictures(
         pictures = stored_pictures(workspace)
         verified = verified_of(workspace, classes, announce)
         _announce_cut(verified, announce)
-        masks = read_small_masks(workspace, pictures) if rules.has_masks else None
+        masks = read_small_masks(workspace, classes) if rules.has_masks else None
         names = number_names(sources, verified, masks)
         if calibration is not None:
             calibration.check_holds_for(sources, names)
@@ -257,7 +257,8 @@ def _counts(table: pa.Table) -> dict[str, int]:
     )
 
 
-def _check_rules(rules: ScreenRules, calibration_path: Path | None) -> None:
+def check_rules(rules: ScreenRules, calibration_path: Path | None) -> None:
+    """Refuse rules that are out of range or need a calibration; raises as `screen_pictures`, which calls it."""
     if not 0 <= rules.control_share <= 1:
         raise InputError(f"--control-share: expected 0 to 1, found {rules.control_share}")
     if rules.max_lost is not None and calibration_path is None:

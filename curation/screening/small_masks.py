@@ -1,11 +1,12 @@
 """Risk by masks: how sure a localizer is of some class on a small part of a picture, as `localize` wrote it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manifests import schema
 from manifests.errors import InputError
-from manifests.stored_pictures import StoredPicture
+from manifests.label_space import ClassName, read_label_space
+from manifests.wanted_masks import localized_images, wanted_pictures
 from manifests.workspace import Workspace
 
 MOST_AREA_SHARE = 0.25
@@ -39,35 +40,53 @@ class SmallMasks:
         Raises
         ------
         InputError
-            It has no masks, which is not the same as none that says something.
+            It has no masks of the classes shown now, which is not the same as none that says something.
         """
         if image_id not in self.evidence:
             raise InputError(
-                f"--masks: {image_id} and maybe others have no masks as they are stored now: run 'screen' without "
-                "--masks if they are new, then 'localize --dropped'"
+                f"--masks: {image_id} and maybe others have no masks as they are stored and shown now: run "
+                "'screen' without --masks if they are new, then 'localize --dropped'"
             )
         return self.evidence[image_id]
 
 
-def read_small_masks(workspace: Workspace, pictures: Mapping[str, StoredPicture]) -> SmallMasks:
-    """Return the numbers of the pictures that have masks as they are stored now.
+def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> SmallMasks:
+    """Return the numbers of the pictures whose masks are of them as they are stored and shown now.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Screened and localized.
+    classes : sequence of ClassName
+        What the pictures are compared with now.
 
     Raises
     ------
     StageMissingError
-        `localize` has not been run.
+        `screen` or `localize` has not been run.
     InputError
-        It found nothing.
+        `localize` found nothing, or its masks are of other classes.
     """
-    rows = workspace.read(schema.LOCALIZED).to_pylist()
-    if not rows:
+    wanted = wanted_pictures(workspace, has_dropped=True)
+    _check_classes(workspace, classes)
+    table = workspace.read(schema.LOCALIZED)
+    if not table.num_rows:
         raise InputError("--masks: the last 'localize' left no mask: run 'localize --dropped'")
-    evidence: dict[str, float] = {}
-    for row in rows:
-        picture = pictures.get(row["image_id"])
-        if picture is None or (row["sha256"], row["rotation_deg"]) != (picture.sha256, picture.rotation_deg or 0):
-            continue
-        is_small = 0 < row["area_share"] <= MOST_AREA_SHARE
-        so_far = evidence.get(picture.image_id, 0.0)
-        evidence[picture.image_id] = max(so_far, row["peak"] if is_small else 0.0)
-    return SmallMasks(rows[0]["localizer"], evidence)
+    evidence = {
+        image_id: max(
+            (facts.peak for facts in image.facts.values() if 0 < facts.area_share <= MOST_AREA_SHARE), default=0.0
+        )
+        for image_id, image in localized_images(table).items()
+        if image_id in wanted and wanted[image_id].is_met_by(image)
+    }
+    return SmallMasks(table.column("localizer")[0].as_py(), evidence)
+
+
+def _check_classes(workspace: Workspace, classes: Sequence[ClassName]) -> None:
+    shown = [known.name for known in read_label_space(workspace.classes_path)]
+    if shown != [known.name for known in classes]:
+        raise InputError(
+            f"--masks: the masks are of the {len(shown):,} classes of the last 'screen', "
+            f"{workspace.classes_path}, not of these {len(classes):,}: give those as --classes, or run 'screen' "
+            "with these and without --masks, then 'localize --dropped'"
+        )

@@ -114,12 +114,9 @@ def build_manifest(
 
 def _shares(values: Sequence[str]) -> dict[str, float]:
     try:
-        shares = {name: float(share) for name, share in pairs(values, "--split").items()}
+        return {name: float(share) for name, share in pairs(values, "--split").items()}
     except ValueError as error:
         raise InputError(f"--split: expected NAME=SHARE such as val=0.1 ({error})") from error
-    if len(shares) < len(values):
-        raise InputError(f"--split: expected each name once, found {' '.join(values)}")
-    return shares
 
 
 def _split_and_place(value: str) -> tuple[str, str]:

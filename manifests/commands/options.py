@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,13 +20,37 @@ ProxyOption = Annotated[str | None, typer.Option(help="http://HOST:PORT; the env
 
 DEFAULT_WORKSPACE = Path("workspace")
 
+_OF_EVERY_COMMAND = {"has_json", "is_dry_run"}
+"""How to run and what to print, which `manifests.stage_commands` adds: no argument of what is recorded."""
+
 
 def pairs(values: Sequence[str], flag: str) -> dict[str, str]:
-    """Return ``KEY=VALUE`` arguments as a dict; InputError where one has no ``=``."""
-    split = dict(value.partition("=")[::2] for value in values)
-    if any("=" not in value for value in values):
-        raise InputError(f"{flag}: expected KEY=VALUE, found {next(v for v in values if '=' not in v)!r}")
+    """Return ``KEY=VALUE`` arguments as a dict.
+
+    Raises
+    ------
+    InputError
+        One has no ``=``, no key or no value, or a key is given twice.
+    """
+    split: dict[str, str] = {}
+    for given in values:
+        key, _, value = given.partition("=")
+        # An empty folder would be the current one.
+        if not (key and value):
+            raise InputError(f"{flag}: expected KEY=VALUE, found {given!r}")
+        if key in split:
+            raise InputError(f"{flag}: expected each name once, found {' '.join(values)}")
+        split[key] = value
     return split
+
+
+def recorded_arguments(context: typer.Context) -> dict[str, Any]:
+    """Return what a command was given, and its defaults, as texts and lists of texts for the stage's record."""
+    return {
+        name: [str(one) for one in value] if isinstance(value, list | tuple) else str(value)
+        for name, value in context.params.items()
+        if name not in _OF_EVERY_COMMAND and value not in (None, (), [])
+    }
 
 
 def refuse_without_effect(context: typer.Context, reason: str, names: Iterable[str]) -> None:

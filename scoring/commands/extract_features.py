@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, pairs
+from manifests.commands.options import (
+    DEFAULT_WORKSPACE,
+    DeviceOption,
+    WorkspaceOption,
+    pairs,
+    recorded_arguments,
+)
 from manifests.commands.summary import announce
 from manifests.completion import manifest_names, words
 from manifests.errors import InputError
@@ -120,6 +126,7 @@ class _ModelChoice:
 
 def extract_features(
     clip_models: ClipModels,
+    context: typer.Context,
     feature_set: Annotated[str, typer.Option("--set", help="Name of the set to write: train, val, ...")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     model: Annotated[str | None, typer.Option(help="timm model name.")] = None,
@@ -182,9 +189,6 @@ def extract_features(
     \b
     Example: python cli.py extract-features --model resnet50.tv_in1k --set val --images imagenet/val
     """
-    arguments = {
-        option: str(value) for option, value in locals().items() if option != "clip_models" and value is not None
-    }
     choice = _ModelChoice(
         model, checkpoint, n_classes, model_arg, preprocess, clip, pretrained, classes, templates
     )
@@ -213,7 +217,7 @@ def extract_features(
         )  # fmt: skip
         current_report().plan = plan.recorded_as(workspace, record_name)
         return
-    with space.stage("extract-features", arguments, inputs, record_as=record_name) as record:
+    with space.stage("extract-features", recorded_arguments(context), inputs, record_as=record_name) as record:
         network = choice.load(clip_models, device=device, features_dir=folder)
         source = find_pictures(n_classes=network.head.n_classes)
         result = extract(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, pairs
+from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, pairs, recorded_arguments
 from manifests.completion import features_names, names_below, words
 from manifests.errors import InputError
 from manifests.run_report import current_report
@@ -27,6 +27,7 @@ def method_names() -> list[str]:
 
 
 def score(
+    context: typer.Context,
     ood: Annotated[list[str], typer.Option(help="An OOD set of the folder; may be given several times.")],
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     features: Annotated[
@@ -87,12 +88,6 @@ def score(
     \b
     Example: python cli.py score --features workspace/features/resnet50.tv_in1k --ood openimage_o --out scores
     """
-    given = dict(locals())
-    arguments = {
-        name: [str(one) for one in value] if isinstance(value, list) else str(value)
-        for name, value in given.items()
-        if value is not None
-    }
     from manifests.image_ids import read_image_ids
     from manifests.workspace import Workspace
     from scoring.groups import read_groups
@@ -118,13 +113,13 @@ def score(
     recorder = Workspace(workspace if out is None else out)
     names = SetNames(tuple(ood), val, train or None, fit_val or None)
     if current_report().is_dry_run:
-        plan = plan_score(folder, names, out_dir, methods=method)
+        plan = plan_score(folder, names, out_dir, methods=method, second_dir=second_features)
         current_report().plan = plan.recorded_as(recorder.root, f"score.{results_name}")
         return
     files = ["head.safetensors", *(f"{name}.parquet" for name in (*names.of_id, *names.ood))]
     inputs = [one / file for one in (folder, second_features) if one is not None for file in files]
     inputs += [path for path in (groups, known_in) if path is not None]
-    with recorder.stage("score", arguments, inputs, record_as=f"score.{results_name}") as record:
+    with recorder.stage("score", recorded_arguments(context), inputs, record_as=f"score.{results_name}") as record:
         result = score_sets(
             folder, names, out_dir, methods=method, fit=fit, figures=figures, device=device,
             second_dir=second_features,

@@ -1,20 +1,26 @@
 """`train-dml`: networks with a cosine classifier, whose features DML+ is made for."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, pairs
+from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, WorkspaceOption, pairs, recorded_arguments
 from manifests.commands.summary import announce
 from manifests.completion import words
 from manifests.errors import InputError
 from manifests.run_report import current_report
 
 if TYPE_CHECKING:
+    from manifests.work_plan import WorkPlan
+    from manifests.workspace import StageRecord
+    from scoring.dml.recipe import Recipe
     from scoring.dml.stage import Folders
     from scoring.dml.train import TrainResult
+
+SAMPLE_OOD_SET = "out"
 
 DrawWorld = Callable[[Path, int], tuple[Path, Path]]
 """Draws the sample's pictures into a folder, by a seed; returns their folder and that of the OOD set."""
@@ -22,6 +28,7 @@ DrawWorld = Callable[[Path, int], tuple[Path, Path]]
 
 def train_dml(
     draw_world: DrawWorld,
+    context: typer.Context,
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     data: Annotated[
         Path | None,
@@ -51,7 +58,7 @@ def train_dml(
         str | None, typer.Option(help="wrn-DEPTH-WIDTH, tiny or timm:NAME; default: wrn-40-2, of the sample tiny.")
     ] = None,
     side: Annotated[
-        int | None, typer.Option(help="Side of the pictures, px; default: 32, of the sample 48.")
+        int | None, typer.Option(help="Side of the pictures, px; default: 32, of the sample 48.", min=1)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: 200, of the sample 50.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Default: 128, of the sample 64.")] = None,
@@ -92,69 +99,101 @@ def train_dml(
     \b
     Example: python cli.py train-dml --compare --sample --workspace dml
     """
-    arguments = {
-        option: str(value) for option, value in locals().items() if option != "draw_world" and value is not None
-    }
     if sample == (data is not None):
         raise InputError("train-dml: expected either --data FOLDER or --sample")
     if compare == bool(loss):
         raise InputError("train-dml: expected either --loss mcf|mnc|cosine or --compare")
     folders = {key: Path(value) for key, value in pairs(ood or (), "--ood").items()}
+    if sample and SAMPLE_OOD_SET in folders:
+        raise InputError(f"--ood {SAMPLE_OOD_SET}: the sample has a set of this name; give another")
     if compare and not (folders or sample):
         raise InputError("train-dml --compare: expected at least one --ood NAME=FOLDER to score")
     from manifests.workspace import Workspace, checked_name
-    from scoring.dml.compare import comparison_table
-    from scoring.dml.data import read_training_data
-    from scoring.dml.feature_folders import read_ood_sets
     from scoring.dml.recipe import LOSSES
-    from scoring.dml.stage import (
-        SAMPLE_SIDE_PX,
-        Folders,
-        chosen_recipe,
-        compare_losses,
-        plan_networks,
-        train_networks,
-    )
+    from scoring.dml.stage import SAMPLE_SIDE_PX, Folders, chosen_recipe
 
     given: dict[str, Any] = {
         "network": network, "n_epochs": epochs, "batch_size": batch_size, "center_schedule": center_schedule,
         "learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay, "dropout": dropout,
         "gamma": gamma, "focal_gradient": focal_gradient, "scale": scale, "seed": seed,
     }  # fmt: skip
-    losses = LOSSES if compare else tuple(loss or ())
+    losses = LOSSES if compare else tuple(dict.fromkeys(loss or ()))
     recipe = chosen_recipe(given, losses, is_sample=sample)
     prefix = checked_name(name or recipe.network.replace(":", "-"), "--name")
-    space = Workspace(workspace)
-    places = Folders(space.root / "training", space.features_dir, space.scores_dir)
+    space, world = Workspace(workspace), workspace / "world"
+    networks = _Networks(
+        recipe, losses, Folders(space.root / "training", space.features_dir, space.scores_dir), prefix, device, amp
+    )
+    side_px = SAMPLE_SIDE_PX if sample and side is None else side
     if current_report().is_dry_run:
-        read_name = "the sample's pictures, drawn first if need be" if data is None else f"the pictures of {data}"
-        plan = plan_networks(recipe, losses, places, name=prefix, data_name=read_name)
+        plan = networks.plan(data or world, side_px, is_sample=sample)
         current_report().plan = plan.recorded_as(workspace, f"train-dml.{prefix}")
         return
-    with space.stage("train-dml", arguments, record_as=f"train-dml.{prefix}") as record:
+    with space.stage("train-dml", recorded_arguments(context), record_as=f"train-dml.{prefix}") as record:
         record.seed = seed
-        if sample:
-            data, out_dir = draw_world(space.root / "world", seed)
-            folders, side = {"out": out_dir, **folders}, side or SAMPLE_SIDE_PX
-        read = read_training_data(data or Path(), side_px=side)
-        ood_sets = read_ood_sets(folders)
+        if data is None:
+            data, out_dir = draw_world(world, seed)
+            folders = {SAMPLE_OOD_SET: out_dir, **folders}
+        lines = networks.train(data, side_px, folders, record, is_compared=compare)
+    print(*lines, sep="\n")
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What is to be trained, and where it goes; the parameters of `scoring.dml.stage.train_networks`."""
+
+    recipe: "Recipe"
+    losses: tuple[str, ...]
+    places: "Folders"
+    name: str
+    device: str
+    amp: bool | None
+
+    def plan(self, data: Path, side_px: int | None, *, is_sample: bool) -> "WorkPlan":
+        """Return what training would do; the sample may be yet to draw."""
+        from scoring.dml.data import preprocessing_of
+        from scoring.dml.stage import plan_networks
+
+        data_name = "the sample's pictures, drawn first if need be" if is_sample else f"the pictures of {data}"
+        return plan_networks(
+            self.recipe, self.losses, self.places, preprocessing_of(data, side_px=side_px), name=self.name,
+            data_name=data_name, device=self.device, amp=self.amp,
+        )  # fmt: skip
+
+    def train(
+        self,
+        data: Path,
+        side_px: int | None,
+        ood_folders: Mapping[str, Path],
+        record: "StageRecord",
+        *,
+        is_compared: bool,
+    ) -> list[str]:
+        """Train, and return what to print."""
+        from scoring.dml.compare import comparison_table
+        from scoring.dml.data import read_training_data
+        from scoring.dml.feature_folders import read_ood_sets
+        from scoring.dml.stage import compare_losses, train_networks
+
+        read = read_training_data(data, side_px=side_px)
+        ood_sets = read_ood_sets(ood_folders)
         record.counts = {"train": len(read.train.image_ids), "val": len(read.val.image_ids)}
-        if compare:
+        if is_compared:
             comparison = compare_losses(
-                read, recipe, ood_sets, places, name=prefix, device=device, amp=amp, announce=announce
-            )
-            print(comparison_table(comparison))
-            return
+                read, self.recipe, ood_sets, self.places, name=self.name, device=self.device, amp=self.amp,
+                announce=announce,
+            )  # fmt: skip
+            return [comparison_table(comparison)]
         results = train_networks(
-            read, recipe, losses, ood_sets, places, name=prefix, device=device, amp=amp, announce=announce
-        )
-    _print_results(results, prefix, places)
+            read, self.recipe, self.losses, ood_sets, self.places, name=self.name, device=self.device,
+            amp=self.amp, announce=announce,
+        )  # fmt: skip
+        return [self._told(loss, result) for loss, result in results.items()]
 
-
-def _print_results(results: "Mapping[str, TrainResult]", prefix: str, places: "Folders") -> None:
-    for one, result in results.items():
+    def _told(self, loss: str, result: "TrainResult") -> str:
         last = result.history[-1]
-        print(
-            f"train-dml: {one}, {last.epoch} epochs ({result.n_done_before} done before), right "
-            f"{100 * last.val_accuracy:.2f} % of val; {places.features / f'{prefix}.{one}'}, {result.paths[-1]}"
+        return (
+            f"train-dml: {loss}, {last.epoch} epochs ({result.n_done_before} done before), right "
+            f"{100 * last.val_accuracy:.2f} % of val; {self.places.features / f'{self.name}.{loss}'}, "
+            f"{result.paths[-1]}"
         )

@@ -18,6 +18,10 @@ _PICTURE_BYTES = 3 * SIDE_PX * SIDE_PX
 _MOST_FILE_BYTES = 1 << 30
 """CIFAR-100's training file, the largest, has 155 MB."""
 
+_MOST_SHOWN = 40
+_MOST_SIDES = 64
+"""Of an array: as many as NumPy allows."""
+
 
 @dataclass(frozen=True, eq=False)
 class CifarPart:
@@ -141,9 +145,14 @@ def _told(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     if isinstance(value, dict):
-        words = sorted(str(key) for key in value if isinstance(key, str | bytes))
+        words = sorted(_shown(key) for key in value if isinstance(key, str | bytes))
         return f"the keys {', '.join(words[:5]) or 'none'}"
     return type(value).__name__
+
+
+def _shown(value: Any) -> str:
+    """Return a word for a message, cut; of anything else the name of its type, as it may be of any size."""
+    return repr(value[:_MOST_SHOWN]) if isinstance(value, str | bytes) else type(value).__name__
 
 
 class _Latin1:
@@ -153,7 +162,7 @@ class _Latin1:
 
     def __call__(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":
-            raise pickle.UnpicklingError(f"asks for the codec {encoding!r}")
+            raise pickle.UnpicklingError(f"asks for the codec {_shown(encoding)}")
         return text.encode("latin1")
 
 
@@ -164,7 +173,7 @@ class _ByteKind:
 
     def __call__(self, code: Any, *_flags: Any) -> "_ByteKind":
         if code not in (b"u1", "u1"):
-            raise pickle.UnpicklingError(f"holds an array of {code!r}, expected one of u1")
+            raise pickle.UnpicklingError(f"holds an array of {_shown(code)}, expected one of u1")
         return self
 
     def __setstate__(self, state: Any) -> None:
@@ -193,8 +202,10 @@ class _Array:
 
     def as_numpy(self) -> NDArray[np.uint8]:
         """Return the array, once its shape is that of its bytes."""
-        is_shape = isinstance(self.shape, tuple) and all(type(side) is int and side >= 0 for side in self.shape)
-        if not is_shape or not isinstance(self.content, bytes) or math.prod(self.shape) != len(self.content):
+        is_shape = isinstance(self.shape, tuple) and len(self.shape) <= _MOST_SIDES
+        is_shape = is_shape and all(type(side) is int and 0 <= side <= _MOST_FILE_BYTES for side in self.shape)
+        is_content = isinstance(self.content, bytes | bytearray)
+        if not is_shape or not is_content or math.prod(self.shape) != len(self.content):
             raise pickle.UnpicklingError("holds an array whose bytes are not those of its shape")
         return np.frombuffer(self.content, np.uint8).reshape(self.shape)
 
@@ -210,6 +221,19 @@ class _Reconstruct:
         return _Array()
 
 
+class _FromBuffer:
+    """Stands in for the function of NumPy that makes an array of bytes, which protocol 5 asks for."""
+
+    __slots__ = ()
+
+    def __call__(self, content: Any, kind: Any, shape: Any, order: Any) -> _Array:
+        if not isinstance(kind, _ByteKind) or order != "C":
+            raise pickle.UnpicklingError("holds an array that is not one of u1, row by row")
+        array = _Array()
+        array.shape, array.content = shape, content
+        return array
+
+
 _STAND_INS: Mapping[tuple[str, str], Any] = {
     ("_codecs", "encode"): _Latin1(),
     ("numpy", "dtype"): _ByteKind(),
@@ -217,6 +241,8 @@ _STAND_INS: Mapping[tuple[str, str], Any] = {
     # The name of the module before and since NumPy 2.
     ("numpy.core.multiarray", "_reconstruct"): _Reconstruct(),
     ("numpy._core.multiarray", "_reconstruct"): _Reconstruct(),
+    ("numpy.core.numeric", "_frombuffer"): _FromBuffer(),
+    ("numpy._core.numeric", "_frombuffer"): _FromBuffer(),
 }
 """Of NumPy's parts, which are no safer than functions: with them a file makes an array of objects out of bytes,
 which are then taken for addresses. What stands in for them has no attribute that the file could set."""

@@ -149,7 +149,7 @@ def _claims(comparison: Comparison) -> list[str]:
     if comparison.data_name == PUBLISHED_DATA:
         lines.append(
             f"Published for WRN-40-2 and 200 epochs, on the average of {', '.join(PUBLISHED)}: "
-            f"AUROC {PUBLISHED_MEAN[0]}, FPR95 {PUBLISHED_MEAN[1]}"
+            f"AUROC {PUBLISHED_MEAN[0]}, fpr95_in {PUBLISHED_MEAN[1]}"
         )
     return lines
 

@@ -116,19 +116,32 @@ def read_training_data(folder: Path, *, side_px: int | None = None) -> TrainingD
     """
     if not folder.is_dir():
         raise InputError(f"--data {folder}: no such folder")
+    preprocessing = preprocessing_of(folder, side_px=side_px)
     if cifar.is_cifar(folder):
-        if side_px not in (None, cifar.SIDE_PX):
-            raise InputError(f"{folder}: CIFAR's pictures have {cifar.SIDE_PX} px, asked for {side_px}")
-        return _cifar_data(folder)
+        return _cifar_data(folder, preprocessing)
     if not ((folder / "train").is_dir() and (folder / "val").is_dir()):
         raise InputError(
             f"--data {folder}: expected the folders train and val, or the files of CIFAR (train and test, "
             f"data_batch_1 to 5 and test_batch, as pickles or .bin)"
         )
-    preprocessing = Preprocessing(side_px or cifar.SIDE_PX, _HALF, _HALF, "bilinear", 1.0)
     class_names = _class_names(folder / "train")
     train, val = (_folder_part(folder, part, class_names, preprocessing) for part in ("train", "val"))
     return TrainingData(folder.resolve().name, train, val, int(train.targets.max()) + 1, preprocessing)
+
+
+def preprocessing_of(folder: Path, *, side_px: int | None = None) -> Preprocessing:
+    """Return how pictures of a folder become pixels; parameters as `read_training_data`. No picture is read.
+
+    Raises
+    ------
+    InputError
+        The side is not possible, or not that of CIFAR's pictures.
+    """
+    if cifar.is_cifar(folder):
+        if side_px not in (None, cifar.SIDE_PX):
+            raise InputError(f"--side: {folder}: CIFAR's pictures have {cifar.SIDE_PX} px, asked for {side_px}")
+        return Preprocessing(cifar.SIDE_PX, _CIFAR_MEAN, _CIFAR_STD, "bilinear", 1.0)
+    return Preprocessing(cifar.SIDE_PX if side_px is None else side_px, _HALF, _HALF, "bilinear", 1.0)
 
 
 def cifar_pixels(part: cifar.CifarPart) -> LabelledPixels:
@@ -138,9 +151,8 @@ def cifar_pixels(part: cifar.CifarPart) -> LabelledPixels:
     return LabelledPixels(image_ids, torch.from_numpy(part.targets.copy()), torch.from_numpy(part.pixels.copy()))
 
 
-def _cifar_data(folder: Path) -> TrainingData:
+def _cifar_data(folder: Path, preprocessing: Preprocessing) -> TrainingData:
     train, val = (cifar_pixels(cifar.read_cifar(folder, part)) for part in ("train", "test"))
-    preprocessing = Preprocessing(cifar.SIDE_PX, _CIFAR_MEAN, _CIFAR_STD, "bilinear", 1.0)
     data_set = train.image_ids[0].partition("_")[0]
     return TrainingData(data_set, train, val, int(train.targets.max()) + 1, preprocessing)
 

@@ -1,11 +1,13 @@
 """The features that a trained network has of its own data and of OOD sets, as `score` reads them."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from manifests.errors import InputError
+from manifests.errors import InputError, UnreadableImageError
+from manifests.images import read_image
 from manifests.schema import OOD_LABEL
 from manifests.workspace import checked_name
 from scoring.dml.cifar import is_cifar, read_cifar
@@ -27,8 +29,8 @@ def read_ood_sets(folders: Mapping[str, Path]) -> OodSets:
     Raises
     ------
     InputError
-        A name is no name of a set, or that of an ID set; a folder holds no picture, or CIFAR's or SVHN's files are
-        damaged.
+        A name is no name of a set, or that of an ID set; a folder holds no picture that can be read, or CIFAR's or
+        SVHN's files are damaged.
     """
     sets: dict[str, LabelledPixels | PictureSource] = {}
     for name, folder in folders.items():
@@ -56,10 +58,21 @@ def _ood_pictures(folder: Path) -> LabelledPixels | PictureSource:
     if is_cifar(folder):
         return cifar_pixels(read_cifar(folder, "test"))
     if (path := svhn_file(folder)) is None:
-        return pictures_in_folder(folder)
+        source = pictures_in_folder(folder)
+        _check_readable(source, folder)
+        return source
     pixels = torch.from_numpy(read_svhn(path))
     image_ids = tuple(f"svhn_{path.stem}_{number:05}" for number in range(len(pixels)))
     return LabelledPixels(image_ids, torch.full((len(pixels),), OOD_LABEL), pixels)
+
+
+def _check_readable(source: PictureSource, folder: Path) -> None:
+    """Refuse a set none of whose pictures can be read: it would be found out after the training."""
+    for picture in source.pictures:
+        with contextlib.suppress(UnreadableImageError):
+            read_image(picture.path, picture.rotation_deg)
+            return
+    raise InputError(f"{folder}: none of its {len(source.pictures):,} pictures can be read")
 
 
 def write_feature_folder(

@@ -164,7 +164,9 @@ def cosine_network(name: str, n_classes: int, *, side_px: int, dropout: float) -
         body, n_features = untrained_features(name.removeprefix(TIMM_PREFIX), side_px)
         return CosineNetwork(body, n_features, n_classes)
     if side_px < _LEAST_SIDE_PX:
-        raise ModelError(f"network {name!r}: expected pictures of at least {_LEAST_SIDE_PX} px, found {side_px}")
+        raise ModelError(
+            f"network {name!r}: expected pictures of at least {_LEAST_SIDE_PX} px (--side), found {side_px}"
+        )
     if name == "tiny":
         return CosineNetwork(TinyNet(dropout), TinyNet.n_features, n_classes)
     found = re.fullmatch(r"wrn-(\d{1,3})-(\d{1,2})", name)

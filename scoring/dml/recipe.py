@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from manifests.errors import InputError
@@ -12,6 +12,11 @@ LOSSES = ("cosine", "mcf", "mnc")
 
 CENTER_SCHEDULES = ("published", "scaled")
 FOCAL_GRADIENTS = ("equation", "published")
+
+LOSSES_THAT_TAKE = {
+    "gamma": {"mcf"}, "focal_gradient": {"mcf"}, "scale": {"cosine", "mcf"}, "center_schedule": {"mnc"},
+}  # fmt: skip
+"""Of the settings that not every loss takes."""
 
 _CENTER_WEIGHTS = ((0, 0.0), (60, 0.001), (80, 0.005))
 _PUBLISHED_EPOCHS = 200
@@ -98,6 +103,18 @@ class Recipe:
                 f"{self.n_epochs}: choose the schedule 'scaled', which begins after 30 % of them"
             )
 
+    def for_loss(self, loss: str) -> "Recipe":
+        """Return the recipe of one loss: settings that it does not take are as by default.
+
+        So a network goes on in its folder whatever was trained beside it.
+        """
+        unused: dict[str, Any] = {
+            field.name: field.default
+            for field in fields(self)
+            if field.name in LOSSES_THAT_TAKE and loss not in LOSSES_THAT_TAKE[field.name]
+        }
+        return replace(self, loss=loss, **unused)
+
     def center_weight(self, epoch: int) -> float:
         """Return what the center loss counts in an epoch, counted from 0; nothing but ``mnc`` has one."""
         if self.loss != "mnc":
@@ -108,12 +125,13 @@ class Recipe:
         )
         return max(weight for begin, weight in _CENTER_WEIGHTS if position >= begin * factor)
 
-    def learning_rate_of(self, epoch: int) -> float:
+    def learning_rate_at(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0: half a cosine from `learning_rate` towards 0."""
         return self.learning_rate * (1 + math.cos(math.pi * epoch / self.n_epochs)) / 2
 
     def seed_of(self, purpose: str, epoch: int = 0) -> int:
         """Return the seed of one purpose in one epoch, so that no draw depends on what was drawn before it."""
+        # By `manifests.draws.drawn_number`, every training whose figures were published would be another one.
         digest = hashlib.sha256(f"{self.seed}/{purpose}/{epoch}".encode()).digest()
         return int.from_bytes(digest[:7], "big")
 

@@ -7,14 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from manifests.errors import InputError
+from manifests.training_files import ONLY_THE_RUN_SEES, check_same_settings
 from manifests.work_plan import WorkPlan
+from scoring.classifier import Preprocessing
 from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.compare import Comparison, compare
 from scoring.dml.data import TrainingData
 from scoring.dml.feature_folders import OodSets, check_sides, write_feature_folder
 from scoring.dml.networks import TIMM_PREFIX
-from scoring.dml.recipe import LOSSES, Recipe
-from scoring.dml.train import CHECKPOINT_FILE_NAME, TrainResult, train
+from scoring.dml.recipe import LOSSES, LOSSES_THAT_TAKE, Recipe
+from scoring.dml.train import (
+    CHECKPOINT_FILE_NAME,
+    OTHER_FOLDER,
+    TrainResult,
+    place_of,
+    settings_without_data,
+    train,
+)
 
 SAMPLE_RECIPE = Recipe(
     loss="cosine", network="tiny", n_epochs=50, batch_size=64, dropout=0.1, center_schedule="scaled"
@@ -22,10 +31,6 @@ SAMPLE_RECIPE = Recipe(
 """For the drawn sample on a processor, in minutes."""
 
 SAMPLE_SIDE_PX = 48
-
-_LOSSES_THAT_TAKE = {
-    "gamma": {"mcf"}, "focal_gradient": {"mcf"}, "scale": {"cosine", "mcf"}, "center_schedule": {"mnc"},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,8 @@ def chosen_recipe(given: Mapping[str, Any], losses: Sequence[str], *, is_sample:
     own = {name: value for name, value in given.items() if value is not None}
     recipe = replace(SAMPLE_RECIPE if is_sample else Recipe("cosine"), **own)
     for loss in losses:
-        replace(recipe, loss=loss)
-    for name, takers in _LOSSES_THAT_TAKE.items():
+        recipe.for_loss(loss)
+    for name, takers in LOSSES_THAT_TAKE.items():
         if name in own and takers.isdisjoint(losses):
             told = f"{', '.join(losses)}: it is for {', '.join(sorted(takers))}"
             raise InputError(f"training: {name} has no effect on {told}")
@@ -113,7 +118,7 @@ def train_networks(
     """
     check_sides(data, ood_sets)
     # All are made before the first is trained, so that an impossible one costs no hours.
-    recipes = {loss: replace(recipe, loss=loss) for loss in losses}
+    recipes = {loss: recipe.for_loss(loss) for loss in losses}
     results = {}
     for loss, one in recipes.items():
         folder = f"{name}.{loss}"
@@ -126,21 +131,46 @@ def train_networks(
 
 
 def plan_networks(
-    recipe: Recipe, losses: Sequence[str], folders: Folders, *, name: str, data_name: str
+    recipe: Recipe,
+    losses: Sequence[str],
+    folders: Folders,
+    preprocessing: Preprocessing,
+    *,
+    name: str,
+    data_name: str,
+    device: str = "auto",
+    amp: bool | None = None,
 ) -> WorkPlan:
     """Return how many epochs `train_networks` would train, by the checkpoints that lie in its folders.
 
+    Parameters
+    ----------
+    recipe, losses, folders, name, device, amp
+        As `train_networks` takes them.
+    preprocessing : Preprocessing
+        Of the pictures, none of which is read.
+    data_name : str
+        What would be read, for people.
+
     Raises
     ------
+    InputError
+        A folder holds a training of other settings; of the pictures nothing is compared.
     ModelError
         A checkpoint cannot be read.
     """
-    names = [f"{name}.{loss}" for loss in losses]
-    checkpoints = [folders.training / one / CHECKPOINT_FILE_NAME for one in names]
-    n_done = sum(len(read_checkpoint(path).history) for path in checkpoints if path.exists())
+    place, n_done = place_of(device), 0
+    for loss in losses:
+        path = folders.training / f"{name}.{loss}" / CHECKPOINT_FILE_NAME
+        if path.exists():
+            found, one = read_checkpoint(path), recipe.for_loss(loss)
+            now = settings_without_data(one, preprocessing, place, amp)
+            check_same_settings(path, found.settings, now, instead=OTHER_FOLDER, is_plan=True)
+            n_done += len(found.history)
+    written = [folder / f"{name}.{loss}" for loss in losses for folder in (folders.training, folders.features)]
     return WorkPlan(
-        max(0, len(names) * recipe.n_epochs - n_done), n_done, unit="epochs", reads=[data_name],
-        writes=[str(folder / one) for one in names for folder in (folders.training, folders.features)],
+        len(losses) * recipe.n_epochs - n_done, n_done, unit="epochs", reads=[data_name],
+        writes=[str(folder) for folder in written], notes=[ONLY_THE_RUN_SEES] if n_done else [],
     )  # fmt: skip
 
 

@@ -86,6 +86,8 @@ def _pixels_named_x(body: memoryview) -> NDArray[np.uint8] | None:
     flags, shape, name, *values = _elements(body)
     if bytes(name[1]) != b"X":
         return None
+    if not values or not flags[1]:
+        raise ValueError("X: its kind or its values are missing")
     sides = np.frombuffer(shape[1], "<i4")
     is_right = flags[1][0] == _UINT8_CLASS and len(sides) == 4 and tuple(sides[:3]) == (SIDE_PX, SIDE_PX, 3)
     kind, pixels = values[0]

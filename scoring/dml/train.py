@@ -1,7 +1,6 @@
 """Training one network of DML+: epochs, their figures, and a checkpoint after each, from which it goes on."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,8 @@ from manifests.allocator import keep_freed_memory
 from manifests.devices import device_name
 from manifests.errors import InputError, ModelError
 from manifests.plots.style import ON_PAPER
-from manifests.training_files import EpochFiles, check_same_settings
+from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
+from scoring.classifier import Preprocessing
 from scoring.dml.augmentation import cropped_and_mirrored, inputs_of
 from scoring.dml.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from scoring.dml.convergence import measured_convergence
@@ -29,6 +29,9 @@ from scoring.dml.trained import TrainedNetwork, evaluated, head_of, preprocessin
 from scoring.plots.training_curves import training_figure
 
 CHECKPOINT_FILE_NAME = "checkpoint.safetensors"
+
+OTHER_FOLDER = "give another --name, or delete the folder"
+"""What to do where a training of other settings is in the way."""
 
 _MOST_MEASURED = 10_000
 """Training pictures, evenly spaced, that WFC and CFC are taken of after every epoch: of CIFAR, every fifth."""
@@ -96,27 +99,21 @@ def train(
         The network cannot be made, the checkpoint is damaged, or the loss is no longer finite.
     """
     keep_freed_memory()
-    place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
-    has_amp = _computes_in_bfloat16(place) if amp is None else amp
+    place = place_of(device)
     settings = {
-        "recipe": recipe.record(),
+        **settings_without_data(recipe, data.preprocessing, place, amp),
         "data": {"name": data.name, "n_classes": data.n_classes, "sha256": dict(data.digests)},
-        "preprocessing": preprocessing_record(data.preprocessing),
-        "device": place.type,
-        "amp": has_amp,
     }
     if len(data.train.targets) < 2:
         raise InputError(f"{data.name}: expected at least two training pictures, found {len(data.train.targets)}")
     path = run_dir / CHECKPOINT_FILE_NAME
     files = EpochFiles(run_dir, asdict, partial(_write_curves, title=f"{recipe.loss}, {recipe.network}"))
     with _repeatable(place):
-        run = _Run(data, recipe, place, has_amp)
+        run = _Run(data, recipe, place, settings["amp"])
         history: tuple[EpochFigures, ...] = ()
         if path.exists():
             found = read_checkpoint(path)
-            check_same_settings(
-                path, found.settings, settings, instead="give another --name, or delete the folder"
-            )
+            check_same_settings(path, found.settings, settings, instead=OTHER_FOLDER)
             run.restore(found, path)
             history = found.history
         n_before = len(history)
@@ -131,6 +128,23 @@ def train(
     return TrainResult(
         trained_network(read_checkpoint(path), path, device), history, n_before, (path, *files.paths)
     )
+
+
+def settings_without_data(
+    recipe: Recipe, preprocessing: Preprocessing, place: torch.device, amp: bool | None
+) -> dict[str, Any]:
+    """Return what a training that goes on must keep, but for the pictures; parameters as `train`."""
+    return {
+        "recipe": recipe.record(),
+        "preprocessing": preprocessing_record(preprocessing),
+        "device": place.type,
+        "amp": computes_in_bfloat16(place) if amp is None else amp,
+    }
+
+
+def place_of(device: str) -> torch.device:
+    """Return the device of that name; InputError where there is none."""
+    return torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
 
 
 class _Run:
@@ -187,7 +201,7 @@ class _Run:
         generator = torch.Generator().manual_seed(recipe.seed_of("pictures", epoch))
         torch.manual_seed(recipe.seed_of("dropout", epoch))
         for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_of(epoch)
+            group["lr"] = recipe.learning_rate_at(epoch)
         self._network.train()
         batch_size = min(recipe.batch_size, len(train_part.targets))
         # As the authors', an epoch leaves out what does not fill a batch; which these are changes with the epoch.
@@ -203,12 +217,8 @@ class _Run:
                 progress.update(len(chosen))
         loss, accuracy = (sums / n_seen).tolist()
         images_per_s = n_seen / (time.monotonic() - began)
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"the loss of epoch {epoch + 1} is {loss}: the training diverged; lower the learning rate"
-            )
-        figures = self._figures(epoch, loss, accuracy)
-        return figures, images_per_s
+        check_finite_loss(loss, epoch)
+        return self._figures(epoch, loss, accuracy), images_per_s
 
     def _step(self, pixels: torch.Tensor, targets: torch.Tensor, center_weight: float) -> torch.Tensor:
         """Take one step of SGD; return loss and share of right pictures, float64 (2,), on the device."""
@@ -245,7 +255,7 @@ class _Run:
         is_right = head.logits(of_val).argmax(dim=1) == data.val.targets
         return EpochFigures(
             epoch=epoch + 1,
-            learning_rate=recipe.learning_rate_of(epoch),
+            learning_rate=recipe.learning_rate_at(epoch),
             center_weight=recipe.center_weight(epoch),
             loss=loss,
             train_accuracy=accuracy,
@@ -255,8 +265,9 @@ class _Run:
         )
 
 
-def _computes_in_bfloat16(place: torch.device) -> bool:
-    # A GPU without it would go through bfloat16 all the same, slower than in float32.
+def computes_in_bfloat16(place: torch.device) -> bool:
+    """Return whether a device has bfloat16, as the function of this name in `curation.localize.train`."""
+    # A GPU without it would emulate it, slower than float32.
     return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -1,0 +1,84 @@
+"""Which pictures are to have masks of which classes, and what `localized.parquet` tells of those that have."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from manifests import schema
+from manifests.label_space import read_label_space
+from manifests.masks import MaskedImage, MaskFacts
+from manifests.stored_pictures import StoredPicture, stored_pictures
+from manifests.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A picture to localize.
+
+    Attributes
+    ----------
+    picture : StoredPicture
+        Where it lies.
+    names : mapping of int to str
+        Of the classes shown beside it, by class index.
+    """
+
+    picture: StoredPicture
+    names: Mapping[int, str]
+
+    def is_met_by(self, stored: MaskedImage | None) -> bool:
+        """Return whether masks are of this picture, and of these classes by these names."""
+        return stored is not None and stored.is_of(self.picture) and stored.names == self.names
+
+
+def wanted_pictures(workspace: Workspace, *, has_dropped: bool) -> dict[str, Wanted]:
+    """Return the pictures to localize by id, those apart that are shown beside no class.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Screened.
+    has_dropped : bool
+        Those too that `screen` dropped; of them, gold pictures are always among them.
+
+    Raises
+    ------
+    StageMissingError
+        `screen` or a stage before it has not been run.
+    """
+    rows = workspace.read(schema.SCREEN).select(["image_id", "status", "shown_classes"]).to_pylist()
+    gold = set(workspace.read(schema.GOLD).column("image_id").to_pylist()) if workspace.has(schema.GOLD) else set()
+    pictures, name_of = stored_pictures(workspace), asked_names(workspace)
+
+    def named(shown: Sequence[int]) -> dict[int, str]:
+        return {class_index: name_of(class_index) for class_index in shown}
+
+    return {
+        row["image_id"]: Wanted(pictures[row["image_id"]], named(row["shown_classes"]))
+        for row in rows
+        if row["shown_classes"] and row["image_id"] in pictures
+        if has_dropped or row["status"] == "review" or row["image_id"] in gold
+    }
+
+
+def asked_names(workspace: Workspace) -> Callable[[int], str]:
+    """Return what says, by class index, the name that a localizer is asked for in the label space of `screen`.
+
+    Masks asked for by another name, as of an earlier label space, are of something else.
+    """
+    names = {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
+    return lambda class_index: names.get(class_index, f"class {class_index}")
+
+
+def localized_images(rows: pa.Table) -> dict[str, MaskedImage]:
+    """Return, by image id, what the rows of `schema.LOCALIZED` tell of masks, without the masks themselves."""
+    images = {}
+    names = ["image_id", "sha256", "rotation_deg", "class_index", "class_name", "area_share", "peak"]
+    # Sorted by image id, as the table's key says.
+    told = zip(*rows.select(names).to_pydict().values(), strict=True)
+    for (image_id, sha256, rotation_deg), of_image in itertools.groupby(told, key=lambda row: row[:3]):
+        facts = {row[3]: MaskFacts(*row[4:]) for row in of_image}
+        images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, {})
+    return images
