@@ -1,6 +1,5 @@
 """What follows in a workspace: the first stage of the main job that is missing, or older than what it reads."""
 
-import ast
 import ipaddress
 import shlex
 from collections import Counter
@@ -309,11 +308,7 @@ def _same_model(workspace: Workspace, features_dir: Path | None) -> Sequence[str
     if not records:
         return _EXAMPLE_CLASSIFIER
     given = record_of(workspace, records[0]).get("arguments", {})
-    # The record keeps texts; of a list, how Python writes it.
-    values = {name: given[name] for name in _MODEL_OPTIONS if name in given}
-    return _option_words(
-        {name: ast.literal_eval(text) if text.startswith("[") else text for name, text in values.items()}
-    )
+    return _option_words({name: given[name] for name in _MODEL_OPTIONS if name in given})
 
 
 def _to_report(workspace: Workspace) -> NextStep | None:

@@ -479,6 +479,7 @@ IN_PLACE_ALLOWED = {
     "manifests/shadow.py": "is the shadow",
     "manifests/tombstones.py": "asks",
     "annotation/decision_log.py": "asks",
+    "annotation/sent_masks.py": "of a command that has no dry run",
     "manifests/process_edge.py": "no file of a workspace",
     "manifests/workspace.py": "at the root, which is the shadow's own",
     "manifests/stage_progress.py": "at the root, which is the shadow's own",

@@ -322,7 +322,7 @@ class TestNextStep:
         folder.mkdir(parents=True)
         (folder / "head.safetensors").touch()
         (folder / "train.parquet").touch()
-        arguments = {"model": "net", "preprocess": "['vim', 'mean=0']", "n_classes": "9"}
+        arguments = {"model": "net", "preprocess": ["vim", "mean=0"], "n_classes": "9"}
         record(space, "extract-features", record_as="extract-features.net.train", arguments=arguments)
         own = ["--model", "net", "--n-classes", "9", "--preprocess", "vim", "--preprocess", "mean=0"]
         assert words_after(space) == [
