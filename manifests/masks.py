@@ -30,8 +30,10 @@ LONGEST_SIDE_CELLS = 64
 IS_EVIDENCE_FROM = 128
 """From here on a cell counts as the class's: a `curation.localize.localizer.Localizer` says 0.5."""
 
+MASK_FACTS = schema.MASKS.remove(schema.MASKS.get_field_index("mask"))
+"""What is read of `schema.MASKS` where the masks themselves are not wanted."""
+
 _N_SHARDS = 256
-_FACTS = schema.MASKS.remove(schema.MASKS.get_field_index("mask"))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,24 @@ class MaskedImage:
         return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
 
 
+def masked_images(rows: pa.Table) -> dict[str, MaskedImage]:
+    """Return images by id, of rows sorted by image id.
+
+    Parameters
+    ----------
+    rows : Table
+        The columns of `schema.MASKS` in their order; without the last, the masks themselves, these stay empty.
+    """
+    images = {}
+    told = zip(*rows.to_pydict().values(), strict=True)
+    for (image_id, sha256, rotation_deg), grouped in itertools.groupby(told, key=lambda row: row[:3]):
+        of_image = list(grouped)
+        facts = {row[3]: MaskFacts(*row[4:7]) for row in of_image}
+        masks = {row[3]: row[7] for row in of_image if len(row) > 7}
+        images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, masks)
+    return images
+
+
 class MaskStore:
     """The folder of one localizer's masks in a workspace."""
 
@@ -108,19 +128,12 @@ class MaskStore:
         path = self._shard_path(shard)
         if not path.exists():
             return {}
-        wanted = schema.MASKS if has_masks else _FACTS
+        wanted = schema.MASKS if has_masks else MASK_FACTS
         if not parquet_schema(path).equals(schema.MASKS):
             raise TableError(
                 f"{path}: not masks as this version writes them: delete the folder, run 'localize' again"
             )
-        images = {}
-        rows = zip(*read_parquet(path, wanted.names).to_pydict().values(), strict=True)
-        for (image_id, sha256, rotation_deg), grouped in itertools.groupby(rows, key=lambda row: row[:3]):
-            of_image = list(grouped)
-            facts = {row[3]: MaskFacts(*row[4:7]) for row in of_image}
-            masks = {row[3]: row[7] for row in of_image} if has_masks else {}
-            images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, masks)
-        return images
+        return masked_images(read_parquet(path, wanted.names))
 
     def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:
         """Write one shard, sorted by image id and class, in one step; one without an image is deleted."""
@@ -141,8 +154,8 @@ class MaskStore:
 
     def facts(self) -> pa.Table:
         """Return all rows of the store but for the masks themselves, in no order."""
-        tables = [read_parquet(self._shard_path(shard), _FACTS.names) for shard in self.numbers()]
-        return pa.concat_tables(tables) if tables else _FACTS.empty_table()
+        tables = [read_parquet(self._shard_path(shard), MASK_FACTS.names) for shard in self.numbers()]
+        return pa.concat_tables(tables) if tables else MASK_FACTS.empty_table()
 
     def write_unreadable(self, found: Mapping[str, tuple[str, str]]) -> None:
         """Write of some images, by id, the sha256 and why they have no masks."""

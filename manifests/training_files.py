@@ -26,6 +26,28 @@ ONLY_THE_RUN_SEES = "whether pictures and model are those of the epochs done is 
 Epoch = TypeVar("Epoch")
 
 
+def check_ranges(stage: str, settings: object, ranges: Mapping[str, tuple[bool, str]]) -> None:
+    """Refuse settings of which one is out of its range, naming the first.
+
+    Parameters
+    ----------
+    stage : str
+        Before the message.
+    settings : object
+        Has each setting as an attribute.
+    ranges : mapping of str to (bool, str)
+        By setting, whether it is right, and what is expected.
+
+    Raises
+    ------
+    InputError
+        One is not right.
+    """
+    for name, (is_right, expected) in ranges.items():
+        if not is_right:
+            raise InputError(f"{stage}: {name}: expected {expected}, found {getattr(settings, name)!r}")
+
+
 def check_same_settings(
     path: Path, found: Mapping[str, Any], now: Mapping[str, Any], *, instead: str, is_plan: bool = False
 ) -> None:

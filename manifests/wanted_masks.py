@@ -1,6 +1,5 @@
 """Which pictures are to have masks of which classes, and what `localized.parquet` tells of those that have."""
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ import pyarrow as pa
 
 from manifests import schema
 from manifests.label_space import read_label_space
-from manifests.masks import MaskedImage, MaskFacts
+from manifests.masks import MASK_FACTS, MaskedImage, masked_images
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
@@ -74,11 +73,5 @@ def asked_names(workspace: Workspace) -> Callable[[int], str]:
 
 def localized_images(rows: pa.Table) -> dict[str, MaskedImage]:
     """Return, by image id, what the rows of `schema.LOCALIZED` tell of masks, without the masks themselves."""
-    images = {}
-    names = ["image_id", "sha256", "rotation_deg", "class_index", "class_name", "area_share", "peak"]
     # Sorted by image id, as the table's key says.
-    told = zip(*rows.select(names).to_pydict().values(), strict=True)
-    for (image_id, sha256, rotation_deg), of_image in itertools.groupby(told, key=lambda row: row[:3]):
-        facts = {row[3]: MaskFacts(*row[4:]) for row in of_image}
-        images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, {})
-    return images
+    return masked_images(rows.select(MASK_FACTS.names))

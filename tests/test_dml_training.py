@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import cli
+from curation.threads import one_thread
 from manifests.errors import InputError, ModelError
 from scoring.dml import train as train_module
 from scoring.dml.augmentation import cropped_and_mirrored
@@ -36,10 +37,8 @@ SHORT = Recipe("mnc", network="tiny", n_epochs=4, batch_size=8, center_schedule=
 @pytest.fixture(autouse=True)
 def _one_thread():
     # Layers this small are done before a second thread has woken.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

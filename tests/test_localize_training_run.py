@@ -42,16 +42,20 @@ def test_the_command_trains_on_a_layout_and_prints_a_table_for_each_test_split(t
     }  # fmt: skip
 
 
+def of_layout(tmp_path, layout, *, batch_size, readers):
+    """Return the command line of a training for one epoch on a layout, by a tiny CLIP model."""
+    (tmp_path / "clip").mkdir()
+    config, weights = make_tiny_clip(tmp_path / "clip")
+    return [
+        "train-localizer", "--data", str(layout), "--model", config, "--pretrained", weights, "--input-px", "32",
+        "--words", "8", "--epochs", "1", "--batch-size", str(batch_size), "--readers", str(readers), "--device",
+        "cpu", "--workspace", str(tmp_path),
+    ]  # fmt: skip
+
+
 def test_without_a_test_split_the_table_is_of_val_and_says_what_it_chose(tmp_path, capsys):
     layout = write_layout(tmp_path / "data", {"train": 4, "val": 3})
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    config, weights = make_tiny_clip(folder)
-    arguments = [
-        "train-localizer", "--data", str(layout), "--model", config, "--pretrained", weights, "--input-px", "32",
-        "--words", "8", "--epochs", "1", "--batch-size", "2", "--readers", "1", "--device", "cpu",
-        "--workspace", str(tmp_path),
-    ]  # fmt: skip
+    arguments = of_layout(tmp_path, layout, batch_size=2, readers=1)
     assert cli.run(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "val, by which the epoch was chosen too: 3 masks, 6 phrases"
@@ -76,14 +80,7 @@ def test_without_a_test_split_the_table_is_of_val_and_says_what_it_chose(tmp_pat
 def test_a_bad_picture_is_one_line_of_the_command(tmp_path, capsys):
     layout = write_layout(tmp_path / "data", {"train": 5, "val": 1})
     (layout / "images" / "train2014" / "picture_3.png").write_bytes(b"not a picture")
-    folder = tmp_path / "clip"
-    folder.mkdir()
-    config, weights = make_tiny_clip(folder)
-    arguments = [
-        "train-localizer", "--data", str(layout), "--model", config, "--pretrained", weights, "--input-px", "32",
-        "--words", "8", "--epochs", "1", "--batch-size", "5", "--readers", "2", "--device", "cpu",
-        "--workspace", str(tmp_path),
-    ]  # fmt: skip
+    arguments = of_layout(tmp_path, layout, batch_size=5, readers=2)
     assert cli.run(arguments) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert "segment 3: its picture or mask cannot be read (not_an_image" in last

@@ -28,7 +28,7 @@ from manifests.images import decode_image
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]*")
 
 
-class StoredPicture(Protocol):
+class PictureBytes(Protocol):
     """The bytes of a picture file, wherever they lie; printed, it says where. Equal ones are the same bytes."""
 
     def read(self) -> bytes:
@@ -75,7 +75,7 @@ class ReferringExample:
         Its identifier, unique in a split.
     picture_name : str
         The picture's file name.
-    picture, mask : StoredPicture
+    picture, mask : PictureBytes
         The bytes of both.
     phrases : tuple of str
         At least one.
@@ -83,8 +83,8 @@ class ReferringExample:
 
     segment_id: str
     picture_name: str
-    picture: StoredPicture
-    mask: StoredPicture
+    picture: PictureBytes
+    mask: PictureBytes
     phrases: tuple[str, ...]
 
     def read(self) -> tuple[Image.Image, Image.Image]:
@@ -158,7 +158,7 @@ def _from_lmdb(path: Path) -> list[ReferringExample]:
 
 
 def _example(
-    entry: Any, stored: Callable[[str, str], tuple[StoredPicture, StoredPicture]], where: str
+    entry: Any, stored: Callable[[str, str], tuple[PictureBytes, PictureBytes]], where: str
 ) -> ReferringExample:
     try:
         segment_id, picture_name = entry["segment_id"], entry["img_name"]
@@ -190,7 +190,7 @@ def examples_digest(examples: Sequence[ReferringExample]) -> str:
     InputError
         One cannot be read.
     """
-    digest, known = hashlib.sha256(), dict[StoredPicture, str]()
+    digest, known = hashlib.sha256(), dict[PictureBytes, str]()
     for example in examples:
         for stored in (example.picture, example.mask):
             if stored not in known:

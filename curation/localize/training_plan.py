@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from manifests.draws import drawn_number
-from manifests.errors import InputError
+from manifests.training_files import check_ranges
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class TrainingPlan:
             "bridger_factor": (0 < self.bridger_factor < math.inf, "a number above 0"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (is_right, expected) in ranges.items():
-            if not is_right:
-                raise InputError(f"train-localizer: {name}: expected {expected}, found {getattr(self, name)!r}")
+        check_ranges("train-localizer", self, ranges)
 
     def learning_rate_at(self, epoch: int) -> float:
         """Return the rate of an epoch, counted from 0."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from manifests.errors import InputError
+from manifests.training_files import check_ranges
 
 LOSSES = ("cosine", "mcf", "mnc")
 """Cosine classifier with cross-entropy, with focal loss, and with cross-entropy and center loss."""
@@ -92,9 +93,7 @@ class Recipe:
             "center_schedule": (self.center_schedule in CENTER_SCHEDULES, f"one of {', '.join(CENTER_SCHEDULES)}"),
             "seed": (self.seed >= 0, "at least 0"),
         }
-        for name, (is_right, expected) in ranges.items():
-            if not is_right:
-                raise InputError(f"training: {name}: expected {expected}, found {getattr(self, name)!r}")
+        check_ranges("training", self, ranges)
         if self.loss == "mnc" and self.center_weight(self.n_epochs - 1) == 0:
             if self.center_schedule == "scaled":
                 raise InputError("training: mnc needs at least 2 epochs: the first is without a center loss")
