@@ -29,13 +29,21 @@ def serve(requests: socket.socket, memory: int) -> None:
     # A lost parent is noticed before the next picture: what still lies in the socket is not done any more.
     parent = os.getppid()
     with requests.makefile("rb") as lines, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        settings = json.loads(lines.readline())
+        first = lines.readline()
+        if not _is_whole(first):
+            return
+        settings = json.loads(first)
         root, known_digests = Path(settings["root"]), settings["known_digests"]
         for line in lines:
-            if os.getppid() != parent:
+            if os.getppid() != parent or not _is_whole(line):
                 return
             answer = _answer(json.loads(line), memory, root, known_digests)
             requests.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _is_whole(line: bytes) -> bool:
+    """Tell whether the other side came to the end of the line: one killed before leaves nothing, or a part."""
+    return line.endswith(b"\n")
 
 
 def _answer(request: dict[str, Any], memory: int, root: Path, known_digests: Mapping[str, str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -250,6 +251,17 @@ def test_killed_at_random_moments_it_leaves_no_process_and_ends_in_the_same_tabl
         assert finish(start_download(killed, server.base_url)) == (0, "")
     assert not list(tmp_path.rglob(".*.tmp"))
     assert tables_of(killed) == tables_of(undisturbed)
+
+
+@pytest.mark.parametrize("written", [b"", b'{"root": "/', b'{"root": "/", "known_digests": {}}\n{"slot": 0, "off'])
+def test_a_parent_killed_while_it_writes_a_line_is_no_error(written):
+    memory = os.memfd_create("pictures")
+    ours, its_end = socket.socketpair()
+    with ours, its_end:
+        process = picture_processes._start(memory, its_end)
+        ours.sendall(written)
+    os.close(memory)
+    assert process.wait(20) == 0
 
 
 def test_a_process_killed_from_outside_is_one_error_with_everything_saved(tmp_path):
