@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from annotation.collector import collector_paused
 from annotation.decision_log import annotator_ids, log_path, read_log
 from annotation.decisions import Decision
 from annotation.log_reader import LogReader
@@ -37,5 +38,6 @@ def read_ballots(workspace: Workspace) -> Ballots:
     TableError
         A log is damaged; the message names file and line.
     """
-    logs = {annotator_id: read_log(log_path(workspace, annotator_id)) for annotator_id in annotator_ids(workspace)}
-    return Ballots(logs, {annotator_id: Standing(log.decisions) for annotator_id, log in logs.items()})
+    with collector_paused():
+        logs = {name: read_log(log_path(workspace, name)) for name in annotator_ids(workspace)}
+        return Ballots(logs, {name: Standing(log.decisions) for name, log in logs.items()})

@@ -100,7 +100,8 @@ _SAID = ("image_id", "answer", "class_index", "note")
 
 DECISION_FIELDS = tuple(field.name for field in fields(Decision))
 
-_REQUIRED_FIELDS = frozenset(DECISION_FIELDS) - {"note", "masks"}
+_KNOWN_FIELDS = frozenset(DECISION_FIELDS)
+_REQUIRED_FIELDS = _KNOWN_FIELDS - {"note", "masks"}
 
 
 def decision_from_row(row: Mapping[str, Any]) -> Decision:
@@ -111,8 +112,8 @@ def decision_from_row(row: Mapping[str, Any]) -> Decision:
     InputError
         A field is missing, unknown, or not of its type or vocabulary.
     """
-    if not _REQUIRED_FIELDS <= row.keys() <= set(DECISION_FIELDS):
-        missing, unknown = sorted(_REQUIRED_FIELDS - row.keys()), sorted(row.keys() - set(DECISION_FIELDS))
+    if not _REQUIRED_FIELDS <= row.keys() <= _KNOWN_FIELDS:
+        missing, unknown = sorted(_REQUIRED_FIELDS - row.keys()), sorted(row.keys() - _KNOWN_FIELDS)
         raise InputError(f"decision: missing fields {missing}, unknown fields {unknown}")
     if not isinstance(row["shown_classes"], list):
         raise InputError(f"decision: shown_classes should be a list, is {row['shown_classes']!r}")

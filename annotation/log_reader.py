@@ -1,7 +1,7 @@
 """Reading a decisions log line by line, each line checked against those before it."""
 
 import json
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class LogReader:
         self.n_bytes = 0
         self._hashes: list[str] = []
         self._line_of: dict[str, int] = {}
-        self._n_standing: Counter[tuple[str, str]] = Counter()
+        self._n_standing: defaultdict[tuple[str, str], int] = defaultdict(int)
 
     @property
     def last_hash(self) -> str:
@@ -103,7 +103,8 @@ class LogReader:
 
     def _parse(self, line: bytes, number: int) -> tuple[Decision, Any]:
         try:
-            row = json.loads(line)
+            # As text: of bytes, the encoding would be guessed anew for each line.
+            row = json.loads(line.decode())
             if not isinstance(row, dict):
                 raise InputError(f"expected a JSON object, found {type(row).__name__}")
             previous = row.pop("previous", None)

@@ -1,6 +1,7 @@
 """How far the annotators are: answers by queue and annotator, and what became of the rounds of inspection."""
 
 from annotation.ballots import Ballots, read_ballots
+from annotation.collector import collector_paused
 from annotation.consensus import current_verdicts, needed_by_rounds, recorded_rule
 from annotation.gold import read_gold
 from annotation.inspection import inspection_wait, results_of
@@ -11,6 +12,7 @@ from manifests import schema
 from manifests.workspace import Workspace
 
 
+@collector_paused()
 def progress_lines(workspace: Workspace) -> list[str]:
     """Return a line for each queue with answers, and for each round of inspection, and then what stands still.
 

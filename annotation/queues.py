@@ -1,11 +1,10 @@
 """The queues: which images wait for which annotator, computed from the workspace whenever one is opened."""
 
-import contextlib
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from annotation.assignment import checked_gold_share
 from annotation.ballots import Ballots, read_ballots
+from annotation.collector import collector_paused
 from annotation.consensus import recorded_rule
 from annotation.decision_log import log_path, read_log
 from annotation.decisions import checked_annotator_id
@@ -102,7 +101,7 @@ def open_queue(
     checked_gold_share(gold_share)
     if sample is not None:
         _ensure_round(workspace, sample, seed)
-    with _collector_paused():
+    with collector_paused():
         others = OtherLogs(workspace, annotator_id)
         own = read_log(log_path(workspace, annotator_id)).decisions
         standing = dict(sorted({**others.standing, annotator_id: Standing(own)}.items()))
@@ -111,18 +110,6 @@ def open_queue(
             own_disputes, Ballots({}, standing),
         )  # fmt: skip
         return WorkQueue(annotator_id, PLANS[name](request), own, others)
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from going again and again through a million new objects that all stay."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _check_team(annotator_id: str, annotators: Sequence[str], rule: ConsensusRule) -> None:

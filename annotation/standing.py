@@ -17,19 +17,22 @@ class Standing:
     def __init__(self, decisions: Iterable[Decision] = ()) -> None:
         self._stacks: dict[str, dict[str, list[Decision]]] = {}
         for decision in decisions:
-            self.take(decision)
+            self._add(decision)
 
     def take(self, decision: Decision) -> int:
         """Add one decision, and return by how many its image has more votes of this annotator in its queue."""
-        stacks = self._stacks.setdefault(decision.queue, {})
         before = self.vote(decision.queue, decision.image_id)
+        self._add(decision)
+        return (self.vote(decision.queue, decision.image_id) is not None) - (before is not None)
+
+    def _add(self, decision: Decision) -> None:
+        stacks = self._stacks.setdefault(decision.queue, {})
         if decision.answer == "undo":
             stacks[decision.image_id].pop()
             if not stacks[decision.image_id]:
                 del stacks[decision.image_id]
         else:
             stacks.setdefault(decision.image_id, []).append(decision)
-        return (self.vote(decision.queue, decision.image_id) is not None) - (before is not None)
 
     def answer(self, queue: str, image_id: str) -> Decision | None:
         """Return the latest standing answer, ``skip`` included, or None."""
@@ -43,8 +46,8 @@ class Standing:
 
     def votes(self, queue: str) -> dict[str, Decision]:
         """Return the standing answers of a queue by image, without ``skip``."""
-        latest = {image_id: stack[-1] for image_id, stack in self._stacks.get(queue, {}).items()}
-        return {image_id: answer for image_id, answer in latest.items() if answer.answer != "skip"}
+        stacks = self._stacks.get(queue, {})
+        return {image_id: stack[-1] for image_id, stack in stacks.items() if stack[-1].answer != "skip"}
 
     def has_seen(self, image_id: str, *, but_in: str = "") -> bool:
         """Return whether any answer for this image stands, in whatever queue or in any but one."""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from curation.download_log import DownloadLog, Row
 from manifests import schema
-from manifests.errors import StageMissingError, TableError
+from manifests.errors import TableError
 from manifests.image_ids import is_image_id
 from manifests.workspace import Workspace
 
@@ -29,20 +29,13 @@ def candidate_batches(workspace: Workspace, columns: Sequence[str]) -> Iterator[
     StageMissingError
         `candidates` has not been run.
     TableError
-        The file cannot be read, or lacks one of `columns`.
+        The file cannot be read, or is of another version.
     """
-    path = workspace.path_of(schema.CANDIDATES)
-    if not path.exists():
-        raise StageMissingError(f"{path} is not there: run the stage 'candidates' on this workspace first")
+    path = workspace.path_to_read(schema.CANDIDATES)
     # Arrow's own allocators keep what each thread has freed: 24 MB more at 8,000 pictures than at 1,000, this 6.
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         with pq.ParquetFile(path) as file:
-            found = file.schema_arrow
-            for name in columns:
-                expected = schema.CANDIDATES.schema.field(name).type
-                if name not in found.names or found.field(name).type != expected:
-                    raise TableError(f"{path}: expected a column {name} of type {expected}")
             first = 0
             for batch in file.iter_batches(_ROWS_A_BATCH, columns=list(columns), use_threads=False):
                 yield first, batch

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from curation.embedding_store import EmbeddedImage, StoreKey, lasting_name
+from curation.embedding_store import EmbeddedImage
 from curation.encoder import Encoder
 from curation.encoding import Encoding, Waits, chosen_precision
 from curation.engine.engine import Engine
 from curation.feature_source import FeatureSource
 from curation.reading import ViewReader
+from curation.store_key import StoreKey, lasting_name
 from curation.store_run import Embedded, EmbedGroups, EmbedSummary, StoreRun
 from curation.views import DEFAULT_GRID
 from manifests.allocator import keep_freed_memory

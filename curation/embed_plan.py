@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from curation.embedding_store import EmbeddingStore, StoreKey, lasting_name
+from curation.embedding_store import EmbeddingStore
 from curation.feature_source import FeatureSource
+from curation.store_key import StoreKey, lasting_name
 from curation.store_run import pictures_missing
 from manifests.stored_pictures import stored_pictures
 from manifests.work_plan import WorkPlan, weights_to_fetch

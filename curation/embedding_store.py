@@ -10,9 +10,8 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,11 @@ import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from curation.views import TILING
+from curation.store_key import KEY_FILE_NAME, StoreKey, read_key
 from manifests import schema
 from manifests.durable import delete, write_json
 from manifests.errors import InputError, StageMissingError, TableError, one_line
-from manifests.parquet import read_parquet, write_parquet
+from manifests.parquet import read_parquet, read_written_as, write_parquet
 from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
@@ -37,53 +36,6 @@ _ROTATIONS_KEY = b"rotations_deg"
 _UNREADABLE_SCHEMA = pa.schema(
     [schema.IMAGE_ID, pa.field("sha256", pa.string(), nullable=False), pa.field("reason", pa.string())]
 )
-
-
-@dataclass(frozen=True)
-class StoreKey:
-    """What the vectors of a store have in common; another key is another folder.
-
-    Attributes
-    ----------
-    source : str
-        ``clip``, ``classifier``, or ``features``, a set of features that `extract-features` or others made.
-    model, pretrained : str
-        As given on the command line: model and weights or checkpoint; of features, the model's folder and the set.
-    encoder_digest : str
-        Digest of weights and preprocessing.
-    n_dimensions : int
-        Length of an embedding.
-    grid : int
-        Tiles along the shorter side, 0 for the whole picture only.
-    tiling : str
-        The rule of `curation.views` that the tiles were cut by.
-    precision : str
-        ``fp32``, ``bf16`` or ``fp16``: what the model computed in.
-    decoding : str
-        ``exact``, or ``fast``: JPEGs were decoded at reduced size.
-    settings : mapping
-        What else the model was loaded with, JSON values; `encoder_digest` covers what of it counts.
-    """
-
-    source: str
-    model: str
-    pretrained: str
-    encoder_digest: str
-    n_dimensions: int
-    grid: int
-    tiling: str = TILING
-    precision: str = "fp32"
-    decoding: str = "exact"
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        """16 hex digits that name the store's folder."""
-        parts = (
-            self.source, self.encoder_digest, self.n_dimensions, self.grid, self.tiling, self.precision,
-            self.decoding,
-        )  # fmt: skip
-        return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -116,12 +68,6 @@ class EmbeddedImage:
         return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
 
 
-def lasting_name(name_or_path: str) -> str:
-    """Return an existing file or folder by its absolute path, as `screen` may run in another folder."""
-    path = Path(name_or_path)
-    return str(path.resolve()) if name_or_path and path.exists() else name_or_path
-
-
 class EmbeddingStore:
     """The folder of one model's embeddings in a workspace."""
 
@@ -133,23 +79,14 @@ class EmbeddingStore:
     def for_key(cls, workspace: Workspace, key: StoreKey) -> "EmbeddingStore":
         """Return the store of `key`, made if it is not there yet."""
         folder = workspace.embeddings_dir / key.digest
-        if not (folder / "model.json").exists():
-            write_json(folder / "model.json", asdict(key))
+        if not (folder / KEY_FILE_NAME).exists():
+            write_json(folder / KEY_FILE_NAME, asdict(key))
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> "EmbeddingStore":
         """Return the store in `folder`."""
-        try:
-            content = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-            if missing := {known.name for known in fields(StoreKey)} - set(content):
-                raise ValueError(f"{', '.join(sorted(missing))} missing")
-            return cls(folder, StoreKey(**content))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise TableError(
-                f"{folder / 'model.json'}: not the description of an embedding store as this version writes it "
-                f"({one_line(error)}): delete the folder and run 'embed' again"
-            ) from error
+        return cls(folder, read_key(folder / KEY_FILE_NAME))
 
     @classmethod
     def choose(cls, workspace: Workspace, wanted: str | None) -> "EmbeddingStore":
@@ -177,7 +114,7 @@ class EmbeddingStore:
         InputError
             A name fits no store, or several, or one that is named already.
         """
-        folders = sorted(path.parent for path in workspace.embeddings_dir.glob("*/model.json"))
+        folders = sorted(path.parent for path in workspace.embeddings_dir.glob(f"*/{KEY_FILE_NAME}"))
         if not folders:
             raise StageMissingError(f"{workspace.root} holds no embeddings: run the stage 'embed' first")
         stores = [cls.open(folder) for folder in folders]
@@ -198,12 +135,7 @@ class EmbeddingStore:
         path = self._shard_path(shard)
         if not path.exists():
             return {}
-        table = read_parquet(path)
-        if not table.schema.equals(schema.embeddings_schema(self.key.n_dimensions)):
-            raise TableError(
-                f"{path}: not an embeddings shard of {self.key.n_dimensions} dimensions as this version writes "
-                "it: delete the folder and run 'embed' again"
-            )
+        table = read_written_as(path, schema.embeddings_schema(self.key.n_dimensions), remedy=self._remedy)
         rotations = _rotations(table.schema)
         vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
         norms = None if table.column("norm").null_count else table.column("norm").to_numpy()
@@ -280,6 +212,10 @@ class EmbeddingStore:
         return sorted(self.folder.glob("shard-*.parquet"))
 
     @property
+    def _remedy(self) -> str:
+        return f"delete {self.folder} and run 'embed' again"
+
+    @property
     def _unreadable_path(self) -> Path:
         return self.folder / "unreadable.parquet"
 
@@ -303,12 +239,7 @@ class EmbeddingStore:
             raise StageMissingError(
                 f"{self.folder} is not complete: run the stage 'embed' again, it goes on where it stopped"
             )
-        table = read_parquet(self._unreadable_path)
-        if not table.schema.equals(_UNREADABLE_SCHEMA):
-            raise TableError(
-                f"{self._unreadable_path}: expected the columns {', '.join(_UNREADABLE_SCHEMA.names)}: "
-                "run 'embed' again"
-            )
+        table = read_written_as(self._unreadable_path, _UNREADABLE_SCHEMA, remedy=self._remedy)
         return {
             image_id: (sha256, reason)
             for image_id, sha256, reason in zip(*table.to_pydict().values(), strict=True)

@@ -108,28 +108,28 @@ class Fetcher:
             return Fetched(refusal.status, refusal.reason, None, 0)
         patience = Patience(policy.socket_timeout_s, policy.deadline_s)
         bound_s = policy.first_wait_s
-        n_attempts = n_excused = 0
+        n_attempts = 0
         while True:
             try:
                 content = self._content(first, patience)
             except NetworkFailure as failure:
                 n_attempts += failure.costs_attempt
-                n_excused += failure.is_excused
+                patience.note_failure(is_spent=failure.costs_attempt and not failure.is_excused)
                 wait_s = self._wait_s(failure, bound_s)
-                is_late = time.monotonic() + wait_s > patience.deadline
-                if failure.is_final or n_attempts - n_excused >= policy.max_attempts or is_late:
+                is_late = wait_s is not None and time.monotonic() + wait_s > patience.deadline
+                if failure.is_final or patience.n_spent >= policy.max_attempts or is_late:
                     return Fetched(failure.status, self._reason(failure), failure.http_status, n_attempts)
             else:
                 return Fetched("ok", None, _OK, n_attempts + 1, content)
             bound_s = min(bound_s * 2, policy.longest_wait_s)
-            if self._stopped.wait(wait_s):
+            if self._stopped.wait(wait_s or 0.0):
                 raise FetchStoppedError
 
     @staticmethod
-    def _wait_s(failure: NetworkFailure, bound_s: float) -> float:
-        """Return how long to wait before the next attempt; for a host that is down, the gate waits."""
-        if isinstance(failure, UnreachableError) and not failure.costs_attempt:
-            return 0.0
+    def _wait_s(failure: NetworkFailure, bound_s: float) -> float | None:
+        """Return how long to wait before the next attempt; None for a host that is down, as the gate waits."""
+        if isinstance(failure, UnreachableError) and (failure.is_excused or not failure.costs_attempt):
+            return None
         retry_after_s = failure.retry_after_s if isinstance(failure, BusyError) else 0.0
         return retry_after_s + random.uniform(0, bound_s)
 
@@ -166,7 +166,7 @@ class Fetcher:
         except (UnreachableError, OutOfTimeError) as failure:
             is_probe = admission is Admission.PROBE
             if is_probe or isinstance(failure, UnreachableError):
-                gate.unreachable(failure.reason)
+                failure.is_excused = gate.unreachable(failure.reason, patience, is_probe=is_probe)
             # What a probe finds out says something of the host, and nothing of this picture.
             failure.costs_attempt = not is_probe
             raise

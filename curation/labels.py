@@ -17,7 +17,7 @@ from curation.metadata.id_keys import IdSet
 from curation.metadata.label_table import CLASS_NAMES_CSV, LABELS_CSV, ROWS_SCHEMA
 from curation.metadata.sorted_rows import SortedRows
 from manifests import schema
-from manifests.errors import InputError, StageMissingError
+from manifests.errors import InputError
 from manifests.funnel import VERIFIED_IMAGES
 from manifests.parquet import write_rows
 from manifests.workspace import Workspace
@@ -82,10 +82,7 @@ def collect_labels(workspace: Workspace, files: LabelFiles) -> dict[str, int]:
 
 
 def _candidate_ids(workspace: Workspace) -> IdSet:
-    path = workspace.path_of(schema.CANDIDATES)
-    if not path.exists():
-        raise StageMissingError(f"{path} is not there: run the stage 'candidates' on this workspace first")
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(workspace.path_to_read(schema.CANDIDATES)) as file:
         return IdSet(batch.column("image_id") for batch in file.iter_batches(columns=["image_id"]))
 
 
@@ -184,9 +181,7 @@ def verified_classes(workspace: Workspace) -> dict[str, VerifiedClasses]:
     StageMissingError
         The stage `labels` has not been run here.
     """
-    path = workspace.path_of(schema.LABELS)
-    if not path.exists():
-        raise StageMissingError(f"{path} is not there: run the stage 'labels' on this workspace first")
+    path = workspace.path_to_read(schema.LABELS)
     label_map = read_label_map()
     said: dict[str, dict[str, set[float]]] = {}
     with pq.ParquetFile(path) as file:

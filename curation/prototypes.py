@@ -10,7 +10,7 @@ Kinds
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,13 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from curation.embedding_store import HEAD_FILE_NAME, EmbeddingStore, StoreKey
+from curation.embedding_store import HEAD_FILE_NAME, EmbeddingStore
 from curation.encoder import Encoder
 from curation.encoding import Encoding
-from curation.exemplars import exemplar_means, exemplars_digest, find_exemplars
+from curation.exemplars import Exemplar, exemplar_means, exemplars_digest, find_exemplars
 from curation.imagenet_classes import imagenet_classes
 from curation.reading import ViewReader
+from curation.store_key import StoreKey
 from manifests.durable import replacing
 from manifests.errors import InputError, TableError, one_line
 from manifests.label_space import ClassName, read_label_space
@@ -53,6 +54,11 @@ def load_clip_of(key: StoreKey, device: str) -> Encoder:
     if key.source != "clip":
         raise InputError(f"--exemplars: the store of {key.model} was made of features, not of pictures")
     return load_encoder(key.model, key.pretrained, device)
+
+
+def compared_classes(classes_path: Path | None) -> list[ClassName]:
+    """Return the in-distribution classes of a CSV, or else the 1,000 of ImageNet-1K."""
+    return read_label_space(classes_path) if classes_path else imagenet_classes()
 
 
 def class_prototypes(
@@ -106,22 +112,34 @@ def class_prototypes(
             f"--prototypes: expected names, or with --exemplars exemplars or fused; found {kind} "
             f"{'without' if exemplars_dir is None else 'with'} --exemplars"
         )
-    classes = read_label_space(classes_path) if classes_path else imagenet_classes()
+    classes = compared_classes(classes_path)
+    if kind != "exemplars":
+        # Before the exemplars, which take longest.
+        _check_names(store, classes, template_set)
     encoders = _Encoders(store, load, device)
     if exemplars_dir is None:
         return classes, _of_names(store, classes, template_set, encoders)
-    of_pictures = _of_exemplars(store, classes, exemplars_dir, encoders, n_workers=n_workers, announce=announce)
-    has_none = ~of_pictures.any(axis=1)
+    exemplars = find_exemplars(exemplars_dir, classes, MOST_EXEMPLARS_A_CLASS)
     if kind == "exemplars":
-        if has_none.any():
-            first = classes[int(has_none.argmax())].name
-            raise InputError(
-                f"--exemplars {exemplars_dir}: {int(has_none.sum())} classes have no picture ({first}): add some, "
-                "or take --prototypes fused"
-            )
+        _check_all_shown(exemplars_dir, classes, {exemplar.class_index for exemplar in exemplars})
+    of_pictures = _of_exemplars(
+        store, exemplars, exemplars_dir, encoders, n_classes=len(classes), n_workers=n_workers, announce=announce
+    )
+    if kind == "exemplars":
+        # Again, as some pictures may not be readable.
+        _check_all_shown(exemplars_dir, classes, {*np.flatnonzero(of_pictures.any(axis=1)).tolist()})
         return classes, of_pictures
     fused = _of_names(store, classes, template_set, encoders) + of_pictures
     return classes, fused / np.linalg.norm(fused, axis=1, keepdims=True)
+
+
+def _check_all_shown(folder: Path, classes: list[ClassName], shown: Set[int]) -> None:
+    missing = [known.name for known in classes if known.class_index not in shown]
+    if missing:
+        raise InputError(
+            f"--exemplars {folder}: {len(missing)} classes have no picture ({missing[0]}): add some, "
+            "or take --prototypes fused"
+        )
 
 
 class _Encoders:
@@ -145,16 +163,24 @@ class _Encoders:
         return self._encoder
 
 
+def _check_names(store: EmbeddingStore, classes: list[ClassName], template_set: str) -> None:
+    from curation.clip import TEMPLATE_SETS
+
+    head = store.read_head()
+    if head is None and template_set not in TEMPLATE_SETS:
+        raise InputError(f"--templates: expected {' or '.join(TEMPLATE_SETS)}, found {template_set!r}")
+    if head is not None and len(classes) != len(head[0]):
+        raise InputError(f"the head has {len(head[0])} classes, the names are {len(classes)}: give --classes")
+
+
 def _of_names(
     store: EmbeddingStore, classes: list[ClassName], template_set: str, encoders: _Encoders
 ) -> Prototypes:
     head = store.read_head()
     if head is not None:
-        return _of_head(head[0], classes, store.folder / HEAD_FILE_NAME)
-    from curation.clip import TEMPLATE_SETS, ClipEncoder
+        return _of_head(head[0], store.folder / HEAD_FILE_NAME)
+    from curation.clip import ClipEncoder
 
-    if template_set not in TEMPLATE_SETS:
-        raise InputError(f"--templates: expected {' or '.join(TEMPLATE_SETS)}, found {template_set!r}")
     names = [known.name for known in classes]
 
     def make() -> Prototypes:
@@ -166,9 +192,7 @@ def _of_names(
     return _kept(store, ["names", template_set, *names], make)
 
 
-def _of_head(weight: Prototypes, classes: list[ClassName], path: Path) -> Prototypes:
-    if len(classes) != len(weight):
-        raise InputError(f"the head has {len(weight)} classes, the names are {len(classes)}: give --classes")
+def _of_head(weight: Prototypes, path: Path) -> Prototypes:
     norms = np.linalg.norm(weight, axis=1, keepdims=True)
     if not (np.isfinite(weight).all() and norms.all()):
         raise InputError(f"{path}: class {int(np.argmin(norms))} has a zero weight row, so no direction, or a NaN")
@@ -178,28 +202,27 @@ def _of_head(weight: Prototypes, classes: list[ClassName], path: Path) -> Protot
 
 def _of_exemplars(
     store: EmbeddingStore,
-    classes: list[ClassName],
+    exemplars: list[Exemplar],
     folder: Path,
     encoders: _Encoders,
     *,
+    n_classes: int,
     n_workers: int,
     announce: Callable[[str], None],
 ) -> Prototypes:
-    exemplars = find_exemplars(folder, classes, MOST_EXEMPLARS_A_CLASS)
-
     def make() -> Prototypes:
         encoder = encoders.get()
         reader = ViewReader(encoder.pixels, encoder.input_px, 0, store.key.decoding == "fast")
         encoding = Encoding(encoder, reader, _BATCH_SIZE, n_workers, store.key.precision)
-        means = exemplar_means(exemplars, folder, len(classes), encoding)
+        means = exemplar_means(exemplars, folder, n_classes, encoding)
         announce(
             f"exemplars: {means.n_pictures.sum():,} pictures of {np.count_nonzero(means.n_pictures):,} of "
-            f"{len(classes):,} classes, {len(means.unreadable):,} unreadable"
+            f"{n_classes:,} classes, {len(means.unreadable):,} unreadable"
             + "".join(f"; first: {path}: {reason}" for path, reason in sorted(means.unreadable.items())[:1])
         )
         return means.prototypes
 
-    return _kept(store, ["exemplars", str(len(classes)), exemplars_digest(exemplars)], make)
+    return _kept(store, ["exemplars", str(n_classes), exemplars_digest(exemplars)], make)
 
 
 def _kept(store: EmbeddingStore, made_of: list[str], make: Callable[[], Prototypes]) -> Prototypes:

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
+from curation.embedding_store import EmbeddedImage, EmbeddingStore
 from curation.encoding import Waits
+from curation.store_key import StoreKey
 from manifests import schema
 from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture, stored_pictures

@@ -141,17 +141,6 @@ class _Walk:
         self._going = going
 
 
-def fixed_design(bound: float, confidence: float, max_defects: int) -> Design:
-    """Return the smallest sample in which `max_defects` defects still certify `bound`: 299 for 0 at 1 % and 95 %.
-
-    Raises
-    ------
-    InputError
-        A number is out of range.
-    """
-    return sequential_design(bound, confidence, max_defects, 1)
-
-
 def sequential_design(bound: float, confidence: float, max_defects: int, n_looks: int) -> Design:
     """Return a design that certifies a clean set after fewer images than one of a fixed size would.
 

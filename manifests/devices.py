@@ -1,8 +1,15 @@
-"""The words of ``--device``, for every stage that runs a model; this file itself imports no torch."""
+"""What every stage that runs a model asks of its device. Torch is loaded by the functions, not with this file."""
 
+import contextlib
 import re
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from manifests.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def device_name(wanted: str, *, has_cuda: bool) -> str:
@@ -22,3 +29,33 @@ def device_name(wanted: str, *, has_cuda: bool) -> str:
     if not has_cuda:
         raise InputError(f"--device {wanted}: no CUDA device is available here; use --device cpu or auto")
     return wanted
+
+
+def computes_in_bfloat16(place: "torch.device") -> bool:
+    """Return whether a device has bfloat16: a GPU without it would emulate it, slower than float32."""
+    import torch
+
+    return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextlib.contextmanager
+def repeatable(place: "torch.device") -> Iterator[None]:
+    """Compute so that equal runs are equal to the bit, and leave torch's global state as it was."""
+    import torch
+
+    devices = [torch.cuda.current_device() if place.index is None else place.index] if place.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices),
+        # cuDNN's fastest algorithms add up in an order that changes from run to run.
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+    ):
+        yield
+
+
+def seconds_now(place: "torch.device") -> float:
+    """Return the clock's seconds, after a GPU has done what it was given."""
+    import torch
+
+    if place.type == "cuda":
+        torch.cuda.synchronize(place)
+    return time.perf_counter()

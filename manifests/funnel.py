@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from manifests import schema
-from manifests.durable import image_ids_in_log
+from manifests.durable import image_ids_in_log, images_in_log
 from manifests.frozen import read_manifest
 from manifests.wanted_masks import localized_images, wanted_pictures
 from manifests.workspace import Workspace
@@ -114,7 +114,7 @@ def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
 def _decisions_step(workspace: Workspace) -> FunnelStep:
     """Return the step of the annotators: who rules, inspects or audits looks at what others answered before."""
     logs = sorted(workspace.decisions_dir.glob("*.jsonl"))
-    annotators = [log for log in logs if image_ids_in_log(log, _FIRST)]
+    annotators = [log for log in logs if any(images_in_log(log, _FIRST))]
     if not annotators:
         return FunnelStep("answered", 0, is_done=False)
     answered = set[str]().union(*(image_ids_in_log(log, _FIRST_OR_GOLD) for log in annotators))

@@ -19,8 +19,7 @@ from PIL import Image
 
 from manifests import schema
 from manifests.durable import delete
-from manifests.errors import TableError
-from manifests.parquet import parquet_schema, read_parquet, write_parquet
+from manifests.parquet import read_parquet, read_written_as, write_parquet
 from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
@@ -129,11 +128,7 @@ class MaskStore:
         if not path.exists():
             return {}
         wanted = schema.MASKS if has_masks else MASK_FACTS
-        if not parquet_schema(path).equals(schema.MASKS):
-            raise TableError(
-                f"{path}: not masks as this version writes them: delete the folder, run 'localize' again"
-            )
-        return masked_images(read_parquet(path, wanted.names))
+        return masked_images(read_written_as(path, schema.MASKS, remedy=self._remedy, columns=wanted.names))
 
     def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:
         """Write one shard, sorted by image id and class, in one step; one without an image is deleted."""
@@ -168,8 +163,13 @@ class MaskStore:
         """Return, by image id, the sha256 of pictures that had no masks when they were last tried, and why."""
         if not self._unreadable_path.exists():
             return {}
-        rows = zip(*read_parquet(self._unreadable_path).to_pydict().values(), strict=True)
+        table = read_written_as(self._unreadable_path, schema.UNREADABLE, remedy=self._remedy)
+        rows = zip(*table.to_pydict().values(), strict=True)
         return {image_id: (sha256, reason) for image_id, sha256, reason in rows}
+
+    @property
+    def _remedy(self) -> str:
+        return f"delete {self.folder} and run 'localize' again"
 
     @property
     def _unreadable_path(self) -> Path:

@@ -52,24 +52,6 @@ def inclusion_proof(entries: Sequence[bytes], index: int) -> InclusionProof:
     return InclusionProof(index, len(entries), tuple(path))
 
 
-def is_included(entry: bytes, proof: InclusionProof, root: str) -> bool:
-    """Return whether `proof` shows that `entry` is under `root`."""
-    if not 0 <= proof.index < proof.n_records:
-        return False
-    joined, position, n_level = _leaf(entry), proof.index, proof.n_records
-    hashes = iter(proof.path)
-    while n_level > 1:
-        # The last node of an odd level goes up alone.
-        if position ^ 1 < n_level:
-            neighbour = next(hashes, None)
-            if neighbour is None or len(neighbour) != 64 or set(neighbour) - set("0123456789abcdef"):
-                return False
-            other = bytes.fromhex(neighbour)
-            joined = _node(other, joined) if position & 1 else _node(joined, other)
-        position, n_level = position // 2, (n_level + 1) // 2
-    return next(hashes, None) is None and joined.hex() == root
-
-
 def _level_above(level: Sequence[bytes]) -> list[bytes]:
     above = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
     # Going up alone gives the tree that RFC 6962 states by parting at the largest power of two.

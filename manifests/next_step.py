@@ -1,7 +1,6 @@
 """What follows in a workspace: the first stage of the main job that is missing, or older than what it reads."""
 
 import ipaddress
-import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
@@ -10,23 +9,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from manifests import schema
 from manifests.durable import image_ids_in_log
+from manifests.errors import TableError
 from manifests.frozen import HEADER_FILE, frozen_folders
+from manifests.next_command import (
+    EXAMPLE_CLIP,
+    EXAMPLE_SETS,
+    classifier_options,
+    embed_options,
+    option_words,
+    step_of,
+)
+from manifests.parquet import read_parquet
 from manifests.run_report import NextStep
 from manifests.stage_state import changed_at, is_current, json_of, record_of
 from manifests.workspace import Workspace
 
-_EXAMPLE_CLIP = ("--model", "ViT-B-32", "--pretrained", "laion2b_s34b_b79k")
-_EXAMPLE_CLASSIFIER = ("--model", "resnet50.tv_in1k")
-_EXAMPLE_SETS = {
-    "train": ("--images", "imagenet/train", "--labels", "train.csv"),
-    "val": ("--images", "imagenet/val", "--labels", "val.csv"),
-}
-# Words of the examples above and of `_ANNOTATE` that stand for the user's own.
-_PLACEHOLDERS = ("NAME", "imagenet/train", "imagenet/val", "train.csv", "val.csv")
 _AUDIT_BOUND = "0.01"
 _VOTES = 2
 """Answers an image needs where no consensus has said how many: as `annotate` and `consensus` have it."""
@@ -34,14 +34,10 @@ _VOTES = 2
 _N_IMAGENET_CLASSES = 1000
 _ANNOTATE = ("annotate", "--annotator", "NAME")
 _SAME_CLASSES = ("classes", "templates", "exemplars", "prototypes", "embeddings")
-_MODEL_OPTIONS = (
-    "model", "checkpoint", "n_classes", "model_arg", "preprocess", "clip", "pretrained", "classes", "templates",
-    "name",
-)  # fmt: skip
 
 
 def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> NextStep | None:
-    """Return the command that follows, None where the workspace is done or only a person can say.
+    """Return the command that follows, None where the workspace is done, or damaged, or only a person can say.
 
     Parameters
     ----------
@@ -50,8 +46,16 @@ def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> N
     given : mapping, optional
         Options of the command that was just run: those that the next one needs alike are taken over.
     """
+    try:
+        return _first_step(workspace, given or {})
+    except TableError:
+        # This is asked after a command that did its work: whoever reads the table says what is wrong with it.
+        return None
+
+
+def _first_step(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | None:
     steps: Sequence[Callable[[Workspace], NextStep | None]] = (
-        _to_fetch, _to_embed, lambda space: _to_screen(space, given or {}), _to_judge,
+        _to_fetch, _to_embed, lambda space: _to_screen(space, given), _to_judge,
     )  # fmt: skip
     has_frozen = bool(frozen_folders(workspace.manifests_dir))
     if not (workspace.has(schema.CANDIDATES) or has_frozen) and _is_of_another_kind(workspace):
@@ -69,17 +73,9 @@ def _is_of_another_kind(workspace: Workspace) -> bool:
     return any((workspace.root / name).is_dir() for name in ("features", "training", "localizer"))
 
 
-def _step(workspace: Workspace, words: Iterable[str], why: str) -> NextStep:
-    words = list(words)
-    placeholders = [word for word in _PLACEHOLDERS if word in words]
-    why += f"; put your own for {', '.join(placeholders)}" if placeholders else ""
-    command = shlex.join(["python", "cli.py", *words, "--workspace", str(workspace.root)])
-    return NextStep(command, why, placeholders)
-
-
 def _to_fetch(workspace: Workspace) -> NextStep | None:
     if not workspace.has(schema.CANDIDATES):
-        return _step(workspace, ("candidates", "--release", "v7", "--subset", "test"), "there are no candidates")
+        return step_of(workspace, ("candidates", "--release", "v7", "--subset", "test"), "there are no candidates")
     if workspace.has(schema.DOWNLOADS) and is_current(workspace, "download"):
         return None
     words = ["download"]
@@ -88,9 +84,9 @@ def _to_fetch(workspace: Workspace) -> NextStep | None:
     if arguments.get("base_url") and not _is_loopback(arguments["base_url"]):
         words += ["--base-url", arguments["base_url"], *["--allow-private"] * bool(arguments.get("allow_private"))]
     if workspace.has(schema.DOWNLOADS) and arguments:
-        return _step(workspace, words, "the candidates have changed since the last download")
+        return step_of(workspace, words, "the candidates have changed since the last download")
     is_begun = workspace.has(schema.DOWNLOADS) or workspace.downloads_log_path.exists()
-    return _step(workspace, words, "the download has not come to its end" if is_begun else "no picture is here")
+    return step_of(workspace, words, "the download has not come to its end" if is_begun else "no picture is here")
 
 
 def _is_loopback(address: str) -> bool:
@@ -112,35 +108,16 @@ def _to_embed(workspace: Workspace) -> NextStep | None:
         return None
     stores = sorted(workspace.embeddings_dir.glob("*/model.json"))
     if not stores:
-        return _step(workspace, ("embed", *_EXAMPLE_CLIP), "no picture is embedded")
+        return step_of(workspace, ("embed", *EXAMPLE_CLIP), "no picture is embedded")
     for path in stores:
         if not (path.parent / "unreadable.parquet").exists():
-            return _step(workspace, ("embed", *_model_words(json_of(path))), "embedding has not come to its end")
+            return step_of(
+                workspace, ("embed", *embed_options(json_of(path))), "embedding has not come to its end"
+            )
         if not is_current(workspace, f"embed.{path.parent.name}"):
-            words = ("embed", *_model_words(json_of(path)))
-            return _step(workspace, words, "the pictures have changed since they were embedded")
+            words = ("embed", *embed_options(json_of(path)))
+            return step_of(workspace, words, "the pictures have changed since they were embedded")
     return None
-
-
-def _model_words(key: Mapping[str, Any]) -> list[str]:
-    """Return the options of `embed` that lead to the store with this description."""
-    model, pretrained = str(key.get("model", "")), str(key.get("pretrained", ""))
-    if key.get("source") == "features":
-        return ["--features", model, "--set", pretrained]
-    words = ["--tiles", str(key.get("grid", 0))]
-    if key.get("source") == "classifier":
-        settings = key.get("settings", {})
-        words = ["--classifier", model, *(["--checkpoint", pretrained] if pretrained else []), *words]
-        words += ["--n-classes", str(settings["n_classes"])] if settings.get("n_classes") else []
-        words += [
-            word
-            for pair in settings.get("model_arguments", {}).items()
-            for word in ("--model-arg", "=".join(pair))
-        ]
-        words += [word for one in settings.get("preprocess", ()) for word in ("--preprocess", one)]
-    else:
-        words = ["--model", model, *(["--pretrained", pretrained] if pretrained else []), *words]
-    return [*words, *(["--fast-decode"] if key.get("decoding") == "fast" else [])]
 
 
 def _to_screen(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | None:
@@ -154,23 +131,15 @@ def _to_screen(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | Non
     same = {name: given[name] for name in _SAME_CLASSES if given.get(name) and "labelled" in given}
     if not same.get("classes") and _has_other_classes(workspace):
         same["classes"] = workspace.classes_path
-    words += [*_option_words(same), *["--masks"] * bool("labelled" in given and given.get("masks"))]
+    words += [*option_words(same), *["--masks"] * bool("labelled" in given and given.get("masks"))]
     is_there = workspace.has(schema.SCREEN)
-    return _step(workspace, words, "what was screened has changed since" if is_there else "nothing is screened")
+    return step_of(workspace, words, "what was screened has changed since" if is_there else "nothing is screened")
 
 
 def _has_other_classes(workspace: Workspace) -> bool:
     """Return whether the last screen compared with other classes than the 1,000 of ImageNet."""
     path = workspace.classes_path
     return path.exists() and path.read_bytes().count(b"\n") != _N_IMAGENET_CLASSES + 1
-
-
-def _option_words(options: Mapping[str, Any]) -> list[str]:
-    words = []
-    for name, value in options.items():
-        for one in value if isinstance(value, list) else [value]:
-            words += [f"--{name.replace('_', '-')}", str(one)]
-    return words
 
 
 def _to_judge(workspace: Workspace) -> NextStep | None:
@@ -181,31 +150,31 @@ def _to_judge(workspace: Workspace) -> NextStep | None:
     counts = record_of(workspace, "screen").get("counts", {})
     if not logs:
         n_review = counts.get("review", 0) + counts.get("control", 0)
-        return _step(workspace, _ANNOTATE, f"{n_review:,} images wait for annotators") if n_review else None
+        return step_of(workspace, _ANNOTATE, f"{n_review:,} images wait for annotators") if n_review else None
     read = record_of(workspace, "consensus").get("inputs", {})
     if not (workspace.has(schema.VERDICTS) and is_current(workspace, "consensus") and logs <= read.keys()):
-        return _to_answer_all(workspace, logs) or _step(workspace, ("consensus",), "answers are not counted yet")
+        return _to_answer_all(workspace, logs) or step_of(workspace, ("consensus",), "answers are not counted yet")
     if rounds - read.keys():
-        return _step(workspace, (*_ANNOTATE, "--queue", "inspection"), "a round of inspection is drawn")
+        return step_of(workspace, (*_ANNOTATE, "--queue", "inspection"), "a round of inspection is drawn")
     if _is_frozen(workspace):
         return None
     verdicts = record_of(workspace, "consensus").get("counts", {})
     if verdicts.get("verdict_open"):
-        return _step(workspace, _ANNOTATE, f"{verdicts['verdict_open']:,} images lack answers")
+        return step_of(workspace, _ANNOTATE, f"{verdicts['verdict_open']:,} images lack answers")
     if verdicts.get("verdict_disputed"):
         why = f"{verdicts['verdict_disputed']:,} images are in dispute"
-        return _step(workspace, (*_ANNOTATE, "--queue", "dispute"), why)
+        return step_of(workspace, (*_ANNOTATE, "--queue", "dispute"), why)
     if not verdicts.get("verdict_out"):
         return None
     version = ("--version", "auto") if frozen_folders(workspace.manifests_dir) else ()
-    return _step(workspace, ("build-manifest", *version), "what was agreed on is not frozen")
+    return step_of(workspace, ("build-manifest", *version), "what was agreed on is not frozen")
 
 
 def _to_answer_all(workspace: Workspace, logs: Iterable[str]) -> NextStep | None:
     """Return the step back to the annotators where the first round is not answered; once a set is frozen, None."""
     if frozen_folders(workspace.manifests_dir):
         return None
-    screen = pq.ParquetFile(workspace.path_of(schema.SCREEN)).read(["image_id", "status", "is_control"])
+    screen = read_parquet(workspace.path_to_read(schema.SCREEN), ["image_id", "status", "is_control"])
     is_asked = pc.or_kleene(pc.equal(screen["status"], "review"), screen["is_control"])
     # Known answers are asked now and then, and need none.
     known = set(workspace.read(schema.GOLD)["image_id"].to_pylist()) if workspace.has(schema.GOLD) else set()
@@ -215,7 +184,7 @@ def _to_answer_all(workspace: Workspace, logs: Iterable[str]) -> NextStep | None
     n_done = sum(n >= n_votes for n in n_answers.values())
     if n_done >= len(asked):
         return None
-    return _step(workspace, _ANNOTATE, f"{n_done:,} of {len(asked):,} images have {n_votes} answers")
+    return step_of(workspace, _ANNOTATE, f"{n_done:,} of {len(asked):,} images have {n_votes} answers")
 
 
 def _answer_files(workspace: Workspace) -> tuple[set[str], set[str]]:
@@ -253,7 +222,7 @@ def _after_manifest(workspace: Workspace) -> NextStep | None:
             return step
     if header.get("logs") and not any(workspace.audits_dir.glob("*.json")):
         words = ("audit", "plan", "--manifest", folder.name, "--bound", _AUDIT_BOUND)
-        return _step(workspace, words, "nothing is certified")
+        return step_of(workspace, words, "nothing is certified")
     return _to_score(workspace, folder, header) or _to_report(workspace)
 
 
@@ -264,8 +233,8 @@ def _to_answer_audit(workspace: Workspace) -> NextStep | None:
             continue
         read_at = changed_at(workspace.root / "provenance" / f"audit.{path.stem}.report.json")
         if logs_at > max(changed_at(path), read_at):
-            return _step(workspace, ("audit", "report", "--name", path.stem), "the audit has new answers")
-        return _step(workspace, (*_ANNOTATE, "--queue", "audit"), f"the audit {path.stem} waits for answers")
+            return step_of(workspace, ("audit", "report", "--name", path.stem), "the audit has new answers")
+        return step_of(workspace, (*_ANNOTATE, "--queue", "audit"), f"the audit {path.stem} waits for answers")
     return None
 
 
@@ -275,7 +244,7 @@ def _to_export(workspace: Workspace, folder: Path, header: Mapping[str, Any]) ->
     counts = header.get("counts", {})
     has_pictures = workspace.has(schema.DOWNLOADS) and counts.get("with_sha256") == counts.get("images")
     words = ("export", "--format", "openood", *(["--pictures"] if has_pictures else []), "--manifest", folder.name)
-    return _step(workspace, words, f"{folder.name} is not exported")
+    return step_of(workspace, words, f"{folder.name} is not exported")
 
 
 def _to_score(workspace: Workspace, folder: Path, header: Mapping[str, Any]) -> NextStep | None:
@@ -284,35 +253,26 @@ def _to_score(workspace: Workspace, folder: Path, header: Mapping[str, Any]) -> 
     heads = sorted(workspace.features_dir.glob("*/head.safetensors"), key=changed_at)
     features_dir = heads[-1].parent if heads else None
     sets = {} if features_dir is None else {path.stem: path for path in features_dir.glob("*.parquet")}
-    out_sets = [one for one in sorted(sets) if one not in _EXAMPLE_SETS]
-    wanted = [*_EXAMPLE_SETS, *([] if out_sets else [name])]
+    out_sets = [one for one in sorted(sets) if one not in EXAMPLE_SETS]
+    wanted = [*EXAMPLE_SETS, *([] if out_sets else [name])]
     for missing in [one for one in wanted if one not in sets][:1]:
-        of_set = _EXAMPLE_SETS.get(missing, ("--manifest", folder.name))
-        words = ("extract-features", *_same_model(workspace, features_dir), "--set", missing, *of_set)
-        return _step(workspace, words, f"there are no features of {missing}")
+        of_set = EXAMPLE_SETS.get(missing, ("--manifest", folder.name))
+        words = ("extract-features", *classifier_options(workspace, features_dir), "--set", missing, *of_set)
+        return step_of(workspace, words, f"there are no features of {missing}")
     if features_dir is None:
         return None
     scores_path = workspace.scores_dir / features_dir.name / "scores.parquet"
     if changed_at(scores_path) < max(map(changed_at, sets.values())):
         oods = [word for one in out_sets for word in ("--ood", one)]
         words = ("score", "--features", features_dir.name, "--train", "train", "--val", "val", *oods)
-        return _step(workspace, words, "features are not scored")
+        return step_of(workspace, words, "features are not scored")
     if not (scores_path.parent / "plots").is_dir():
-        return _step(workspace, ("plot", "--scores", features_dir.name), "scores are not plotted")
+        return step_of(workspace, ("plot", "--scores", features_dir.name), "scores are not plotted")
     return None
-
-
-def _same_model(workspace: Workspace, features_dir: Path | None) -> Sequence[str]:
-    """Return the options that `extract-features` was given for the sets that are there."""
-    records = workspace.record_names(f"extract-features.{features_dir.name}.") if features_dir is not None else []
-    if not records:
-        return _EXAMPLE_CLASSIFIER
-    given = record_of(workspace, records[0]).get("arguments", {})
-    return _option_words({name: given[name] for name in _MODEL_OPTIONS if name in given})
 
 
 def _to_report(workspace: Workspace) -> NextStep | None:
     newest = max(map(changed_at, (workspace.root / "provenance").glob("*.json")), default=0)
     if changed_at(workspace.root / "report.html") >= newest:
         return None
-    return _step(workspace, ("report",), "the report is not as new as what it tells")
+    return step_of(workspace, ("report",), "the report is not as new as what it tells")

@@ -31,6 +31,32 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise TableError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
+def read_written_as(
+    path: Path, expected: pa.Schema, *, remedy: str, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Return what a stage wrote for itself, or some of its columns, if this version would write the same columns.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    expected : pyarrow.Schema
+        What this version writes.
+    remedy : str
+        What to do about a file of another.
+    columns : sequence of str, optional
+        Those to read.
+
+    Raises
+    ------
+    TableError
+        The file is not Parquet, is damaged, or is of another version.
+    """
+    if difference := schema.difference_of_form(parquet_schema(path), expected):
+        raise TableError(f"{path}: another version of the toolkit wrote it ({difference}): {remedy}")
+    return read_parquet(path, columns)
+
+
 def parquet_schema(path: Path) -> pa.Schema:
     """Return the schema of the table in `path`; errors as of `read_parquet`."""
     try:

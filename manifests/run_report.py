@@ -10,7 +10,8 @@ The fields of the object, which later versions may add to and do not change:
     Whole numbers by name: those that the stage's record in ``provenance/`` keeps, and those printed. Of a plan,
     ``to_do`` and ``done_already``.
 ``data``
-    What else the command has to say as data: of `status`, the funnel and the work that is under way.
+    What else the command has to say as data: of `status`, the funnel and the work that is under way; of
+    `train-dml`, `train-localizer` and `bench localize`, their figures, shares as fractions.
 ``written``
     Files, as ``path`` and ``n_files``; a folder stands for its files where they are many, and ``n_files`` is null
     where they are too many to count. In a dry run also ``change`` (``new``, ``replaced``, ``same``, ``deleted``)

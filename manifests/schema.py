@@ -65,12 +65,10 @@ class TableSpec:
         TableError
             Naming `where`, the column, what was expected and what was found.
         """
-        if table.schema.names != self.schema.names:
-            raise TableError(f"{where}: expected the columns {self.schema.names}, found {table.schema.names}")
+        if difference := difference_of_form(table.schema, self.schema):
+            raise TableError(f"{where}: {difference}")
         for field in self.schema:
             column = table.column(field.name)
-            if column.type != field.type:
-                raise TableError(f"{where}: column {field.name} should be {field.type}, is {column.type}")
             if not field.nullable and column.null_count:
                 raise TableError(f"{where}: column {field.name} holds {column.null_count} empty cells")
             if field.name in self.words:
@@ -80,6 +78,26 @@ class TableSpec:
         if table.num_rows != _n_distinct(table.select(list(self.key))):
             raise TableError(f"{where}: an {' with its '.join(self.key)} stands in more than one row")
         return table
+
+
+def difference_of_form(found: pa.Schema, expected: pa.Schema) -> str:
+    """Return how the columns of a file differ from those of this version, in words; empty where they do not."""
+    told = [
+        f"{word} column{'s' * (len(names) > 1)} {', '.join(names)}"
+        for word, names in (
+            ("lacks the", [name for name in expected.names if name not in found.names]),
+            ("has the unknown", [name for name in found.names if name not in expected.names]),
+        )
+        if names
+    ]
+    if not told and found.names != expected.names:
+        return f"expected the columns {', '.join(expected.names)}, in this order; found {', '.join(found.names)}"
+    told += [
+        f"column {field.name} should be {field.type}, is {found.field(field.name).type}"
+        for field in expected
+        if found.names.count(field.name) == 1 and found.field(field.name).type != field.type
+    ]
+    return "; ".join(told)
 
 
 def _n_distinct(keys: pa.Table) -> int:

@@ -131,7 +131,7 @@ def _of_download(workspace: Workspace) -> Iterator[Underway]:
     if not (log_path.exists() and candidates_path.exists()) or changed_at(table_path) >= changed_at(log_path):
         return
     known = sorted(image_ids_in_log(log_path))
-    wanted = _column(candidates_path, "image_id")
+    wanted = _column(workspace.path_to_read(schema.CANDIDATES), "image_id")
     n_known = pc.sum(pc.is_in(wanted, value_set=pa.array(known, pa.string()))).as_py() or 0
     yield Underway("download", INCOMPLETE, n_known, len(wanted))
 
@@ -141,7 +141,7 @@ def _of_embed(workspace: Workspace) -> Iterator[Underway]:
     for path in sorted(workspace.embeddings_dir.glob("*/model.json")):
         if (path.parent / "unreadable.parquet").exists() or not workspace.has(schema.DOWNLOADS):
             continue
-        statuses = _column(workspace.path_of(schema.DOWNLOADS), "status")
+        statuses = _column(workspace.path_to_read(schema.DOWNLOADS), "status")
         n_done = sum(len(pc.unique(_column(shard, "image_id"))) for shard in path.parent.glob("shard-*.parquet"))
         n_total = pc.sum(pc.equal(statuses, "ok")).as_py() or 0
         yield Underway(f"embed (store {path.parent.name})", INCOMPLETE, n_done, n_total)

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import pyarrow as pa
 from manifests import schema
 from manifests.durable import remove_left_overs, sha256_of_file, write_json
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
-from manifests.parquet import read_parquet, write_parquet
+from manifests.parquet import parquet_schema, read_parquet, write_parquet
 from manifests.stage_progress import noting_progress
 from manifests.writes import is_led_elsewhere
 
@@ -79,21 +80,41 @@ class Workspace:
         """Return whether `table` has been written."""
         return self.path_of(table).exists()
 
-    def read(self, table: schema.TableSpec) -> pa.Table:
-        """Return `table`, checked against its schema.
+    def path_to_read(self, table: schema.TableSpec) -> Path:
+        """Return where `table` lies, for who reads a part of it, after looking at its columns alone.
 
         Raises
         ------
         StageMissingError
             The stage that writes it has not been run here.
         TableError
-            The file does not follow the schema.
+            The file is damaged, or of a version with other columns.
         """
         path = self.path_of(table)
         if not path.exists():
             raise StageMissingError(
                 f"{path} is not there: run the stage '{table.written_by}' on this workspace first"
             )
+        if difference := schema.difference_of_form(parquet_schema(path), table.schema):
+            # Moved away, as some stages read what their last run wrote.
+            raise TableError(
+                f"{path}: another version of the toolkit wrote it ({difference}): move it away and run the stage "
+                f"'{table.written_by}' again, with the options that it had: "
+                f"{shlex.join(['python', 'cli.py', *table.written_by.split(), '--workspace', str(self.root)])}"
+            )
+        return path
+
+    def read(self, table: schema.TableSpec) -> pa.Table:
+        """Return `table`, checked against its schema.
+
+        Raises
+        ------
+        StageMissingError
+            As `path_to_read`.
+        TableError
+            The file does not follow the schema.
+        """
+        path = self.path_to_read(table)
         return table.check(read_parquet(path), str(path))
 
     def write(self, table: schema.TableSpec, rows: Sequence[Mapping[str, Any]] | pa.Table) -> Path:

@@ -6,11 +6,8 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.heads import Head
-from scoring.training.class_means import ClassMeans, MeansByClass
-from scoring.training.moments import Moments, SecondMoment
-
-NEEDS = (SecondMoment(), MeansByClass())
-"""What `feature_convergence` takes, to be gathered from the training images."""
+from scoring.training.class_means import ClassMeans
+from scoring.training.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class FeatureConvergence:
 
 
 def feature_convergence(head: Head, moments: Moments, by_class: ClassMeans) -> FeatureConvergence:
-    """Return WFC and CFC of a model from statistics of its training images (`NEEDS`).
+    """Return WFC and CFC of a model from statistics of its training images.
 
     WFC = trace(Sigma_W pinv(Sigma_B)) / K and CFC = sum_k norm(h_k / norm_F(H) - w_k / norm_F(W)), K classes.
 

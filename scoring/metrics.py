@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from manifests.errors import FeatureError
+from manifests.ranking import Ranking
 
 METRIC_NAMES = ("auroc", "aupr_in", "aupr_out", "fpr95_in", "fpr95_out")
 
@@ -39,7 +40,7 @@ def measure(in_scores: ArrayLike, out_scores: ArrayLike) -> Metrics:
     """
     ranking = _ranking(in_scores, out_scores)
     return Metrics(
-        auroc=_auroc(ranking),
+        auroc=ranking.auroc(),
         aupr_in=_aupr_in(ranking),
         aupr_out=_aupr_out(ranking),
         fpr95_in=_fpr95_in(ranking),
@@ -55,7 +56,7 @@ def auroc(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
     FeatureError
         As `measure`.
     """
-    return _auroc(_ranking(in_scores, out_scores))
+    return _ranking(in_scores, out_scores).auroc()
 
 
 def aupr_in(in_scores: ArrayLike, out_scores: ArrayLike) -> float:
@@ -137,54 +138,26 @@ def as_population(name: str, scores: ArrayLike) -> NDArray[np.float64]:
     return population
 
 
-@dataclass(frozen=True, eq=False)
-class _Ranking:
-    """How many images of either population score at most the k distinct scores, ascending, (k + 1,) from 0."""
-
-    n_in_at_most: NDArray[np.int64]
-    n_out_at_most: NDArray[np.int64]
-
-    @property
-    def n_in(self) -> int:
-        return int(self.n_in_at_most[-1])
-
-    @property
-    def n_out(self) -> int:
-        return int(self.n_out_at_most[-1])
+def _ranking(in_scores: ArrayLike, out_scores: ArrayLike) -> Ranking:
+    return Ranking.of(as_population("in_scores", in_scores), as_population("out_scores", out_scores))
 
 
-def _ranking(in_scores: ArrayLike, out_scores: ArrayLike) -> _Ranking:
-    in_population, out_population = as_population("in_scores", in_scores), as_population("out_scores", out_scores)
-    scores = np.concatenate([in_population, out_population])
-    order = np.argsort(scores)
-    ascending = scores[order]
-    ends = np.flatnonzero(np.append(ascending[1:] != ascending[:-1], True)) + 1
-    n_in_at_most = np.append(0, np.cumsum(order < len(in_population))[ends - 1])
-    return _Ranking(n_in_at_most, np.append(0, ends) - n_in_at_most)
-
-
-def _auroc(ranking: _Ranking) -> float:
-    # Twice the Mann-Whitney statistic, in integers: an ID image below an OOD image counts twice, at a tie once.
-    n_below_and_at_most = ranking.n_in_at_most[:-1] + ranking.n_in_at_most[1:]
-    return float(np.diff(ranking.n_out_at_most) @ n_below_and_at_most) / (2 * ranking.n_in * ranking.n_out)
-
-
-def _aupr_in(ranking: _Ranking) -> float:
+def _aupr_in(ranking: Ranking) -> float:
     return _area_under_precision(ranking.n_in_at_most, ranking.n_out_at_most)
 
 
-def _aupr_out(ranking: _Ranking) -> float:
+def _aupr_out(ranking: Ranking) -> float:
     n_in_at_least = ranking.n_in - ranking.n_in_at_most[::-1]
     n_out_at_least = ranking.n_out - ranking.n_out_at_most[::-1]
     return _area_under_precision(n_out_at_least, n_in_at_least)
 
 
-def _fpr95_in(ranking: _Ranking) -> float:
+def _fpr95_in(ranking: Ranking) -> float:
     threshold = np.searchsorted(ranking.n_in_at_most, n_kept(ranking.n_in))
     return float(ranking.n_out_at_most[threshold]) / ranking.n_out
 
 
-def _fpr95_out(ranking: _Ranking) -> float:
+def _fpr95_out(ranking: Ranking) -> float:
     # The last place with enough OOD images above it.
     threshold = np.searchsorted(ranking.n_out_at_most, ranking.n_out - n_caught(ranking.n_out), side="right") - 1
     return float(ranking.n_in - ranking.n_in_at_most[threshold]) / ranking.n_in

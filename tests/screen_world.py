@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
+from curation.embedding_store import EmbeddedImage, EmbeddingStore
 from curation.screening.sources import open_sources
+from curation.store_key import StoreKey
 from manifests import schema
 from manifests.label_space import ClassName, write_label_space
 from manifests.stored_pictures import stored_pictures

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, hypergeom
 
-from manifests.certificate import Design, Look, finite_bound, fixed_design, sequential_design
+from manifests.certificate import Design, Look, finite_bound, sequential_design
 from manifests.errors import InputError
 
 THREE_LOOKS = sequential_design(0.01, 0.95, 2, 3)
@@ -20,13 +20,13 @@ MOST = 40
     [(0.01, 0, 299), (0.01, 1, 473), (0.01, 2, 628), (0.005, 0, 598), (0.005, 1, 947), (0.05, 0, 59)],
 )
 def test_a_fixed_sample_has_the_size_of_the_tables(bound, max_defects, n_images):
-    assert fixed_design(bound, 0.95, max_defects).looks == (Look(n_images, max_defects),)
+    assert sequential_design(bound, 0.95, max_defects, 1).looks == (Look(n_images, max_defects),)
 
 
 @given(bound=st.floats(0.002, 0.3), confidence=st.floats(0.5, 0.999), max_defects=st.integers(0, 30))
 @settings(max_examples=60, deadline=None)
 def test_a_fixed_sample_is_the_smallest_by_scipys_beta_quantile(bound, confidence, max_defects):
-    (look,) = fixed_design(bound, confidence, max_defects).looks
+    (look,) = sequential_design(bound, confidence, max_defects, 1).looks
     upper = [beta.ppf(confidence, max_defects + 1, n - max_defects) for n in (look.n_images, look.n_images - 1)]
     assert upper[0] <= bound * (1 + 1e-9)
     # One image fewer certifies more than the bound, or has no image that is no defect.

@@ -215,7 +215,11 @@ def test_a_malformed_truth_is_refused_with_its_line(tmp_path, content, message):
 def test_labels_of_one_truth_are_not_enough(calibrated, tmp_path):
     workspace, classes, sources, _, _ = calibrated
     (tmp_path / "truth.csv").write_text("image_id,truth\n0000,in\n0003,in\n0006,in\n")
-    with pytest.raises(InputError, match=r"half holds \d in and 0 out: label more pictures"):
+    with pytest.raises(InputError, match=r"of its pictures here 3 are in and 0 out: label more pictures"):
+        calibrate(workspace, classes, sources, tmp_path / "truth.csv", tmp_path / "c.json")
+    # Of two pictures each half has one at most.
+    (tmp_path / "truth.csv").write_text("image_id,truth\n0000,in\n0001,out\n")
+    with pytest.raises(InputError, match=r"half holds \d in and \d out: label more pictures"):
         calibrate(workspace, classes, sources, tmp_path / "truth.csv", tmp_path / "c.json")
     (tmp_path / "truth.csv").write_text("image_id,truth\nelsewhere,in\n")
     with pytest.raises(InputError, match="none of its pictures has been downloaded"):

@@ -25,7 +25,7 @@ from scoring.dml.data import read_training_data
 from scoring.dml.feature_folders import read_ood_sets, write_feature_folder
 from scoring.dml.recipe import Recipe
 from scoring.dml.train import train
-from scoring.dml.trained import load_trained, trained_network
+from scoring.dml.trained import trained_network
 from scoring.heads import Head
 from scoring.plots.training_curves import training_figure
 from tests.conftest import REPOSITORY
@@ -200,7 +200,8 @@ def trained(data, tmp_path_factory):
 class TestFeatures:
     def test_loaded_network_is_the_trained_one(self, trained):
         model, folder = trained
-        loaded = load_trained(folder / "checkpoint.safetensors")
+        path = folder / "checkpoint.safetensors"
+        loaded = trained_network(read_checkpoint(path), path)
         assert loaded.weights_digest == model.weights_digest
         assert loaded.preprocessing == model.preprocessing
         torch.testing.assert_close(loaded.head.weight.norm(dim=1), torch.ones(3))
@@ -281,12 +282,20 @@ class TestCommand:
             path.rename(path.with_name(f"strange_{path.name}"))
         assert cli.run(["train-dml", *arguments]) == 0
         first = capsys.readouterr().out
-        assert "AUROC of DML+ less MaxLogit of cosine on strange: " in first
+        assert "\nAUROC of DML+ less that of MaxLogit of cosine, percentage points, with 95 % interval\n" in first
         assert {path.name for path in (tmp_path / "ws" / "features").iterdir()} == {
             "tiny.cosine", "tiny.mcf", "tiny.mnc",
         }  # fmt: skip
         assert cli.run(["train-dml", *arguments]) == 0
         assert capsys.readouterr().out == first
+        assert cli.run(["train-dml", *arguments, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)["data"]
+        assert {loss: one["epoch"] for loss, one in data["networks"].items()} == {"cosine": 4, "mcf": 4, "mnc": 4}
+        told = next(line.split() for line in first.splitlines() if line.startswith("dml_plus of mcf and mnc"))
+        (found,) = [one for one in data["figures"] if one["method"] == "dml_plus of mcf and mnc"]
+        assert f"{100 * found['auroc']['value']:.2f}" == told[5]
+        assert found["fpr95_in"]["low"] <= found["fpr95_in"]["value"] <= found["fpr95_in"]["high"]
+        assert data["published"] is None
         assert cli.run(["train-dml", *arguments, "--dry-run"]) == 0
         plan = capsys.readouterr().out.splitlines()
         assert plan[:2] == ["epochs to do: 0; done already: 12", f"would read the pictures of {tmp_path / 'data'}"]
@@ -333,14 +342,18 @@ class TestCommand:
         assert "--side" in capsys.readouterr().err
         assert not any(tmp_path.iterdir())
 
-    def test_the_record_holds_what_was_given_and_the_defaults(self, tmp_path):
+    def test_the_record_holds_what_was_given_and_the_defaults(self, tmp_path, capsys):
         write_folder(tmp_path / "data")
         arguments = [
             "train-dml", "--data", str(tmp_path / "data"), "--loss", "mcf", "--loss", "cosine", "--network",
             "tiny", "--epochs", "1", "--batch-size", "8", "--no-amp", "--device", "cpu",
             "--workspace", str(tmp_path),
         ]  # fmt: skip
-        assert cli.run(arguments) == 0
+        assert cli.run([*arguments, "--json"]) == 0
+        networks = json.loads(capsys.readouterr().out)["data"]["networks"]
+        assert [(loss, one["epoch"], one["learning_rate"]) for loss, one in networks.items()] == [
+            ("mcf", 1, 0.1), ("cosine", 1, 0.1),
+        ]  # fmt: skip
         recorded = json.loads((tmp_path / "provenance" / "train-dml.tiny.json").read_text())["arguments"]
         assert recorded == {
             "data": str(tmp_path / "data"), "loss": ["mcf", "cosine"], "network": "tiny", "epochs": "1",

@@ -238,7 +238,7 @@ def test_a_store_of_an_earlier_version_is_refused_by_name(tmp_path, tiny_clip):
     content = json.loads(path.read_text())
     del content["precision"]
     path.write_text(json.dumps(content))
-    with pytest.raises(TableError, match=r"precision missing.*delete the folder and run 'embed' again"):
+    with pytest.raises(TableError, match=r"precision missing.*delete .*embeddings/\w{16} and run 'embed' again"):
         EmbeddingStore.choose(workspace, None)
 
 

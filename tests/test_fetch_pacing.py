@@ -191,10 +191,14 @@ def test_an_outage_longer_than_the_deadline_fails_what_is_left_quickly_and_for_a
     assert sum(one.attempts == 0 for one in fetched) > 150
 
 
+def take_down(gate):
+    """Fail ten connections in a row, of pictures with time and attempts left."""
+    assert [gate.unreachable("the connection failed", Patience(20, 120)) for _ in range(10)] == [False] * 9 + [True]
+
+
 def test_a_host_that_is_down_is_probed_by_one_at_a_time():
     gate = HostGate(policy(first_wait_s=0, deadline_s=0.3))
-    for _ in range(10):
-        gate.unreachable("the connection failed")
+    take_down(gate)
     assert gate.enter(Patience(1, 1)) is Admission.PROBE
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(gate.enter, Patience(1, 1))
@@ -228,15 +232,14 @@ def test_an_outage_of_up_to_the_deadline_is_waited_out_by_a_picture_that_had_har
     gate = HostGate(as_by_default)
     patience = Patience(as_by_default.socket_timeout_s, as_by_default.deadline_s)
     clock.now += 119.0
-    for _ in range(10):
-        gate.unreachable("the connection failed")
+    take_down(gate)
     is_back_at = clock.now + draws.uniform(60, 120)
     probed_at = [clock.now]
     while clock.now < is_back_at:
         assert gate.enter(patience) is Admission.PROBE
         probed_at.append(clock.now)
         if clock.now < is_back_at:
-            gate.unreachable("the connection failed")
+            gate.unreachable("the connection failed", patience, is_probe=True)
         gate.leave()
     assert max(late - early for early, late in itertools.pairwise(probed_at)) <= 5.0
     assert len(probed_at) < 60
@@ -248,13 +251,12 @@ def test_an_outage_of_up_to_the_deadline_is_waited_out_by_a_picture_that_had_har
 def test_an_outage_longer_than_the_deadline_is_given_up_after_a_last_look(monkeypatch):
     clock = Clock(monkeypatch)
     gate = HostGate(FetchPolicy(allow_private=True))
-    for _ in range(10):
-        gate.unreachable("the connection failed")
+    take_down(gate)
     probed_at = []
     while clock.now < 1120.0:
         assert gate.enter(Patience(20, 120)) is Admission.PROBE
         probed_at.append(clock.now)
-        gate.unreachable("the connection failed")
+        gate.unreachable("the connection failed", Patience(20, 120), is_probe=True)
         gate.leave()
     with pytest.raises(UnreachableError, match="the connection failed"):
         gate.enter(Patience(20, 120))

@@ -17,7 +17,7 @@ ALLOWED = {
 }
 # Where the command line is: what it calls knows nothing of it.
 COMMANDS = tuple(f"{name}/commands/" for name in PACKAGES)
-# Where each library may be imported; of the heavy ones, manifests may import none.
+# Where each library may be imported; of the heavy ones, manifests loads none.
 HOMES = {
     "open_clip": ("curation/clip.py",),
     "timm": ("scoring/classifier.py",),
@@ -27,7 +27,7 @@ HOMES = {
     "pytorch_ood": ("scoring/bench/",),
     "ray": ("curation/engine/ray_cluster.py",),
     "lmdb": ("curation/localize/referring_lmdb.py",),
-    "torch": ("curation/", "scoring/"),
+    "torch": ("curation/", "scoring/", "manifests/devices.py", "manifests/tensor_files.py"),
     "typer": ("cli.py", *COMMANDS, "manifests/stage_commands.py", "manifests/completion.py"),
 }
 
@@ -39,8 +39,10 @@ def source_files():
     ]
 
 
-def imported_modules(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported_modules(path, *, with_the_file=False):
+    """Yield what a file imports; `with_the_file` leaves out what its functions do when they are called."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if with_the_file else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -73,6 +75,12 @@ def test_a_library_is_imported_only_at_its_home(library):
         if library in {module.split(".")[0] for module in imported_modules(path)}:
             relative = path.relative_to(REPOSITORY).as_posix()
             assert relative.startswith(HOMES[library]), f"{relative} imports {library}"
+
+
+def test_manifests_imports_torch_only_inside_functions():
+    for path in (REPOSITORY / "manifests").rglob("*.py"):
+        for module in imported_modules(path, with_the_file=True):
+            assert not module.startswith(("torch", "safetensors.torch")), f"{path} imports {module}"
 
 
 def test_help_answers_in_a_second_without_torch_and_fiftyone():

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional
 
+import cli
 from curation.bench.localize import LocalizeFigures, bench_localize, corner_pictures, found_in_box, localize_table
 from curation.clip import ClipEncoder, load_encoder, untrained_model
 from curation.localize.heat_map import HeatMap
@@ -281,3 +282,24 @@ def test_the_table_gives_each_figure_with_its_interval() -> None:
     # 0.5 and 1.96 standard errors, of sqrt(0.06) / sqrt(3).
     assert lines[8].split()[-4:] == ["0.500", "(0.223", "to", "0.777)"]
     assert lines[9] == "  shown by one of the two alone: 2 by evidence, 1 by cosine"
+    assert max(map(len, lines)) <= 100
+
+
+def test_the_bench_tells_its_figures_as_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half, nothing = counted_share(1, 2), counted_share(0, 0)
+    figures = LocalizeFigures("corner", (0.2, 0.4), half, half, half, half, half, nothing)
+    monkeypatch.setattr("curation.bench.localize.bench_localize", lambda *_, **__: [figures])
+    assert cli.run(["bench", "localize", "--workspace", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (found,) = told["data"]["figures"]
+    assert (found["population"], found["n_pictures"]) == ("corner", 2)
+    # Standard deviation 0.1, of two.
+    assert found["mean_iou"] == pytest.approx(
+        {"value": 0.3, "low": 0.3 - 0.196 / 2**0.5, "high": 0.3 + 0.196 / 2**0.5}
+    )
+    assert found["pointed"].keys() == {"n_hits", "n_all", "low", "high", "value"}
+    assert (found["missed"]["n_hits"], found["missed"]["value"]) == (1, 0.5)
+    assert found["better_with_masks"] == {"n_hits": 0, "n_all": 0, "low": 0, "high": 1, "value": None}
+    assert told["text"][2] == "corner, 2 pictures"

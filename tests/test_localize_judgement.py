@@ -1,5 +1,7 @@
 """Localizers judged beside answers that read no phrase."""
 
+import codecs
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +10,10 @@ from PIL import Image, ImageDraw
 
 from curation.localize.contact_sheet import write_contact_sheet
 from curation.localize.evaluate import evaluate, fitted_threshold
-from curation.localize.judgement import Contender, judged
+from curation.localize.judgement import Contender, Judgement, judged, judgement_lines
 from curation.localize.referring_set import read_examples
 from curation.localize.trivial_answers import CentredBox, ColourContrast, mean_area_share
+from manifests.plots.lettering import spelled
 from tests.localize_world import write_layout
 
 
@@ -84,19 +87,40 @@ def test_a_thing_at_the_border_does_not_become_the_ground():
     assert found[9, 19] == 0
 
 
-def test_answers_are_put_beside_each_other_in_columns(examples):
+def words_of(line):
+    return [cell.strip() for cell in line.split("  ") if cell.strip()]
+
+
+def test_answers_are_put_beside_each_other_in_tables_that_a_terminal_has_room_for(examples):
     box = CentredBox(mean_area_share(examples))
-    lines = judged([Contender(box.name, box), Contender("ramp", Ramp(), 2e-5)], examples, title="val")
+    contenders = [Contender(box.name, box), Contender("heat map of the sample's CLIP", Ramp(), 2e-5)]
+    judgement = judged(contenders, examples, title="val")
+    lines = judgement_lines([judgement, judgement])
     assert lines[0] == "val: 4 masks, 8 phrases"
-    words = (cell.strip() for cell in lines[1].split("  ") if cell.strip())
-    assert list(words) == [
-        "answer", "evidence from", "mean IoU", "overall IoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9",
-        "pixel acc.", "mean pixel acc.", "class mean IoU",
+    assert words_of(lines[1]) == [
+        "answer", "mean IoU", "overall IoU", "P@0.5", "P@0.6", "P@0.7", "P@0.8", "P@0.9",
     ]  # fmt: skip
-    assert len({len(line) for line in lines[1:]}) == 1
+    assert words_of(lines[5]) == ["answer", "pixel acc.", "mean pixel acc.", "class mean IoU", "evidence from"]
+    assert max(map(len, lines)) <= 100
+    # The box of 17 x 11 px in the middle, and boxes of 16 x 12 px; the ramp at 2e-5 answers columns 0 to 47.
     figures = evaluate(Ramp(), examples, threshold=2e-5)
-    assert lines[3].split()[:4] == ["ramp", "2e-05", f"{figures.mean_iou:.3f}", f"{figures.overall_iou:.3f}"]
-    assert lines[2].startswith("centred box, 8.0% of the area")
+    assert words_of(lines[2])[0] == words_of(lines[6])[0] == "centred box, 8.0% of the area"
+    assert words_of(lines[3])[1:3] == [f"{figures.mean_iou:.3f}", f"{figures.overall_iou:.3f}"]
+    assert words_of(lines[7])[1:] == [
+        f"{figures.pixel_accuracy:.3f}", f"{figures.mean_pixel_accuracy:.3f}", f"{figures.class_mean_iou:.3f}",
+        "2e-05",
+    ]  # fmt: skip
+    # Of several judgements, what the figures mean stands once, at the end.
+    assert lines[9:18] == lines[:9]
+    assert lines[18:] == judgement_lines([])
+
+
+def test_a_judgement_is_read_back_from_json_as_it_was(examples):
+    judgement = judged([Contender("ramp", Ramp(), 2e-5)], examples, title="val")
+    record = json.loads(json.dumps(judgement.record()))
+    assert Judgement.from_record(record) == judgement
+    assert record["contenders"][0]["threshold"] == 2e-5
+    assert set(record["contenders"][0]) - {"name", "threshold"} == judgement.contenders[0].figures.as_row().keys()
 
 
 def test_a_phrase_wider_than_its_half_of_a_contact_sheet_ends_before_its_neighbour_begins(examples, tmp_path):
@@ -112,6 +136,28 @@ def test_a_phrase_wider_than_its_half_of_a_contact_sheet_ends_before_its_neighbo
     np.testing.assert_array_equal(short[:, 268:], long[:, 268:])
     assert (long[:, 200:268] < 128).any()
     assert (drawn("a\n bird") == short).all()
+
+
+def test_a_phrase_in_a_script_without_letters_is_spelled_so_that_it_can_be_read_back(examples, tmp_path):
+    def drawn(phrase: str) -> np.ndarray:
+        write_contact_sheet(tmp_path / "sheet.png", [replace(examples[0], phrases=(phrase,))], [])
+        return np.array(Image.open(tmp_path / "sheet.png").convert("L"))[30 : 30 + 16]
+
+    # Of the escapes here each backslash is one: a phrase that holds one has it doubled.
+    for phrase, said in (
+        ("猫 left", r"\u732b left"),
+        ("a \U0001f375", r"a \U0001f375"),
+        ("x\u202ey", r"x\u202ey"),
+    ):
+        assert spelled(phrase) == said
+        assert codecs.decode(spelled(phrase), "unicode_escape") == phrase
+    # What looks like an escape and is none.
+    assert spelled(r"\u732b") == r"\\u732b"
+    for phrase in ("κόκκινο", "красное", "أحمر", "אדום", "ünï"):
+        assert spelled(phrase) == phrase
+    # No two are one row of boxes.
+    assert (drawn("猫") != drawn("犬")).any()
+    assert (drawn("красное") != drawn("зеленое")).any()
 
 
 def test_a_contact_sheet_shows_what_is_in_a_mask_as_it_is_and_the_rest_below_a_colour(examples, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import cli
-from curation.localize import training_run
+from curation.localize import training_run, trial
 from tests.localize_world import write_layout
 from tests.tiny_clip import make_tiny_clip
 
@@ -30,7 +30,7 @@ def test_the_command_trains_on_a_layout_and_prints_a_table_for_each_test_split(t
     assert [line.split("  ")[0] for line in lines[2:5]] == [
         "trained", "centred box, 8.0% of the area", "the whole picture",
     ]  # fmt: skip
-    assert lines[4].split()[4] == "0.080"
+    assert lines[4].split()[3] == "0.080"
     assert "trained: Bridger " in said.err
     assert (tmp_path / "localizer" / "contact_sheet.png").exists()
     # A record is of all that was given or taken by default, lists as lists; --pretrained was a path.
@@ -40,6 +40,35 @@ def test_the_command_trains_on_a_layout_and_prints_a_table_for_each_test_split(t
         "pretrained": weights, "input_px": "32", "n_words": "8", "epochs": "1", "batch_size": "3", "readers": "1",
         "device": "cpu", "dataset": "refcoco", "seed": "0",
     }  # fmt: skip
+
+
+def test_a_finished_training_is_not_judged_again_and_tells_the_same_figures_as_numbers(
+    tmp_path, monkeypatch, capsys
+):
+    layout = write_layout(tmp_path / "data", {"train": 4, "val": 3, "testA": 2})
+    arguments = of_layout(tmp_path, layout, batch_size=2, readers=1)
+    assert cli.run(arguments) == 0
+    first, localizer = capsys.readouterr().out.splitlines(), tmp_path / "localizer"
+    files = {path: path.read_bytes() for path in localizer.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr(trial, "judged", lambda *_, **__: pytest.fail("it is judged again"))
+        assert cli.run([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["text"] == first
+    assert told["notices"] == [f"{localizer / 'figures.json'}: this localizer was judged on these examples before"]
+    assert {path: path.read_bytes() for path in localizer.iterdir()} == files
+    (judgement,) = told["data"]["figures"]
+    assert (judgement["title"], judgement["n_masks"], judgement["n_phrases"]) == (
+        "val, by which the epoch was chosen too", 3, 6,
+    )  # fmt: skip
+    whole = judgement["contenders"][2]
+    assert (whole["name"], whole["threshold"], whole["precision_at_0.5"]) == ("the whole picture", 0.5, 0)
+    assert whole["mean_iou"] == pytest.approx(16 * 12 / (60 * 40))
+    recorded = json.loads((tmp_path / "provenance" / "train-localizer.json").read_text())["details"]
+    assert recorded == {"figures": [judgement]}
+    # Another split is judged, by the localizer that lies there.
+    assert cli.run([*arguments, "--test-split", "testA"]) == 0
+    assert capsys.readouterr().out.startswith("testA: 2 masks, 4 phrases\n")
 
 
 def of_layout(tmp_path, layout, *, batch_size, readers):
@@ -124,19 +153,19 @@ def test_the_command_trains_on_drawn_scenes_beside_what_is_not_trained(tmp_path,
     )
     assert {path.name for path in (tmp_path / "localizer").iterdir()} == {
         "localizer.safetensors", "training.safetensors", "history.csv", "curves.png", "contact_sheet.png",
-        "scenes", "scene_clip.json", "scene_clip.safetensors",
+        "figures.json", "scenes", "scene_clip.json", "scene_clip.safetensors",
     }  # fmt: skip
 
 
 def sheets_shown(monkeypatch):
     """Return a list that gets the names of the contenders of each contact sheet."""
-    shown, write = [], training_run.write_contact_sheet
+    shown, write = [], trial.write_contact_sheet
 
     def written(path, examples, contenders):
         shown.append([one.name for one in contenders])
         write(path, examples, contenders)
 
-    monkeypatch.setattr(training_run, "write_contact_sheet", written)
+    monkeypatch.setattr(trial, "write_contact_sheet", written)
     return shown
 
 

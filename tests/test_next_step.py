@@ -15,6 +15,7 @@ from annotation.simulated import simulate_team
 from manifests import schema
 from manifests.durable import write_json
 from manifests.next_step import next_step
+from manifests.parquet import write_parquet
 from manifests.stage_progress import NOTE_NAME, ProgressBar, noting_progress
 from manifests.underway import Underway, underway
 from manifests.workspace import HOLDER_NAME, Workspace
@@ -497,3 +498,13 @@ def test_a_folder_of_features_or_of_a_training_is_not_asked_for_candidates(space
     assert words_after(space) is None
     world(space.root, 1)
     assert words_after(space) is not None
+
+
+def test_a_table_of_another_version_leaves_what_follows_to_whoever_reads_it(tmp_path):
+    space = world(tmp_path, 2)
+    for stage in ("download", "screen"):
+        record(space, stage, counts={"ok": 2, "review": 2})
+    (space.decisions_dir / "ada.jsonl").write_text(f'{{"image_id": "{image_name(0)}"}}\n')
+    assert words_after(space)[0] == "annotate"
+    write_parquet(space.path_of(schema.SCREEN), schema.WITHDRAWN.schema.empty_table())
+    assert next_step(space) is None

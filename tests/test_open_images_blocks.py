@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.candidates import Choice, propose_candidates
-from curation.metadata import csv_tables, sorted_rows
+from curation.metadata import bench, csv_tables, sorted_rows
 from curation.metadata.bench import bench_metadata, bench_metadata_table
 from curation.metadata.csv_tables import CsvForm, read_tables
 from curation.metadata.id_keys import IdSet, KeyLedger, id_keys
 from curation.open_images import read_metadata
 from manifests import schema
-from manifests.errors import InputError
+from manifests.errors import InputError, OpenImageOError
 from manifests.workspace import Workspace
 from tests.test_open_images import V3, as_csv, cells, write_csv
 
@@ -192,8 +192,10 @@ def test_an_id_that_stands_twice_far_apart_is_refused_also_where_it_is_not_kept(
         propose_candidates(Workspace(tmp_path / "ws"), tmp_path / "images.csv", Choice(subset="test"))
 
 
-def test_the_bench_reads_every_row_it_made_and_leaves_nothing(tmp_path):
+def test_the_bench_reads_every_row_it_made_and_leaves_nothing(tmp_path, capfd):
     result = bench_metadata(tmp_path / "bench", 3_000)
+    # Above all not what the stage says to run next, on a workspace that is gone.
+    assert capfd.readouterr() == ("", "")
     assert [each.n_rows for each in result.passes] == [3_000] * 3
     assert all(each.peak_bytes > 20_000_000 and each.seconds > 0 for each in result.passes)
     text = bench_metadata_table(result)
@@ -202,3 +204,10 @@ def test_the_bench_reads_every_row_it_made_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "bench").iterdir())
     with pytest.raises(InputError, match="--rows: expected at least 1, found 0"):
         bench_metadata(tmp_path / "bench", 0)
+
+
+def test_a_pass_of_the_bench_that_fails_says_why_in_the_error_alone(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(bench, "_READER_MODULE", "curation.metadata.gone")
+    with pytest.raises(OpenImageOError, match=r"csv.reader .* exit code 1: .*No module named curation"):
+        bench_metadata(tmp_path, 10)
+    assert capfd.readouterr() == ("", "")

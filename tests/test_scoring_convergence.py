@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from manifests.errors import FeatureError
-from scoring.feature_convergence import NEEDS, FeatureConvergence, feature_convergence
+from scoring.feature_convergence import FeatureConvergence, feature_convergence
 from scoring.heads import Head
+from scoring.training.class_means import MeansByClass
 from scoring.training.gather import Training
+from scoring.training.moments import SecondMoment
 from tests.scoring_world import a_head, batches, in_features
 
 
 def measured(head: Head, features: torch.Tensor, classes: torch.Tensor, rows: int = 50) -> FeatureConvergence:
-    training = Training(head, batches(features, classes, rows)).gather(NEEDS)
-    return feature_convergence(head, *(training[statistic] for statistic in NEEDS))
+    training = Training(head, batches(features, classes, rows)).gather([SecondMoment(), MeansByClass()])
+    return feature_convergence(head, training[SecondMoment()], training[MeansByClass()])
 
 
 def naive(weight: np.ndarray, features: np.ndarray, classes: np.ndarray) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 import csv
 import itertools
+import json
 
 import matplotlib as mpl
 import numpy as np
@@ -11,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from sklearn import metrics as sklearn_metrics
 
+import cli
 from manifests.errors import InputError, StageMissingError, TableError
 from manifests.plots.style import FORMATS
 from scoring.methods.table import METHODS
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram, histogram_figure, score_range, threshold_in
 from scoring.plots.labels import place_labels
-from scoring.plots.plot import plot_results
+from scoring.plots.plot import plan_plots, plot_results
 from scoring.plots.results import Estimate, read_results
 from scoring.plots.roc import RocCurve, bends, roc_figure, roc_points
 from scoring.plots.style import PRINTED
@@ -413,6 +415,27 @@ def test_with_one_ood_set_the_comparison_is_left_out_with_its_reason(tmp_path):
     assert result.left_out == (
         f"AUROC of one OOD set against another: far is the only OOD set of {tmp_path / 'scores'}",
     )
+
+
+def test_a_plan_lists_what_the_run_then_writes_and_draws_nothing(results_dir, tmp_path, capsys):
+    arguments = ["plot", "--scores", str(results_dir), "--against", "near", "--workspace", str(tmp_path)]
+    assert cli.run([*arguments, "--dry-run", "--json"]) == 0
+    told = capsys.readouterr()
+    assert not (results_dir / "plots").exists()
+    assert told.err == ""
+    planned = json.loads(told.out)["plan"]
+    assert (planned["n_due"], planned["unit"]) == (6, "pictures")
+    assert cli.run(arguments) == 0
+    assert sorted(planned["writes"]) == sorted(map(str, (results_dir / "plots").iterdir()))
+
+
+def test_a_plan_refuses_and_leaves_out_what_the_run_does(tmp_path):
+    write_folder(tmp_path / "scores", scores_of({"val": 50, "far": 3}))
+    assert plan_plots(tmp_path / "scores", tmp_path / "out").notes == [
+        f"left out: AUROC of one OOD set against another: far is the only OOD set of {tmp_path / 'scores'}"
+    ]
+    with pytest.raises(InputError, match="plot against near: expected an OOD set, one of far"):
+        plan_plots(tmp_path / "scores", tmp_path / "out", against="near")
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

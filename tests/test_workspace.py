@@ -6,13 +6,18 @@ import time
 
 import pyarrow as pa
 import pytest
+import typer
 
+import cli
 from manifests import schema
 from manifests.durable import cut_torn_tail, read_json_lines, replacing, write_text
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
 from manifests.image_ids import is_image_id, read_image_ids
 from manifests.label_space import ClassName, read_label_space, write_label_space
+from manifests.parquet import write_parquet
+from manifests.schema import TableSpec
 from manifests.workspace import Workspace, checked_name
+from tests.picture_workspace import add_pictures, pictures
 
 
 def hold(root, ready, release):
@@ -166,6 +171,51 @@ def test_a_table_that_breaks_its_schema_is_refused(tmp_path, rows, message):
     with pytest.raises(TableError, match=message):
         Workspace(tmp_path).write(schema.VERDICTS, table)
     assert not (tmp_path / "verdicts.parquet").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, spec in vars(schema).items() if isinstance(spec, TableSpec)])
+def test_a_table_of_another_version_names_the_command_that_makes_it_anew(tmp_path, name):
+    spec = getattr(schema, name)
+    workspace = Workspace(tmp_path / "my ws")
+    older = spec.schema.remove(len(spec.schema) - 1).append(pa.field("shoe_size", pa.int8()))
+    write_parquet(workspace.path_of(spec), older.empty_table())
+    said = (
+        f"{tmp_path}/my ws/{spec.file_name}: another version of the toolkit wrote it (lacks the column "
+        f"{spec.schema.names[-1]}; has the unknown column shoe_size): move it away and run the stage "
+        f"'{spec.written_by}' again, with the options that it had: python cli.py {spec.written_by} --workspace "
+        f"'{tmp_path}/my ws'"
+    )
+    with pytest.raises(TableError) as refused:
+        workspace.read(spec)
+    assert str(refused.value) == said
+    assert spec.written_by in typer.main.get_command(cli.app).commands
+
+
+@pytest.mark.parametrize(
+    ("columns", "difference"),
+    [
+        ({"b": pa.int8(), "a": pa.string()}, "expected the columns a, b, in this order; found b, a"),
+        ({"a": pa.string(), "b": pa.int16()}, "column b should be int8, is int16"),
+        ({"a": pa.int8()}, "lacks the column b; column a should be string, is int8"),
+        ({"a": pa.string(), "b": pa.int8()}, ""),
+    ],
+)
+def test_how_a_file_differs_is_said_column_by_column(columns, difference):
+    expected = pa.schema({"a": pa.string(), "b": pa.int8()})
+    assert schema.difference_of_form(pa.schema(columns), expected) == difference
+
+
+def test_status_of_a_workspace_with_an_older_table_says_what_to_type(tmp_path, capsys):
+    workspace = add_pictures(Workspace(tmp_path), pictures(1))
+    workspace.write(schema.SCREEN, [{"image_id": "0000", "status": "review", "is_control": False}])
+    older = schema.LOCALIZED.schema.remove(schema.LOCALIZED.schema.get_field_index("class_name"))
+    write_parquet(workspace.path_of(schema.LOCALIZED), older.empty_table())
+    assert cli.run(["status", "--workspace", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "(lacks the column class_name): move it away and run the stage 'localize' again" in error
+    assert error.endswith(f": python cli.py localize --workspace {tmp_path}\n")
+    workspace.path_of(schema.LOCALIZED).unlink()
+    assert cli.run(["status", "--workspace", str(tmp_path)]) == 0
 
 
 def test_a_missing_table_names_the_stage_to_run(tmp_path):

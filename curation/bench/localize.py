@@ -6,9 +6,10 @@ pictures (``--data``) its figures show the machinery and what chance reaches.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,26 @@ class LocalizeFigures:
     missed_with_masks: Share
     missed_with_more: Share
     better_with_masks: Share
+
+    @property
+    def mean_iou(self) -> tuple[float, float, float]:
+        """Their mean IoU, and the ends of its normal interval of 95 %."""
+        mean, error = float(np.mean(self.ious)), float(1.96 * np.std(self.ious) / np.sqrt(len(self.ious)))
+        return mean, mean - error, mean + error
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values; the share of no picture is null."""
+        mean, low, high = self.mean_iou
+        shares = {name: value for name, value in vars(self).items() if isinstance(value, Share)}
+        return {
+            "population": self.population,
+            "n_pictures": len(self.ious),
+            "mean_iou": {"value": mean, "low": low, "high": high},
+            **{
+                name: {**asdict(share), "value": share.value if share.n_all else None}
+                for name, share in shares.items()
+            },
+        }
 
 
 @dataclass(frozen=True)
@@ -177,9 +198,9 @@ def localize_table(figures: Sequence[LocalizeFigures]) -> str:
         lines += [
             f"  {name:<48}{share.value:>7.3f}  ({share.low:.3f} to {share.high:.3f})" for name, share in rows
         ]
-        mean, error = np.mean(one.ious), 1.96 * np.std(one.ious) / np.sqrt(len(one.ious))
+        mean, low, high = one.mean_iou
         lines += [
-            f"  {'mean IoU of evidence and box':<48}{mean:>7.3f}  ({mean - error:.3f} to {mean + error:.3f})",
+            f"  {'mean IoU of evidence and box':<48}{mean:>7.3f}  ({low:.3f} to {high:.3f})",
             f"  shown by one of the two alone: {differing.n_hits:,} by evidence, "
             f"{differing.n_all - differing.n_hits:,} by cosine",
         ]

@@ -9,6 +9,7 @@ from curation.commands.class_sources import ClassChoice, Classifiers, class_sour
 from manifests.commands.bench import Bench, BenchOptions
 from manifests.commands.summary import announce
 from manifests.errors import InputError
+from manifests.run_report import current_report
 
 if TYPE_CHECKING:
     from curation.encoder import HeadedEncoder
@@ -65,9 +66,9 @@ def _screen(given: BenchOptions) -> str:
 def _localize(given: BenchOptions) -> str:
     from curation.bench.localize import bench_localize, localize_table
 
-    return localize_table(
-        bench_localize(given.data, n_pictures=given.images, seed=given.seed, device=given.device)
-    )
+    figures = bench_localize(given.data, n_pictures=given.images, seed=given.seed, device=given.device)
+    current_report().data = {"figures": [one.record() for one in figures]}
+    return localize_table(figures)
 
 
 def _views(classifiers: Classifiers, given: BenchOptions) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from manifests.commands.summary import announce
 
 if TYPE_CHECKING:
-    from curation.embedding_store import EmbeddingStore, StoreKey
+    from curation.embedding_store import EmbeddingStore
     from curation.encoder import Encoder, HeadedEncoder
     from curation.prototypes import Prototypes
     from curation.screening.sources import ClassSource
+    from curation.store_key import StoreKey
     from manifests.label_space import ClassName
     from manifests.workspace import Workspace
 

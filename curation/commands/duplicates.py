@@ -102,12 +102,15 @@ def leaks(
     \b
     Example: python cli.py leaks --against imagenet/val --against-list openimage_o.txt --workspace workspace
     """
-    from curation.duplicates.leaks import OtherSets, find_leaks
+    from curation.duplicates.leaks import OtherSets, check_sets, find_leaks
     from manifests.workspace import Workspace
 
     space = Workspace(workspace)
     rules = duplicate_rules(least_agreement, least_similarity, most_bits, crops)
     n_workers = workers or os.cpu_count() or 1
+    others = OtherSets(against or (), against_list or ())
+    # Before the pairs, whose pictures are read.
+    check_sets(space, others)
     if pairs is not None:
         from curation.duplicates.labelled_pairs import bound_of_pairs
 
@@ -116,7 +119,6 @@ def leaks(
         bound, table = bound_of_pairs(space, pairs, least_precision)
         print(table)
         rules = replace(rules, least_agreement=bound)
-    others = OtherSets(against or (), against_list or ())
     counts = find_leaks(
         space, others, rules, embeddings=embeddings, device=device, n_workers=n_workers, announce=announce
     )

@@ -145,6 +145,7 @@ def train_localizer(
     """
     _check_what_goes_together(context, data, scenes, convert, model, pretrained)
     from curation.localize.authors import convert_checkpoint
+    from curation.localize.judgement import judgement_lines
     from curation.localize.training_run import (
         LayoutChoice,
         ModelOfTowers,
@@ -171,12 +172,17 @@ def train_localizer(
         record.seed = seed if convert is None else None
         if convert is not None:
             lines = [str(path) for path in convert_checkpoint(convert, str(model), folder, n_words=n_words or 17)]
-        elif data is not None:
-            layout = LayoutChoice(data, dataset, test_split or (), readers)
-            lines = train_on_layout(towers, layout, given, out_dir=folder, amp=amp, announce=announce)
         else:
-            lines = train_on_scenes(towers, scenes or 0, given, out_dir=folder, amp=amp, announce=announce)
-        record.details = {"figures": lines}
+            if data is not None:
+                layout = LayoutChoice(data, dataset, test_split or (), readers)
+                judgements = train_on_layout(towers, layout, given, out_dir=folder, amp=amp, announce=announce)
+            else:
+                judgements = train_on_scenes(
+                    towers, scenes or 0, given, out_dir=folder, amp=amp, announce=announce
+                )
+            lines = judgement_lines(judgements)
+            record.details = {"figures": [one.record() for one in judgements]}
+            current_report().data = record.details
     if space.has(schema.SCREEN):
         current_report().next_step = _localize_by(
             space, folder, model, pretrained, is_converted=convert is not None

@@ -75,13 +75,16 @@ def calibrate(
     \b
     Example: python cli.py calibrate --labelled truth.csv --max-lost 0.005 --workspace workspace
     """
+    from curation.prototypes import compared_classes
     from curation.screening.calibrate import calibrate as calibrate_risk
+    from curation.screening.calibrate import check_inputs
     from manifests.workspace import Workspace
 
     space = Workspace(workspace)
+    out_path = out or space.root / "calibration.json"
+    check_inputs(space, compared_classes(classes), labelled, out_path, max_lost=max_lost, has_masks=masks)
     choice = ClassChoice(embeddings, classes, templates, exemplars, prototypes)
     known, sources = class_sources(classifiers, space, choice, device)
-    out_path = out or space.root / "calibration.json"
     summary = calibrate_risk(
         space, known, sources, labelled, out_path, max_lost=max_lost, seed=seed, has_masks=masks,
         announce=announce,
@@ -143,12 +146,12 @@ def screen(
         draw(space, explain, path)
         print(f"screen: {path}")
         return
-    from curation.screening.screen import ScreenRules, check_rules, screen_pictures
+    from curation.prototypes import compared_classes
+    from curation.screening.screen import ScreenRules, check_inputs, screen_pictures
 
     rules_of_duplicates = duplicate_rules(least_agreement, least_similarity, most_bits, crops)
     rules = ScreenRules(max_lost, control_share, tuple(drop_quality or ()), rules_of_duplicates, seed, masks)
-    # Before the prototypes, which take a minute.
-    check_rules(rules, calibration)
+    check_inputs(space, compared_classes(classes), rules, calibration)
     choice = ClassChoice(embeddings, classes, templates, exemplars, prototypes)
     known, sources = class_sources(classifiers, space, choice, device)
     summary = screen_pictures(space, known, sources, rules, calibration_path=calibration, announce=announce)

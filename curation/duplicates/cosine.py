@@ -62,7 +62,7 @@ def close_blocks(
     if not -1 <= least_similarity <= 1:
         raise InputError(f"least similarity: expected -1 to 1, found {least_similarity}")
     is_self = columns is None
-    place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
+    place = device_of(device)
     left = _unit(rows).to(place)
     right = left if columns is None else _unit(columns).to(place)
     for start in range(0, len(left), _BLOCK_ROWS):
@@ -74,6 +74,11 @@ def close_blocks(
             # To ask first is cheap, and most blocks hold none.
             if bool(close.any()):
                 yield close.nonzero().cpu().numpy() + np.array([start, other])
+
+
+def device_of(wanted: str) -> torch.device:
+    """Return where products are computed; raises as `manifests.devices.device_name`."""
+    return torch.device(device_name(wanted, has_cuda=torch.cuda.is_available()))
 
 
 def _unit(vectors: npt.NDArray[np.float32]) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.duplicates.alignment import fits
-from curation.duplicates.cosine import close_blocks
+from curation.duplicates.cosine import close_blocks, device_of
 from curation.duplicates.fingerprints import FileToRead, Fingerprints, FingerprintStore
 from curation.duplicates.groups import Groups, representatives
 from curation.duplicates.hamming import near_pairs
@@ -65,6 +65,8 @@ def find_duplicates(
     unusable : collection of str
         Pictures that are dropped for another reason, and so stand for no other.
     """
+    if store is not None:
+        check_comparing(store, device)
     pictures = stored_pictures(workspace)
     fingerprints_on_disk = fingerprint_store(workspace)
     fingerprints_on_disk.update(map(FileToRead.of_picture, pictures.values()), engine, n_workers=n_workers)
@@ -114,6 +116,20 @@ def mark_duplicates(
         kept_of = find_duplicates(workspace, rules, store=store, device=device, n_workers=n_workers, engine=engine)
         record.counts = {"duplicates": len(kept_of), "groups": len(set(kept_of.values()))}
         return record.counts
+
+
+def check_comparing(store: EmbeddingStore, device: str) -> None:
+    """Refuse a store that is not complete, and a device that is not here, before pictures are read for hours.
+
+    Raises
+    ------
+    StageMissingError
+        The stage `embed` has not come to its end for this store.
+    InputError
+        The device is unknown, or not here.
+    """
+    store.read_unreadable()
+    device_of(device)
 
 
 def chosen_store(workspace: Workspace, wanted: str | None) -> EmbeddingStore | None:

@@ -19,8 +19,8 @@ from curation.engine.engine import Engine
 from curation.engine.local import LocalEngine
 from curation.verified_bytes import verified_bytes
 from manifests.durable import delete
-from manifests.errors import TableError, UnreadableImageError
-from manifests.parquet import read_parquet, write_parquet
+from manifests.errors import UnreadableImageError
+from manifests.parquet import read_written_as, write_parquet
 from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture
 
@@ -199,10 +199,7 @@ class FingerprintStore:
         path = self._path(shard)
         if not path.exists():
             return SCHEMA.empty_table()
-        table = read_parquet(path)
-        if not table.schema.equals(SCHEMA):
-            raise TableError(f"{path}: not a shard of thumbnails as this version writes it; delete {self.folder}")
-        return table
+        return read_written_as(path, SCHEMA, remedy=f"delete {self.folder} and run the same command again")
 
     def _write(self, shard: int, table: pa.Table) -> None:
         if table.num_rows:

@@ -10,9 +10,8 @@ import functools
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from curation.duplicates.thumbnails import Thumbnails, thumbnail, thumbnail_of_bytes
+from curation.duplicates.thumbnails import Thumbnails, thumbnail_of_bytes
 
 _N_FREQUENCIES = 8
 _BASIS_SCALE = 1024
@@ -31,11 +30,6 @@ from the left, 0 to 1 of the room that there is.
 
 A crop is near one of them whatever its place: neighbours lie a tenth of a side apart.
 """
-
-
-def perceptual_hash(image: Image.Image) -> int:
-    """Return the 64-bit hash of a picture."""
-    return int(hashes_of(Thumbnails.from_bytes([thumbnail(image)]).brightness)[0])
 
 
 def perceptual_hash_of_bytes(content: bytes, rotation_deg: int | None = None) -> int:
@@ -89,8 +83,3 @@ MIRROR_BITS = _mirror_bits()
 But for those whose sums are exactly 0: these are no bits in both. A picture that is its own mirror image has them
 all, and so the hash of its mirror image as it is; `near_pairs` compares both ways. Of 766 pictures 4 had any.
 """
-
-
-def hamming_distance(first: int, second: int) -> int:
-    """Return in how many bits two hashes differ."""
-    return (first ^ second).bit_count()

@@ -61,8 +61,7 @@ def choose_bound(figures: Sequence[BoundFigures], least_precision: float) -> Bou
     InputError
         `least_precision` is not in (0, 1], or no bound reaches that precision.
     """
-    if not 0 < least_precision <= 1:
-        raise InputError(f"--least-precision: expected more than 0 to 1, found {least_precision}")
+    _check_precision(least_precision)
     chosen = None
     for place, one in reversed(list(enumerate(figures))):
         if one.precision < least_precision:
@@ -74,6 +73,11 @@ def choose_bound(figures: Sequence[BoundFigures], least_precision: float) -> Bou
             f"--least-precision {least_precision}: no bound on the agreement reaches it on these pairs"
         )
     return chosen
+
+
+def _check_precision(least_precision: float) -> None:
+    if not 0 < least_precision <= 1:
+        raise InputError(f"--least-precision: expected more than 0 to 1, found {least_precision}")
 
 
 def bound_of_pairs(workspace: Workspace, path: Path, least_precision: float) -> tuple[float, str]:
@@ -94,21 +98,21 @@ def bound_of_pairs(workspace: Workspace, path: Path, least_precision: float) -> 
     InputError
         A row is not such a pair, a picture cannot be read, all pairs have the same answer, or no bound will do.
     """
-    pictures = stored_pictures(workspace)
-    firsts, seconds, answers = [], [], []
-    for number, row in enumerate(_rows(path), start=2):
-        where = f"{path}, line {number}"
+    _check_precision(least_precision)
+    pictures, rows = stored_pictures(workspace), _rows(path)
+    for number, row in enumerate(rows, start=2):
         if row["image_id"] not in pictures:
-            raise InputError(f"{where}: {row['image_id']!r} is no downloaded picture")
+            raise InputError(f"{path}, line {number}: {row['image_id']!r} is no downloaded picture")
         if row["is_same"] not in ("0", "1"):
-            raise InputError(f"{where}: is_same: expected 0 or 1, found {row['is_same']!r}")
-        other = pictures.get(row["other"])
-        firsts.append(_thumbnail(pictures[row["image_id"]], where))
-        seconds.append(_thumbnail(other or path.parent / row["other"], where))
-        answers.append(row["is_same"] == "1")
-    is_same = np.array(answers, bool)
+            raise InputError(f"{path}, line {number}: is_same: expected 0 or 1, found {row['is_same']!r}")
+    is_same = np.array([row["is_same"] == "1" for row in rows], bool)
     if is_same.all() or not is_same.any():
         raise InputError(f"{path}: expected pairs that are the same and pairs that are not")
+    firsts, seconds = [], []
+    for number, row in enumerate(rows, start=2):
+        where = f"{path}, line {number}"
+        firsts.append(_thumbnail(pictures[row["image_id"]], where))
+        seconds.append(_thumbnail(pictures.get(row["other"]) or path.parent / row["other"], where))
     figures = figures_of_bounds(
         told_agreements(Thumbnails.from_bytes(firsts), Thumbnails.from_bytes(seconds), 0.0), is_same
     )

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.duplicates.cosine import close_blocks
-from curation.duplicates.find import FullVectors, Pairs, chosen_store, compared, fingerprint_store, full_vectors
+from curation.duplicates.find import (
+    FullVectors,
+    Pairs,
+    check_comparing,
+    chosen_store,
+    compared,
+    fingerprint_store,
+    full_vectors,
+)
 from curation.duplicates.fingerprints import FileToRead, Fingerprints, FingerprintStore
 from curation.duplicates.hamming import near_pairs
 from curation.duplicates.hashing import window_hashes
@@ -80,11 +88,10 @@ def find_leaks(
     InputError
         A folder holds no picture, or is the workspace's own; a list cannot be read; or a set that is not named now
         was compared with other pictures than those that are here.
+    StageMissingError
+        Downloads are missing, or a set is a workspace without a picture.
     """
-    if not others.folders and not others.lists:
-        raise InputError("leaks: expected --against FOLDER or --against-list FILE")
-    for folder in others.folders:
-        _check_folder(folder, workspace.root)
+    check_sets(workspace, others)
     arguments = {
         "against": [str(folder) for folder in others.folders], "lists": [str(path) for path in others.lists],
         "rules": dataclasses.asdict(rules),
@@ -104,6 +111,18 @@ def find_leaks(
             "leaked": len({row["image_id"] for row in rows}),
         }
         return record.counts
+
+
+def check_sets(workspace: Workspace, others: OtherSets) -> None:
+    """Refuse what `find_leaks`, which calls this, has not to read the candidates for: they may take hours."""
+    if not others.folders and not others.lists:
+        raise InputError("leaks: expected --against FOLDER or --against-list FILE")
+    for folder in others.folders:
+        _check_folder(folder, workspace.root)
+        if next(_files_of(folder)[1], None) is None:
+            raise InputError(f"--against {folder}: holds no picture that can be read")
+    for path in others.lists:
+        read_image_ids(path)
 
 
 def leaked_images(workspace: Workspace) -> set[str]:
@@ -176,11 +195,13 @@ class _Search:
     def among(
         cls, workspace: Workspace, rules: DuplicateRules, embeddings: str | None, device: str, n_workers: int
     ) -> "_Search":
+        store = chosen_store(workspace, embeddings)
+        if store is not None:
+            check_comparing(store, device)
         pictures = stored_pictures(workspace)
         own = fingerprint_store(workspace)
         own.update(map(FileToRead.of_picture, pictures.values()), n_workers=n_workers)
         prints = own.read()
-        store = chosen_store(workspace, embeddings)
         vectors = None if store is None else full_vectors(store, pictures, prints.names)
         hashes = window_hashes(prints.thumbnails.brightness)
         return cls(workspace, prints, hashes, frozenset(pictures), store, vectors, rules, device, n_workers)
@@ -194,6 +215,8 @@ class _Search:
         """Yield a row for every pair with a picture of a folder, of which one shard at a time is held."""
         pictures, files = _files_of(folder)
         store = _same_model(Workspace(folder), self.store) if pictures else None
+        if store is not None:
+            check_comparing(store, self.device)
         kept = FingerprintStore(self.workspace.fingerprints_dir / "against" / _digest_of(folder))
         counts = kept.update(files, n_workers=self.n_workers)
         n_others = counts["new"] + counts["kept"]

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
 from curation.clip import ClipEncoder
 from curation.localize.bridger import BridgeSizes
@@ -19,8 +18,8 @@ from curation.localize.localizer import Localizer
 from curation.localize.network import LocalizerNetwork, NetworkSizes
 from curation.localize.towers import frozen_towers
 from curation.localize.trained import AUTHORS_THRESHOLD, TrainedLocalizer
-from manifests.durable import write_bytes
 from manifests.errors import ModelError, one_line
+from manifests.tensor_files import read_tensors, write_tensors
 
 _METADATA_KEY = "localizer"
 
@@ -61,20 +60,6 @@ def save_localizer(path: Path, network: LocalizerNetwork, facts: LocalizerFacts)
     write_tensors(path, network.state_dict(), _METADATA_KEY, dataclasses.asdict(facts))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], key: str, record: Mapping[str, Any]) -> None:
-    """Write tensors, and in the file's header a record of JSON values below `key`; equal ones are equal bytes."""
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # One entry in the header: safetensors writes several in an order that differs from run to run.
-    write_bytes(path, save(stored, {key: json.dumps(record, sort_keys=True)}))
-
-
-def read_tensors(path: Path, key: str) -> tuple[dict[str, torch.Tensor], str | None]:
-    """Return the tensors of a safetensors file, on the CPU, and the JSON that its header has below `key`."""
-    with safe_open(path, framework="pt") as stored:
-        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118, it is no mapping
-        return tensors, (stored.metadata() or {}).get(key)
-
-
 def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
     """Return a trained localizer on the device of its CLIP model.
 
@@ -83,11 +68,7 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
     ModelError
         The file is no such checkpoint, or belongs to another CLIP model.
     """
-    try:
-        weights, said = read_tensors(checkpoint, _METADATA_KEY)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"--checkpoint {checkpoint}: cannot be read ({one_line(error)})") from error
-    facts = _facts(checkpoint, said)
+    weights, facts = _read(checkpoint)
     if facts.clip_digest != encoder.digest:
         raise ModelError(
             f"--checkpoint {checkpoint}: it belongs to {facts.clip_name} ({facts.clip_digest}), "
@@ -99,6 +80,19 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
     except RuntimeError as error:
         raise ModelError(f"--checkpoint {checkpoint}: its weights do not fit ({one_line(error)})") from error
     return trained_localizer(network.to(encoder.device), encoder, facts)
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Refuse what is no localizer of any CLIP model, before one is loaded; raises as `load_localizer`."""
+    _read(checkpoint)
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, torch.Tensor], LocalizerFacts]:
+    try:
+        weights, said = read_tensors(checkpoint, _METADATA_KEY)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"--checkpoint {checkpoint}: cannot be read ({one_line(error)})") from error
+    return weights, _facts(checkpoint, said)
 
 
 def trained_localizer(network: LocalizerNetwork, encoder: ClipEncoder, facts: LocalizerFacts) -> TrainedLocalizer:

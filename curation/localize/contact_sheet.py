@@ -14,9 +14,11 @@ from curation.localize.judgement import Contender
 from curation.localize.referring_set import ReferringExample
 from manifests.colours import SKY_BLUE
 from manifests.durable import write_bytes
+from manifests.plots.lettering import lettering, spelled
 
 _CELL_PX = 128
 _TEXT_PX = 16
+_LETTERS_PX = 11
 _GAP_PX = 6
 _HEADING_PX = 30
 _CHARACTERS_OF_CELL = 20
@@ -34,7 +36,7 @@ def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], conten
     path : Path
         The file.
     examples : sequence of ReferringExample
-        Two a row; a phrase that is wider than its half is cut.
+        Two a row; a phrase that is wider than its half is cut, and what the font lacks is spelled out in escapes.
     contenders : sequence of Contender
         In this order from left to right; their names stand at the top.
     """
@@ -44,9 +46,10 @@ def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], conten
     row_px = _CELL_PX + _TEXT_PX + _GAP_PX
     sheet = Image.new("RGB", (_PER_ROW * half_px, _HEADING_PX + n_rows * row_px), "white")
     draw = ImageDraw.Draw(sheet)
+    draw.font = lettering(_LETTERS_PX)
     for column in range(min(_PER_ROW, len(examples))):
         for cell, name in enumerate(names):
-            lines = "\n".join(textwrap.wrap(name, _CHARACTERS_OF_CELL))
+            lines = "\n".join(textwrap.wrap(spelled(name), _CHARACTERS_OF_CELL))
             draw.text((column * half_px + cell * (_CELL_PX + _GAP_PX), 0), lines, fill="black")
     for place, example in enumerate(examples):
         row, column = divmod(place, _PER_ROW)
@@ -63,7 +66,7 @@ def write_contact_sheet(path: Path, examples: Sequence[ReferringExample], conten
 
 def _cut(draw: ImageDraw.ImageDraw, phrase: str, width_px: int) -> str:
     """Return a phrase on one line, without its end where it is wider: beside it stands another row's."""
-    line = " ".join(phrase.split())
+    line = spelled(" ".join(phrase.split()))
     if draw.textlength(line) <= width_px:
         return line
     fitting = range(len(line), 0, -1)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from curation.clip import TEMPLATE_SETS, ClipEncoder, load_encoder
 from curation.embedding_store import EmbeddingStore
-from curation.localize.checkpoints import load_localizer
+from curation.localize.checkpoints import check_checkpoint, load_localizer
 from curation.localize.heat_map import HeatMap
 from curation.localize.localizer import Localizer
 from curation.prototypes import class_prototypes
@@ -52,6 +52,8 @@ def choose_localizer(
     """
     if template_set not in TEMPLATE_SETS:
         raise InputError(f"--templates: expected {' or '.join(TEMPLATE_SETS)}, found {template_set!r}")
+    if checkpoint is not None:
+        check_checkpoint(checkpoint)
     if model is not None:
         encoder = load_encoder(model, pretrained, device)
         store = None

@@ -5,7 +5,7 @@ object's IoU, as referring segmentation has it; `class_mean_iou` is the mean ove
 background, of the IoU over all pixels of all answers, as semantic segmentation has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,19 @@ class SegmentationFigures:
     pixel_accuracy: float
     mean_pixel_accuracy: float
     class_mean_iou: float
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, float], n_answers: int) -> "SegmentationFigures":
+        """Return figures from what `as_row` made of them; KeyError where one lacks, others are left alone."""
+        return cls(
+            n_answers=n_answers,
+            mean_iou=row["mean_iou"],
+            overall_iou=row["overall_iou"],
+            precision_at=tuple(row[f"precision_at_{at:g}"] for at in PRECISION_AT),
+            pixel_accuracy=row["pixel_accuracy"],
+            mean_pixel_accuracy=row["mean_pixel_accuracy"],
+            class_mean_iou=row["class_mean_iou"],
+        )
 
     def as_row(self) -> dict[str, float]:
         """Return them by name, in the order to print."""

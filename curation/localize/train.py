@@ -5,10 +5,9 @@ and dropout are drawn anew from those. So a state at the end of each epoch is al
 CPU of one machine a training that was killed ends in the same bytes as one that was not.
 """
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from curation.localize.trained import TrainedLocalizer, pixel_scale
 from curation.localize.training_plan import TrainingPlan
 from curation.localize.training_state import TrainingState, read_state, unusable_state, write_state
 from manifests.allocator import keep_freed_memory
+from manifests.devices import computes_in_bfloat16, repeatable
 from manifests.durable import remove_left_overs
 from manifests.errors import ModelError, one_line
 from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
@@ -102,7 +102,7 @@ def train_localizer(
     remove_left_overs(out_dir, recursive=False)
     path = out_dir / STATE_FILE
     files = EpochFiles(out_dir, EpochRecord.row, partial(write_curves, title=f"localizer on {encoder.name}"))
-    with _repeatable(encoder.device):
+    with repeatable(encoder.device):
         settings = _settings(encoder, sizes, plan, data, amp)
         training = _Training(encoder, sizes, plan, data, has_amp=settings["amp"])
         history: tuple[EpochRecord, ...] = ()
@@ -261,21 +261,3 @@ class _Training:
             clip_name=self._encoder.name,
             sizes=self._network.sizes,
         )
-
-
-def computes_in_bfloat16(place: torch.device) -> bool:
-    """Return whether a device has bfloat16, as the function of this name in `scoring.dml.train`."""
-    # A GPU without it would emulate it, slower than float32.
-    return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-@contextlib.contextmanager
-def _repeatable(place: torch.device) -> Iterator[None]:
-    """Compute so that equal runs are equal to the bit, and leave torch's global state as it was."""
-    devices = [torch.cuda.current_device() if place.index is None else place.index] if place.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices),
-        # cuDNN's fastest algorithms add up in an order that changes from run to run.
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield

@@ -14,12 +14,9 @@ import torch
 from curation.clip import ClipEncoder, load_encoder
 from curation.localize.bridger import BridgeSizes
 from curation.localize.checkpoints import load_localizer
-from curation.localize.contact_sheet import write_contact_sheet
 from curation.localize.decoder import DecoderSizes
-from curation.localize.evaluate import fitted_threshold
 from curation.localize.heat_map import HeatMap
-from curation.localize.judgement import Contender, judged
-from curation.localize.localizer import Localizer
+from curation.localize.judgement import Judgement
 from curation.localize.network import NetworkSizes
 from curation.localize.referring_set import ReferringExample, read_examples
 from curation.localize.scene_clip import make_scene_clip
@@ -35,6 +32,7 @@ from curation.localize.train import (
 )
 from curation.localize.training_plan import TrainingPlan
 from curation.localize.training_state import read_state
+from curation.localize.trial import Entrant, Trial, judge_once
 from curation.localize.trivial_answers import CentredBox, ColourContrast, mean_area_share
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
 from curation.threads import one_thread
@@ -56,8 +54,6 @@ N_HELD_OUT_SCENES = 150
 """Scenes to choose the epoch by, and others to judge it by."""
 
 Recipe = TypeVar("Recipe", NetworkSizes, TrainingPlan)
-
-CONTACT_SHEET_FILE = "contact_sheet.png"
 
 _N_TO_FIT = 100
 """Examples of the training that thresholds and areas of what is not trained are fitted on."""
@@ -121,10 +117,10 @@ def train_on_layout(
     out_dir: Path,
     amp: bool | None = None,
     announce: Callable[[str], None],
-) -> list[str]:
-    """Train by the paper's recipe but for what is `given`, and return a table of figures for each test split.
+) -> list[Judgement]:
+    """Train by the paper's recipe but for what is `given`, and return the figures on each test split.
 
-    Without a test split the table is of ``val``, and says that it chose the epoch.
+    Without a test split they are of ``val``, and their title says that it chose the epoch.
     """
     encoder = towers.load()
     n_heads = 8 if isinstance(frozen_towers(encoder.network).image, VitTower) else 4
@@ -135,11 +131,16 @@ def train_on_layout(
     }
     data = TrainingData(splits["train"], splits["val"], layout.n_workers)
     train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
-    trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
-    write_contact_sheet(out_dir / CONTACT_SHEET_FILE, splits["val"][:_N_ON_SHEET], [trained])
-    contenders = [trained, *_boxes(splits["train"])]
     titles = {name: name for name in layout.test_splits} or {"val": "val, by which the epoch was chosen too"}
-    return [line for name, title in titles.items() for line in judged(contenders, splits[name], title=title)]
+    fitted_on = splits["train"][:_N_TO_FIT]
+    trial = Trial(
+        entrants=[_trained(out_dir, encoder), *_boxes(fitted_on)],
+        judged_on={title: splits[name] for name, title in titles.items()},
+        fitted_on=fitted_on,
+        shown=splits["val"][:_N_ON_SHEET],
+        device=encoder.device.type,
+    )
+    return judge_once(trial, out_dir, announce=announce)
 
 
 def train_on_scenes(
@@ -150,11 +151,11 @@ def train_on_scenes(
     out_dir: Path,
     amp: bool | None = None,
     announce: Callable[[str], None],
-) -> list[str]:
-    """Draw scenes, train a small network on them, and return a table of its figures on scenes held out.
+) -> list[Judgement]:
+    """Draw scenes, train a small network on them, and return its figures on scenes held out.
 
-    Beside it stand the heat map of the same CLIP model, by default that of the sample's CLIP too, and answers that
-    read no phrase.
+    Beside them stand those of the heat map of the same CLIP model, by default that of the sample's CLIP too, and
+    of answers that read no phrase.
     """
     encoder = make_scene_clip(out_dir, towers.device) if towers.model is None else towers.load()
     sizes, plan = _replaced(SCENE_SIZES, given), _replaced(SCENE_PLAN, given)
@@ -165,33 +166,36 @@ def train_on_scenes(
         train, val, test = (read_examples(root, SCENES, split) for split in ("train", "val", "test"))
         data = TrainingData(train, val)
         train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
-        trained = Contender("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
-        heat_maps = {_OF_SAME_CLIP: encoder}
-        if towers.model is None:
-            heat_maps["heat map of the sample's CLIP"] = towers.load()
-        # The scenes' own CLIP has a text tower that was never trained: there is nothing to look at.
-        not_shown = _OF_SAME_CLIP if towers.model is None else None
-        untrained = [
-            *(_fitted(name, phrase_heat_map(of_map), train) for name, of_map in heat_maps.items()),
-            _fitted("all that stands out", ColourContrast(), train),
-        ]
-        shown = [trained, *(one for one in untrained if one.name != not_shown)]
-        write_contact_sheet(out_dir / CONTACT_SHEET_FILE, test[:_N_ON_SHEET], shown)
-        return judged([trained, *untrained, *_boxes(train)], test, title="scenes held out")
+        fitted_on = train[:_N_TO_FIT]
+        entrants = [_trained(out_dir, encoder), *_untrained(towers, encoder), *_boxes(fitted_on)]
+        trial = Trial(entrants, {"scenes held out": test}, fitted_on, test[:_N_ON_SHEET], encoder.device.type)
+        return judge_once(trial, out_dir, announce=announce)
 
 
 def _scene_counts(n_scenes: int) -> dict[str, int]:
     return {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}
 
 
-def _fitted(name: str, localizer: Localizer, train: Sequence[ReferringExample]) -> Contender:
-    return Contender(name, localizer, fitted_threshold(localizer, train[:_N_TO_FIT]))
+def _trained(out_dir: Path, encoder: ClipEncoder) -> Entrant:
+    return Entrant("trained", load_localizer(out_dir / LOCALIZER_FILE, encoder))
 
 
-def _boxes(train: Sequence[ReferringExample]) -> list[Contender]:
+def _untrained(towers: ModelOfTowers, encoder: ClipEncoder) -> list[Entrant]:
+    """Return the heat map of the CLIP of the scenes, by default that of the sample's too, and what stands out."""
+    # The scenes' own CLIP has a text tower that was never trained: there is nothing to look at.
+    heat_maps = [
+        Entrant(_OF_SAME_CLIP, phrase_heat_map(encoder), is_fitted=True, is_shown=towers.model is not None)
+    ]
+    if towers.model is None:
+        heat_maps.append(Entrant("heat map of the sample's CLIP", phrase_heat_map(towers.load()), is_fitted=True))
+    contrast = ColourContrast()
+    return [*heat_maps, Entrant(contrast.name, contrast, is_fitted=True)]
+
+
+def _boxes(examples: Sequence[ReferringExample]) -> list[Entrant]:
     """Return answers that see nothing at all: the middle, as large as objects are on average, and everything."""
-    boxes = (CentredBox(mean_area_share(train[:_N_TO_FIT])), CentredBox())
-    return [Contender(box.name, box) for box in boxes]
+    boxes = (CentredBox(mean_area_share(examples)), CentredBox())
+    return [Entrant(box.name, box, is_shown=False) for box in boxes]
 
 
 def plan_training(

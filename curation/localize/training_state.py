@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from curation.localize.checkpoints import read_tensors, write_tensors
 from curation.localize.history import EpochRecord
 from manifests.errors import ModelError, one_line
+from manifests.tensor_files import read_tensors, tensors_below, write_tensors
 
 _RECORD_KEY = "training"
 _NETWORK, _ADAM = "network.", "adam."
@@ -62,13 +62,9 @@ def read_state(path: Path) -> TrainingState:
         settings = dict(record["settings"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise unusable_state(path, one_line(error)) from error
-    return TrainingState(settings, history, _below(_NETWORK, tensors), _below(_ADAM, tensors))
+    return TrainingState(settings, history, tensors_below(_NETWORK, tensors), tensors_below(_ADAM, tensors))
 
 
 def unusable_state(path: Path, why: str) -> ModelError:
     """Return the error of a file that is no state of a training, or one that does not fit."""
     return ModelError(f"{path}: not a state of train-localizer ({why}); delete it, or give another --out")
-
-
-def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

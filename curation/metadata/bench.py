@@ -84,9 +84,9 @@ def bench_metadata(folder: Path, n_rows: int, *, seed: int = 0) -> MetadataBench
         write_made_up_table(path, n_rows, seed)
         stage = ["cli", "candidates", "--metadata", str(path), "--workspace", str(workspace.root)]
         passes = (
-            _timed("candidates (reads, checks, sorts, writes)", stage, n_rows),
-            _timed("csv.reader (reads)", [_READER_MODULE, "csv", str(path)], n_rows),
-            _timed("pyarrow.csv (reads)", [_READER_MODULE, "pyarrow", str(path)], n_rows),
+            _timed("candidates (reads, checks, sorts, writes)", stage, n_rows, Path(name)),
+            _timed("csv.reader (reads)", [_READER_MODULE, "csv", str(path)], n_rows, Path(name)),
+            _timed("pyarrow.csv (reads)", [_READER_MODULE, "pyarrow", str(path)], n_rows, Path(name)),
         )
         n_written = pq.read_metadata(workspace.path_of(schema.CANDIDATES)).num_rows
         if n_written != n_rows:
@@ -94,16 +94,23 @@ def bench_metadata(folder: Path, n_rows: int, *, seed: int = 0) -> MetadataBench
         return MetadataBench(path.stat().st_size, passes)
 
 
-def _timed(name: str, arguments: Sequence[str], n_rows: int) -> Pass:
-    """Run ``python -m`` with `arguments` on one core."""
+def _timed(name: str, arguments: Sequence[str], n_rows: int, folder: Path) -> Pass:
+    """Run ``python -m`` with `arguments` on one core; what it says is told only where it fails.
+
+    A stage ends with what to run next, on a workspace that is deleted here.
+    """
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, preexec_fn=_stay_on_one_core
-    )  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise OpenImageOError(f"bench: {name} ended with exit code {process.returncode}")
+    with (folder / "notices.txt").open("w+b") as notices:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=notices,
+            preexec_fn=_stay_on_one_core,
+        )  # fmt: skip
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            notices.seek(0)
+            last = notices.read().decode(errors="replace").splitlines()[-1:] or ["without a word"]
+            raise OpenImageOError(f"bench: {name} ended with exit code {process.returncode}: {last[0]}")
     # Linux counts kilobytes, macOS bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     seconds = time.perf_counter() - started

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from curation.network.failures import OutOfTimeError, RefusedError, UnreachableError
+from curation.network.failures import RefusedError, UnreachableError
 from curation.network.sockets import Patience
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -115,16 +115,14 @@ class Pins:
         RefusedError
             One of the addresses is not public.
         UnreachableError
-            The name does not resolve.
-        OutOfTimeError
-            The deadline passed during the lookup.
+            The name does not resolve, or not before the deadline.
         """
         with self._lock:
             pin = self._pins.setdefault(host, _Pin())
         if pin.addresses:
             return pin.addresses
         if not pin.lock.acquire(timeout=patience.left_s):
-            raise OutOfTimeError(UNRESOLVED)
+            raise UnreachableError(UNRESOLVED)
         try:
             if not pin.addresses:
                 pin.addresses = self._looked_up(host, port, patience)
@@ -156,8 +154,6 @@ class Pins:
         thread = threading.Thread(target=look_up, name="name lookup", daemon=True)
         thread.start()
         thread.join(min(patience.socket_timeout_s, patience.left_s))
-        if patience.is_over:
-            raise OutOfTimeError(UNRESOLVED)
         if thread.is_alive() or failures or not found:
             raise UnreachableError(UNRESOLVED)
         for address in found:

@@ -149,7 +149,7 @@ class Connections:
         BrokenExchangeError
             The server speaks no TLS that we speak, or ended the handshake.
         OutOfTimeError
-            The deadline passed.
+            The deadline passed during the handshake.
         """
         host, port = (self._proxy.host, self._proxy.port) if self._proxy else (target.host, target.port)
         literal = literal_address(host)
@@ -211,8 +211,6 @@ def _connect(connection: Connection, patience: Patience) -> None:
         connection.connect()
     except UnreachableError:
         connection.close()
-        if patience.is_over:
-            raise OutOfTimeError("the connection failed") from None
         raise
     except (ssl.SSLCertVerificationError, ssl.CertificateError) as error:
         connection.close()

@@ -36,7 +36,8 @@ class NetworkFailure(Exception):  # noqa: N818 - the root of a family that is st
     costs_attempt : bool
         Whether a request of the picture was spent on it.
     is_excused : bool
-        Whether that request does not count against the picture's attempts, as the host fails so for all.
+        Whether that request does not count against the picture's attempts, as the host fails so for all, or is
+        not there at all.
     """
 
     status: ClassVar[str] = "failed"

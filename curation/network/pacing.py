@@ -1,5 +1,6 @@
 """How often one host is asked: a gate that all threads pass, and that closes a little or wholly when told to."""
 
+import math
 import random
 import threading
 import time
@@ -26,7 +27,8 @@ _LONGEST_PROBE_GAP_S = 5.0
 """Between two looks whether a host that is down is back: no load for it, and no long wait for everyone."""
 
 _FAILURES_UNTIL_DOWN = 10
-"""Connections that fail one after the other until the host counts as down, and all wait together."""
+"""Connections that fail one after the other until the host counts as down, and all wait together; with few threads
+one image's attempts would be spent before."""
 
 
 class Admission(Enum):
@@ -42,9 +44,10 @@ class HostGate:
 
     Three things are kept: how many requests are in flight, how many were let through a second, and whether the
     host is there at all. A host that often says "later" has its rate halved, and recovers with time. A host that
-    cannot be connected to time after time is down: everyone waits while one at a time probes it, with growing
-    waits, for as long as one image may take. The time for which a host is down is no image's: whoever waited
-    starts anew, so that an outage within that bound costs no image its attempts, nor its deadline.
+    cannot be connected to is down, be it after many connections in a row, or as soon as one image would be given up
+    for it while nobody is answered: everyone waits while one at a time probes it, with growing waits, for as long
+    as one image may take. The time for which a host is down is no image's: whoever waited starts anew, so that an
+    outage within that bound costs no image its attempts, nor its deadline.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ class HostGate:
         self._cut_at = self._recovered_at = now
         self._counted_since, self._n_counted = now, 0
         self._n_unreachable = 0
+        self._answered_at = -math.inf
         self._down_since: float | None = None
         self._down_reason = ""
         self._is_probing = False
@@ -132,6 +136,7 @@ class HostGate:
         with self._changed:
             now = time.monotonic()
             self._n_unreachable = 0
+            self._answered_at = now
             if self._down_since is not None:
                 self._down_since, self._down_reason, self._is_probing = None, "", False
                 self._probe_bound_s = self._policy.first_wait_s
@@ -145,15 +150,28 @@ class HostGate:
                 self._cut(now)
                 self._paused_until = max(self._paused_until, now + min(retry_after_s, self._policy.deadline_s))
 
-    def unreachable(self, reason: str) -> None:
-        """Note that no connection came about; after some of these in a row the host is down."""
+    def unreachable(self, reason: str, patience: Patience, *, is_probe: bool = False) -> bool:
+        """Note that no connection came about, and return whether the host is down.
+
+        Parameters
+        ----------
+        reason : str
+            Why none did; stored with the images that are given up.
+        patience : Patience
+            Of the image that asked, before this failure is noted in it.
+        is_probe : bool
+            The request found out whether the host is still down.
+        """
         with self._changed:
             now = time.monotonic()
             self._n_unreachable += 1
-            if self._down_since is None and self._n_unreachable < _FAILURES_UNTIL_DOWN:
-                return
             if self._down_since is None:
+                if self._n_unreachable < _FAILURES_UNTIL_DOWN and not self._would_cost_the_image(patience):
+                    return False
                 self._down_since = now
+            elif not is_probe:
+                # Let in before the host counted as down: it says nothing new, and puts off no probe.
+                return True
             self._down_reason = reason
             self._is_probing = False
             # Half of the wait is fixed: probes of a host that is down must not come in a row.
@@ -164,12 +182,22 @@ class HostGate:
             longest_gap_s = min(self._policy.longest_wait_s, _LONGEST_PROBE_GAP_S)
             self._probe_bound_s = min(self._probe_bound_s * 2, longest_gap_s)
             self._changed.notify_all()
+            return True
 
     def stop(self) -> None:
         """End all waits."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
+
+    def _would_cost_the_image(self, patience: Patience) -> bool:
+        """Whether a failure is the image's last, or near it, and nobody was answered since the one before.
+
+        Half of its time is left for a wait and one attempt more, which then fails before the deadline and not at it.
+        """
+        is_answered = self._answered_at > patience.failed_at
+        is_last = patience.n_spent + 1 >= self._policy.max_attempts
+        return not is_answered and (is_last or patience.is_half_over)
 
     def _wait_while_down(self, patience: Patience) -> None:
         """Wait until the host is back, or until it is time for a probe that nobody else makes."""

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Patience:
-    """How long the reader of one picture may still wait.
+    """How long the reader of one picture may still wait, and what of its attempts is spent.
 
     A socket's own timeout starts anew with every byte, so that a server that sends one byte a second is never too
     late. The sockets below ask here before each receive, and the wait never reaches past the deadline.
@@ -18,16 +18,35 @@ class Patience:
         Longest wait for the next bytes.
     deadline_s : float
         Longest time from now to the end of the picture.
+
+    Attributes
+    ----------
+    n_spent : int
+        Attempts that failed and count against the picture.
+    failed_at : float
+        When the latest attempt failed, by the monotonic clock; before there is one, when the picture began.
     """
 
     def __init__(self, socket_timeout_s: float, deadline_s: float) -> None:
         self.socket_timeout_s = socket_timeout_s
         self._deadline_s = deadline_s
-        self.deadline = time.monotonic() + deadline_s
+        self.renew()
 
     def renew(self) -> None:
         """Begin anew: what has passed was not the picture's to answer for."""
-        self.deadline = time.monotonic() + self._deadline_s
+        self.failed_at = time.monotonic()
+        self.deadline = self.failed_at + self._deadline_s
+        self.n_spent = 0
+
+    def note_failure(self, *, is_spent: bool) -> None:
+        """Note that an attempt failed, and whether it counts against the picture."""
+        self.failed_at = time.monotonic()
+        self.n_spent += is_spent
+
+    @property
+    def is_half_over(self) -> bool:
+        """Whether half of the time to the deadline has passed."""
+        return 2 * self.left_s <= self._deadline_s
 
     @property
     def left_s(self) -> float:

@@ -13,6 +13,7 @@ from curation.sample.world import SUBSET, World
 from curation.views import cut_views
 from manifests.images import read_image
 from manifests.label_space import read_label_space
+from manifests.ranking import Ranking
 from manifests.schema import N_SHOWN_CLASSES
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ def clip_figures(
     by_grid = {grid: _similarities(encoder, world, corner, prototypes, grid) for grid in grids}
     return ClipFigures(
         top1=_share_within(in_similarities, plain_in, 1),
-        auroc=_auroc(in_scores, out_scores),
-        unseen_auroc=_auroc(in_scores, out_scores[is_unseen]),
+        # A similarity is higher for ID.
+        auroc=Ranking.of(-in_scores, -out_scores).auroc(),
+        unseen_auroc=Ranking.of(-in_scores, -out_scores[is_unseen]).auroc(),
         corner_top1={grid: _share_within(by_grid[grid], corner, 1) for grid in grids},
         corner_shown={grid: _share_within(by_grid[grid], corner, N_SHOWN_CLASSES) for grid in grids},
         in_above=float((tiled["in"] > above).mean()),
@@ -107,9 +109,3 @@ def _share_within(similarities: _Similarities, rows: Sequence[dict[str, str]], n
     truth = np.array([int(row["class_index"]) for row in rows])
     own = similarities[np.arange(len(truth)), truth]
     return float((np.sum(similarities > own[:, None], axis=1) < n_best).mean())
-
-
-def _auroc(higher: _Similarities, lower: _Similarities) -> float:
-    """Return the share of pairs in the right order, ties half; every pair is looked at, as there are few."""
-    difference = higher[:, None] - lower[None, :]
-    return float((difference > 0).mean() + (difference == 0).mean() / 2)

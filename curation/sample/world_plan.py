@@ -41,7 +41,6 @@ UNKNOWN_ROTATION_SHARE = 0.3
 LONGEST_SIDE_PX = (176, 256)
 ASPECTS = (1.0, 4 / 3, 3 / 2, 3 / 4, 2 / 3, 16 / 9)
 
-PLAIN_KINDS = ("plain_out", "plain_in")
 DUPLICATE_KINDS = ("near_duplicate", "exact_duplicate")
 
 

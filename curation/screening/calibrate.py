@@ -22,13 +22,13 @@ from curation.screening.operating_point import (
 from curation.screening.plots.calibration import write_calibration_plot
 from curation.screening.risk import fit_risk, unseen_risks
 from curation.screening.screen import verified_of
-from curation.screening.small_masks import SmallMasks, read_small_masks
+from curation.screening.small_masks import SmallMasks, check_masks, read_small_masks
 from curation.screening.sources import ClassSource
-from curation.screening.truth import LabelledPicture, fold_of, is_held_out, read_truth
+from curation.screening.truth import LabelledPicture, Truth, fold_of, is_held_out, read_truth
 from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName
-from manifests.stored_pictures import stored_pictures
+from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
 N_FOLDS = 10
@@ -111,7 +111,7 @@ def calibrate(
     InputError
         The labelled pictures are not what they should be, or one half lacks `in` or `out` pictures.
     """
-    truth = read_truth(labelled_path)
+    truth = check_inputs(workspace, classes, labelled_path, out_path, max_lost=max_lost, has_masks=has_masks)
     arguments = {
         "max_lost": max_lost, "seed": seed, "has_masks": has_masks,
         "sources": [source.digest for source in sources],
@@ -121,11 +121,11 @@ def calibrate(
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage("calibrate", arguments, inputs) as record:
         verified = verified_of(workspace, classes, announce)
-        check_max_lost(max_lost)
+        masks = read_small_masks(workspace, classes) if has_masks else None
         original_of = find_duplicates(workspace, DuplicateRules(), store=sources[0].store)
         calibration, counts = fit_calibration(
             workspace, sources, truth.pictures, verified, max_lost=max_lost, seed=seed, original_of=original_of,
-            masks=read_small_masks(workspace, classes) if has_masks else None,
+            masks=masks,
         )  # fmt: skip
         calibration.write(out_path)
         plot_path = out_path.with_suffix(".png")
@@ -142,6 +142,43 @@ def calibrate(
         auroc(*held_out), expected_calibration_error(reliability(*held_out)), calibration.operating_point(),
         plot_path,
     )  # fmt: skip
+
+
+def check_inputs(
+    workspace: Workspace,
+    classes: Sequence[ClassName],
+    labelled_path: Path,
+    out_path: Path,
+    *,
+    max_lost: float,
+    has_masks: bool,
+) -> Truth:
+    """Return the truth after a look at all that is known before prototypes are made.
+
+    Raises as `calibrate`, which calls it; the command does before the prototypes, which take minutes.
+    """
+    check_max_lost(max_lost)
+    if out_path.suffix == ".png" or out_path.is_dir():
+        raise InputError(
+            f"--out {out_path}: expected a file such as calibration.json; its plot is the .png beside"
+        )
+    truth = read_truth(labelled_path)
+    if has_masks:
+        check_masks(workspace, classes)
+    here = _labelled_here(workspace, truth.pictures)
+    n_in = sum(truth.pictures[image_id].is_in for image_id in here)
+    if n_in in (0, len(here)):
+        raise InputError(
+            f"--labelled: of its pictures here {n_in} are in and {len(here) - n_in} out: label more pictures"
+        )
+    return truth
+
+
+def _labelled_here(workspace: Workspace, labelled: Mapping[str, LabelledPicture]) -> dict[str, StoredPicture]:
+    pictures = {k: picture for k, picture in stored_pictures(workspace).items() if k in labelled}
+    if not pictures:
+        raise InputError("--labelled: none of its pictures has been downloaded to this workspace")
+    return pictures
 
 
 @dataclass(frozen=True)
@@ -174,10 +211,7 @@ def fit_calibration(
     InputError
         As `calibrate`.
     """
-    pictures = {k: picture for k, picture in stored_pictures(workspace).items() if k in labelled}
-    if not pictures:
-        raise InputError("--labelled: none of its pictures has been downloaded to this workspace")
-    gathered = list(gather(sources, pictures, verified, masks))
+    gathered = list(gather(sources, _labelled_here(workspace, labelled), verified, masks))
     all_ids = [image_id for block in gathered for image_id in block.image_ids]
     # Sorted by image id: sums must not depend on the order of shards.
     place_of = {image_id: place for place, image_id in enumerate(all_ids)}

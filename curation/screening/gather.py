@@ -66,10 +66,13 @@ def gather(
     """
     unreadable = unreadable_reasons(sources, pictures)
     wanted: dict[int, list[str]] = {}
-    for image_id in pictures.keys() - unreadable.keys():
+    for image_id in sorted(pictures.keys() - unreadable.keys()):
+        if masks is not None:
+            # Raises where it has none: before the first embedding is compared.
+            masks.of(image_id)
         wanted.setdefault(sources[0].store.shard_of(image_id), []).append(image_id)
     for shard, image_ids in sorted(wanted.items()):
-        of_shard = {image_id: pictures[image_id] for image_id in sorted(image_ids)}
+        of_shard = {image_id: pictures[image_id] for image_id in image_ids}
         yield _gather_shard(sources, shard, of_shard, verified, masks)
 
 

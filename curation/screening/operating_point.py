@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from manifests.errors import InputError
 from manifests.proportions import Share, counted_share
+from manifests.ranking import Ranking
 
 _ROUNDING = 1e-9
 """The exact product of a share such as 0.07 and a number may fall just short of a whole."""
@@ -118,20 +119,14 @@ def _share_above(risks: npt.NDArray[np.float32], bound: float) -> Share:
 
 def auroc(in_risks: npt.NDArray[np.float32], out_risks: npt.NDArray[np.float32]) -> float:
     """Return the probability that an `in` picture has a higher risk than an `out` one, ties counted half."""
-    ordered = np.sort(out_risks)
-    below = np.searchsorted(ordered, in_risks, side="left")
-    up_to = np.searchsorted(ordered, in_risks, side="right")
-    return float((below + up_to).sum() / 2 / (len(in_risks) * len(out_risks)))
+    return Ranking.of(-in_risks, -out_risks).auroc()
 
 
 def roc_curve(
     in_risks: npt.NDArray[np.float32], out_risks: npt.NDArray[np.float32]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return shares of `out` lost and of `in` flagged at every bound, from (0, 0) to (1, 1)."""
-    bounds = np.concatenate([[np.inf], np.unique(np.concatenate([in_risks, out_risks]))[::-1]])
-    return tuple(  # type: ignore[return-value]
-        1 - np.searchsorted(np.sort(risks), bounds, side="left") / len(risks) for risks in (out_risks, in_risks)
-    )
+    return Ranking.of(-in_risks, -out_risks).roc()
 
 
 @dataclass(frozen=True)

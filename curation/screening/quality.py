@@ -14,7 +14,7 @@ from manifests import schema
 from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, StageMissingError, UnreadableImageError
 from manifests.images import decode_image
-from manifests.parquet import read_parquet, write_parquet
+from manifests.parquet import read_written_as, write_parquet
 from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.work_plan import WorkPlan
@@ -138,7 +138,10 @@ def _path_of_part(workspace: Workspace, part: int) -> Path:
 
 def _known_of_part(path: Path, wanted: Collection[StoredPicture]) -> tuple[dict[str, dict[str, Any]], int]:
     """Return the rows on disk of those of `wanted` that have not changed since, and how many rows there are."""
-    stored = {row["image_id"]: row for row in read_parquet(path).to_pylist()} if path.exists() else {}
+    stored: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        table = read_written_as(path, _PART_SCHEMA, remedy=f"delete {path.parent} and run 'quality' again")
+        stored = {row["image_id"]: row for row in table.to_pylist()}
     known = {
         picture.image_id: row
         for picture in wanted

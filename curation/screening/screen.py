@@ -19,9 +19,9 @@ from curation.screening.calibration import Calibration
 from curation.screening.checks import CHECKS
 from curation.screening.evidence import HIGHEST_COSINE, NUMBER_NAMES
 from curation.screening.gather import Gathered, gather, number_names, unreadable_reasons
-from curation.screening.operating_point import OperatingPoint
+from curation.screening.operating_point import OperatingPoint, check_max_lost
 from curation.screening.quality import flagged_images
-from curation.screening.small_masks import read_small_masks
+from curation.screening.small_masks import check_masks, read_small_masks
 from curation.screening.sources import ClassSource
 from manifests import schema
 from manifests.errors import InputError
@@ -103,8 +103,7 @@ def screen_pictures(
     StageMissingError
         Downloads or embeddings are missing or not complete.
     """
-    check_rules(rules, calibration_path)
-    calibration = Calibration.read(calibration_path) if calibration_path else None
+    calibration = check_inputs(workspace, classes, rules, calibration_path)
     arguments = {
         "max_lost": rules.max_lost, "control_share": rules.control_share, "seed": rules.seed,
         "drop_quality": list(rules.drop_quality), "duplicates": vars(rules.duplicates),
@@ -127,8 +126,9 @@ def screen_pictures(
         if calibration is not None:
             calibration.check_holds_for(sources, names)
         unreadable = unreadable_reasons(sources, pictures)
+        low_quality = flagged_images(workspace, rules.drop_quality, but=unreadable)
         gathered = list(gather(sources, pictures, verified, masks))
-        reasons = _reasons(workspace, sources, rules, unreadable)
+        reasons = _reasons(workspace, sources, rules, low_quality, unreadable)
         table = _screened(gathered, calibration, rules, reasons)
         table = pa.concat_tables([_with_absent(table, verified), _unreadable_rows(unreadable)])
         write_label_space(workspace.classes_path, list(classes))
@@ -161,15 +161,18 @@ def verified_of(
 
 
 def _reasons(
-    workspace: Workspace, sources: Sequence[ClassSource], rules: ScreenRules, unreadable: Collection[str]
+    workspace: Workspace,
+    sources: Sequence[ClassSource],
+    rules: ScreenRules,
+    low_quality: Collection[str],
+    unreadable: Collection[str],
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return why pictures are dropped whatever their risk, and of what they are duplicates.
 
     What is dropped for itself stands for no copy of it, so that no photograph goes with its copies alone; but all
     copies of a photograph that is in another set are in it.
     """
-    low_quality = flagged_images(workspace, rules.drop_quality, but=unreadable)
-    unusable = low_quality | set(unreadable)
+    unusable = {*low_quality, *unreadable}
     duplicates = find_duplicates(workspace, rules.duplicates, store=sources[0].store, unusable=unusable)
     leaked = leaked_images(workspace)
     leaked_originals = {duplicates.get(image_id, image_id) for image_id in leaked}
@@ -257,13 +260,33 @@ def _counts(table: pa.Table) -> dict[str, int]:
     )
 
 
-def check_rules(rules: ScreenRules, calibration_path: Path | None) -> None:
-    """Refuse rules that are out of range or need a calibration; raises as `screen_pictures`, which calls it."""
+def check_inputs(
+    workspace: Workspace, classes: Sequence[ClassName], rules: ScreenRules, calibration_path: Path | None
+) -> Calibration | None:
+    """Return the calibration, None without one, after a look at all that is known before prototypes are made.
+
+    Raises as `screen_pictures`, which calls it; the command does before the prototypes, which take minutes.
+    """
+    _check_rules(rules, has_calibration=calibration_path is not None)
+    calibration = Calibration.read(calibration_path) if calibration_path else None
+    optional = [table for table in (schema.LABELS, schema.LEAKS) if workspace.has(table)]
+    quality = [schema.QUALITY] if rules.drop_quality else []
+    for table in (schema.CANDIDATES, schema.DOWNLOADS, *optional, *quality):
+        workspace.path_to_read(table)
+    leaked_images(workspace)
+    if rules.has_masks:
+        check_masks(workspace, classes)
+    return calibration
+
+
+def _check_rules(rules: ScreenRules, *, has_calibration: bool) -> None:
     if not 0 <= rules.control_share <= 1:
         raise InputError(f"--control-share: expected 0 to 1, found {rules.control_share}")
-    if rules.max_lost is not None and calibration_path is None:
-        raise InputError("--max-lost: needs --calibration FILE, which 'calibrate' makes of labelled images")
-    if rules.has_masks and calibration_path is None:
+    if rules.max_lost is not None:
+        check_max_lost(rules.max_lost)
+        if not has_calibration:
+            raise InputError("--max-lost: needs --calibration FILE, which 'calibrate' makes of labelled images")
+    if rules.has_masks and not has_calibration:
         raise InputError("--masks: needs --calibration FILE, which 'calibrate --masks' makes of labelled images")
     strange = set(rules.drop_quality) - set(CHECKS)
     if strange:

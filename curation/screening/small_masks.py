@@ -50,6 +50,22 @@ class SmallMasks:
         return self.evidence[image_id]
 
 
+def check_masks(workspace: Workspace, classes: Sequence[ClassName]) -> None:
+    """Refuse what `read_small_masks` does, as far as that is seen without reading the masks.
+
+    The commands call this before the prototypes are made.
+    """
+    for table in (schema.SCREEN, schema.LOCALIZED):
+        workspace.path_to_read(table)
+    shown = [known.name for known in read_label_space(workspace.classes_path)]
+    if shown != [known.name for known in classes]:
+        raise InputError(
+            f"--masks: the masks are of the {len(shown):,} classes of the last 'screen', "
+            f"{workspace.classes_path}, not of these {len(classes):,}: give those as --classes, or run 'screen' "
+            "with these and without --masks, then 'localize --dropped'"
+        )
+
+
 def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> SmallMasks:
     """Return the numbers of the pictures whose masks are of them as they are stored and shown now.
 
@@ -67,8 +83,8 @@ def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> Smal
     InputError
         `localize` found nothing, or its masks are of other classes.
     """
+    check_masks(workspace, classes)
     wanted = wanted_pictures(workspace, has_dropped=True)
-    _check_classes(workspace, classes)
     table = workspace.read(schema.LOCALIZED)
     if not table.num_rows:
         raise InputError("--masks: the last 'localize' left no mask: run 'localize --dropped'")
@@ -80,13 +96,3 @@ def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> Smal
         if image_id in wanted and wanted[image_id].is_met_by(image)
     }
     return SmallMasks(table.column("localizer")[0].as_py(), evidence)
-
-
-def _check_classes(workspace: Workspace, classes: Sequence[ClassName]) -> None:
-    shown = [known.name for known in read_label_space(workspace.classes_path)]
-    if shown != [known.name for known in classes]:
-        raise InputError(
-            f"--masks: the masks are of the {len(shown):,} classes of the last 'screen', "
-            f"{workspace.classes_path}, not of these {len(classes):,}: give those as --classes, or run 'screen' "
-            "with these and without --masks, then 'localize --dropped'"
-        )

@@ -90,13 +90,16 @@ def open_sources(
     Raises
     ------
     StageMissingError
-        There are no embeddings.
+        There are no embeddings, or those of a store are not complete.
     InputError
         A wanted store is not there, or two sources have other classes.
     """
     sources: list[ClassSource] = []
     classes: list[ClassName] = []
     stores = EmbeddingStore.find(workspace, wanted)
+    for store in stores:
+        # Raises where it is not whole: before the prototypes, which take minutes.
+        store.read_unreadable()
     for store in sorted(stores, key=lambda store: (_word(store) != "clip", store.key.digest)):
         found, prototypes = prototypes_of(store)
         if classes and found != classes:

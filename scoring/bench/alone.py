@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 import torch
 from tqdm import tqdm
 
+from manifests.devices import seconds_now
 from manifests.errors import FeatureError
-from scoring.bench.machine import seconds_now
 from scoring.bench.sets import BenchSets
 from scoring.methods.contract import Scorer
 from scoring.methods.table import Method

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from manifests.devices import seconds_now
 from scoring.bench import peers
 from scoring.bench.alone import Alone, Cost
-from scoring.bench.machine import available_memory_bytes, seconds_now
+from scoring.bench.machine import available_memory_bytes
 from scoring.bench.peers import Array
 from scoring.bench.sets import BenchSets, in_memory
 from scoring.bench.subset import PeerCost, timed_scores

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from scoring.bench.machine import seconds_now
+from manifests.devices import seconds_now
 from scoring.products import product
 
 _LEAST_SECONDS = 0.1

@@ -1,9 +1,8 @@
-"""The machine that a benchmark ran on: what it is, its clock, its memory, and processes of their own on it."""
+"""The machine that a benchmark ran on: what it is, its memory, and processes of their own on it."""
 
 import multiprocessing
 import resource
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -55,13 +54,6 @@ class Machine:
             torch_version=str(torch.__version__),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         )
-
-
-def seconds_now(device: torch.device) -> float:
-    """Return the clock's seconds, after a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def peak_memory_mb() -> float:

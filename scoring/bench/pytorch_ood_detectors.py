@@ -18,9 +18,10 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from manifests.devices import seconds_now
 from manifests.errors import one_line
 from scoring.bench.alone import N_TIMED
-from scoring.bench.machine import available_memory_bytes, seconds_now
+from scoring.bench.machine import available_memory_bytes
 from scoring.bench.sets import BenchSets, in_memory
 from scoring.bench.subset import PeerCost, timed_scores
 from scoring.feature_sets import FeatureBatch

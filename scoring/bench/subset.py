@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scoring.bench.machine import seconds_now
+from manifests.devices import seconds_now
 
 BUDGET_S = 3.0
 """Scoring stops after the batch that goes beyond it."""

@@ -9,7 +9,8 @@ from typing import Self
 import torch
 
 from manifests.allocator import keep_freed_memory
-from scoring.bench.machine import peak_memory_mb, seconds_now
+from manifests.devices import seconds_now
+from scoring.bench.machine import peak_memory_mb
 from scoring.bench.sets import BenchSets
 from scoring.evaluate import score_sets, write_score_table
 from scoring.feature_sets import FeatureBatch, FeatureSet

@@ -182,12 +182,15 @@ def plot(
     Example: python cli.py plot --scores workspace/scores/resnet50.tv_in1k
     """
     from manifests.workspace import Workspace
-    from scoring.plots.plot import plot_results
+    from scoring.plots.plot import plan_plots, plot_results
 
     folder = Workspace(workspace).find_scores(scores)
-    result = plot_results(
-        folder, out or folder / "plots", val=val, methods=method, against=against, file_format=file_format
-    )
-    print(f"plot: {len(result.paths)} pictures in {out or folder / 'plots'}")
+    out_dir = out or folder / "plots"
+    chosen: dict[str, Any] = {"val": val, "methods": method, "against": against, "file_format": file_format}
+    if current_report().is_dry_run:
+        current_report().plan = plan_plots(folder, out_dir, **chosen)
+        return
+    result = plot_results(folder, out_dir, **chosen)
+    print(f"plot: {len(result.paths)} pictures in {out_dir}")
     for reason in result.left_out:
         print(f"  left out: {reason}")

@@ -1,7 +1,7 @@
 """`train-dml`: networks with a cosine classifier, whose features DML+ is made for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -170,7 +170,7 @@ class _Networks:
         is_compared: bool,
     ) -> list[str]:
         """Train, and return what to print."""
-        from scoring.dml.compare import comparison_table
+        from scoring.dml.compare import comparison_data, comparison_table
         from scoring.dml.data import read_training_data
         from scoring.dml.feature_folders import read_ood_sets
         from scoring.dml.stage import compare_losses, train_networks
@@ -183,11 +183,15 @@ class _Networks:
                 read, self.recipe, ood_sets, self.places, name=self.name, device=self.device, amp=self.amp,
                 announce=announce,
             )  # fmt: skip
+            current_report().data = comparison_data(comparison)
             return [comparison_table(comparison)]
         results = train_networks(
             read, self.recipe, self.losses, ood_sets, self.places, name=self.name, device=self.device,
             amp=self.amp, announce=announce,
         )  # fmt: skip
+        current_report().data = {
+            "networks": {loss: asdict(result.history[-1]) for loss, result in results.items()}
+        }
         return [self._told(loss, result) for loss, result in results.items()]
 
     def _told(self, loss: str, result: "TrainResult") -> str:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
-from manifests.durable import replacing
 from manifests.errors import ModelError, one_line
+from manifests.tensor_files import read_tensors, tensors_below, write_tensors
 from scoring.dml.history import EpochFigures
 
 _RECORD_KEY = "training"
-"""The only entry of the file's header: with several, their order would change from run to run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +48,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     if checkpoint.centers is not None:
         tensors["centers"] = checkpoint.centers
     record = {"settings": checkpoint.settings, "history": [asdict(figures) for figures in checkpoint.history]}
-    with replacing(path) as temporary:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={_RECORD_KEY: json.dumps(record, sort_keys=True)},
-        )
+    write_tensors(path, tensors, _RECORD_KEY, record)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -69,9 +62,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint of a training")
     try:
-        with safe_open(path, framework="pt") as file:
-            record = json.loads((file.metadata() or {})[_RECORD_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        tensors, said = read_tensors(path, _RECORD_KEY)
+        record = json.loads(said or "{}")
         history = tuple(EpochFigures(**figures) for figures in record["history"])
         settings = dict(record["settings"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -79,11 +71,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         settings,
         history,
-        _below("network.", tensors),
-        _below("momentum.", tensors),
+        tensors_below("network.", tensors),
+        tensors_below("momentum.", tensors),
         tensors.get("centers"),
     )
-
-
-def _below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

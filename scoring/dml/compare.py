@@ -1,15 +1,16 @@
 """Does it work? The three losses beside each other: WFC and CFC, and what each method makes of their features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from manifests.text_table import aligned
+from manifests.text_table import aligned, stacked
 from scoring.dml.feature_folders import VAL
 from scoring.dml.history import EpochFigures
 from scoring.figures import Figures, figures_of
@@ -24,13 +25,19 @@ BASELINE = "max_logit of cosine"
 
 PUBLISHED_DATA = "cifar100"
 PUBLISHED = {
-    "textures": (91.11, 41.87), "svhn": (97.21, 17.58), "lsun_c": (97.23, 17.48), "lsun_r": (94.51, 27.72),
-    "isun": (93.84, 29.89), "places365": (82.45, 71.70),
+    "textures": {"auroc": 0.9111, "fpr95_in": 0.4187}, "svhn": {"auroc": 0.9721, "fpr95_in": 0.1758},
+    "lsun_c": {"auroc": 0.9723, "fpr95_in": 0.1748}, "lsun_r": {"auroc": 0.9451, "fpr95_in": 0.2772},
+    "isun": {"auroc": 0.9384, "fpr95_in": 0.2989}, "places365": {"auroc": 0.8245, "fpr95_in": 0.7170},
 }  # fmt: skip
-"""AUROC and FPR95 (ID positive, as ``fpr95_in``) of DML+ with WRN-40-2 on CIFAR-100, from the README of
+"""Figures of DML+ with WRN-40-2 on CIFAR-100 (their FPR95 has ID as positive: ``fpr95_in``), from the README of
 github.com/Z-ZHHH/CVPR23-DML: means of five draws of 2,000 images a set."""
 
-PUBLISHED_MEAN = (92.72, 34.37)
+PUBLISHED_MEAN = {"auroc": 0.9272, "fpr95_in": 0.3437}
+
+_TITLES = {"auroc": "AUROC", "fpr95_in": "fpr95_in"}
+"""Of the metrics that the table has."""
+
+_FPR95_IN = "fpr95_in: share of OOD images let through where 95 % of ID images are kept."
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,35 @@ def comparison_table(comparison: Comparison) -> str:
         [loss, f"{100 * one.val_accuracy:.2f}", _number(one.wfc), _number(one.cfc)]
         for loss, one in comparison.last.items()
     ]
-    lines = [*aligned(rows), "", "AUROC / fpr95_in, %", *aligned(_figure_rows(comparison))]
-    return "\n".join([*lines, "", *_claims(comparison)])
+    lines = [*aligned(rows), "", *_figure_lines(comparison), "", _FPR95_IN]
+    lines += ["", *_difference_lines(comparison.figures), "", *_claims(comparison)]
+    return "\n".join(lines)
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """Return all figures, not those of the table alone, as JSON values: fractions and their 95 % intervals."""
+    figures = comparison.figures
+    return {
+        "networks": {loss: asdict(one) for loss, one in comparison.last.items()},
+        "figures": [
+            {
+                "method": method,
+                "set": name,
+                **{
+                    metric: {"value": getattr(metrics, metric), "low": low, "high": high}
+                    for metric, (low, high) in figures.intervals[method, name].items()
+                },
+            }
+            for (method, name), metrics in figures.metrics.items()
+        ],
+        "baseline": figures.baseline,
+        "differences": [
+            {"method": method, "set": name, **{metric: asdict(one) for metric, one in by_metric.items()}}
+            for (method, name), by_metric in figures.differences.items()
+        ],
+        "dml_plus_scale": comparison.scale,
+        "published": _published(comparison),
+    }
 
 
 def _scores_by_set(path: Path, method: str) -> dict[str, NDArray[np.float64]]:
@@ -116,41 +150,61 @@ def _scores_by_set(path: Path, method: str) -> dict[str, NDArray[np.float64]]:
     return {name: values[sets == name] for name in np.unique(sets)}
 
 
-def _figure_rows(comparison: Comparison) -> list[list[str]]:
+def _published(comparison: Comparison) -> dict[str, dict[str, float]] | None:
+    """Return what the paper's README has of the sets compared; None on other data."""
+    if comparison.data_name != PUBLISHED_DATA:
+        return None
+    return {name: PUBLISHED[name] for name in comparison.figures.ood_sets if name in PUBLISHED}
+
+
+def _figure_lines(comparison: Comparison) -> list[str]:
+    """Return a table a metric, as columns of both would be wider than a terminal; of a single set one table."""
+    auroc, fpr95_in = (_figure_rows(comparison, metric) for metric in _TITLES)
+    if len(comparison.figures.ood_sets) > 1:
+        return [*stacked(auroc), "", *stacked(fpr95_in)]
+    heading = [f"on {comparison.figures.ood_sets[0]}, %", *_TITLES.values()]
+    rows = [[*row, same[-1]] for row, same in zip(auroc, fpr95_in, strict=True)]
+    return aligned([heading, *rows[1:]])
+
+
+def _figure_rows(comparison: Comparison, metric: str) -> list[list[str]]:
     figures = comparison.figures
-    rows = [["method", *figures.ood_sets, "average"]]
+    has_average = len(figures.ood_sets) > 1
+    rows = [[f"{_TITLES[metric]}, %", *figures.ood_sets, *(["average"] if has_average else [])]]
     for method in figures.methods:
-        found = [figures.metrics[method, name] for name in figures.ood_sets]
-        pairs = [(100 * one.auroc, 100 * one.fpr95_in) for one in found]
-        rows.append([method, *map(_pair, pairs), _pair(_mean(pairs))])
+        found = [float(getattr(figures.metrics[method, name], metric)) for name in figures.ood_sets]
+        rows.append([method, *map(_percent, [*found, fmean(found)] if has_average else found)])
     if comparison.data_name == PUBLISHED_DATA:
-        cells = [_pair(PUBLISHED[name]) if name in PUBLISHED else "" for name in figures.ood_sets]
-        is_whole = set(figures.ood_sets) == PUBLISHED.keys()
-        rows.append(["DML+ as published", *cells, _pair(PUBLISHED_MEAN) if is_whole else ""])
+        cells = [_percent(PUBLISHED[name][metric]) if name in PUBLISHED else "" for name in figures.ood_sets]
+        if has_average:
+            is_whole = set(figures.ood_sets) == PUBLISHED.keys()
+            cells.append(_percent(PUBLISHED_MEAN[metric]) if is_whole else "")
+        rows.append(["DML+ as published", *cells])
     return rows
 
 
+def _difference_lines(figures: Figures) -> list[str]:
+    """Return on which sets DML+ is ahead of the baseline."""
+    rows = []
+    for name in figures.ood_sets:
+        found = figures.differences[DML_PLUS, name]["auroc"]
+        word = "ahead" if found.low > 0 else "behind" if found.high < 0 else "not told apart"
+        ends = f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+        rows.append([name, word, f"{100 * found.difference:+.2f}", ends])
+    title = "AUROC of DML+ less that of MaxLogit of cosine, percentage points, with 95 % interval"
+    return [title, *aligned(rows, n_words=2)]
+
+
 def _claims(comparison: Comparison) -> list[str]:
-    figures, last = comparison.figures, comparison.last
+    last = comparison.last
     lines = [
         _fall("CFC", "focal loss", last["cosine"].cfc, last["mcf"].cfc),
         _fall("WFC", "center loss", last["cosine"].wfc, last["mnc"].wfc),
+        f"lambda of DML+, mean norm of mnc / mean cosine of mcf on the training images: {comparison.scale:.4g}",
     ]
-    for name in figures.ood_sets:
-        found = figures.differences[DML_PLUS, name]["auroc"]
-        ends = f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-        word = "ahead" if found.low > 0 else "behind" if found.high < 0 else "not told apart"
-        lines.append(
-            f"AUROC of DML+ less MaxLogit of cosine on {name}: {100 * found.difference:+.2f} points {ends}: {word}"
-        )
-    lines.append(
-        f"lambda of DML+, mean norm of mnc / mean cosine of mcf on the training images: {comparison.scale:.4g}"
-    )
     if comparison.data_name == PUBLISHED_DATA:
-        lines.append(
-            f"Published for WRN-40-2 and 200 epochs, on the average of {', '.join(PUBLISHED)}: "
-            f"AUROC {PUBLISHED_MEAN[0]}, fpr95_in {PUBLISHED_MEAN[1]}"
-        )
+        means = ", ".join(f"{_TITLES[metric]} {_percent(value)}" for metric, value in PUBLISHED_MEAN.items())
+        lines += [f"Published for WRN-40-2 and 200 epochs: {means}, the average of", ", ".join(PUBLISHED)]
     return lines
 
 
@@ -161,12 +215,8 @@ def _fall(name: str, by: str, before: float | None, after: float | None) -> str:
     return f"{name} {word} with {by}: {before:.4g} to {after:.4g}"
 
 
-def _mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return fmean(auroc for auroc, _ in pairs), fmean(fpr for _, fpr in pairs)
-
-
-def _pair(values: tuple[float, float]) -> str:
-    return f"{values[0]:.2f} / {values[1]:.2f}"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
 
 
 def _number(value: float | None) -> str:

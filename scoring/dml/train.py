@@ -1,8 +1,7 @@
 """Training one network of DML+: epochs, their figures, and a checkpoint after each, from which it goes on."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from manifests.allocator import keep_freed_memory
-from manifests.devices import device_name
+from manifests.devices import computes_in_bfloat16, device_name, repeatable
 from manifests.errors import InputError, ModelError
 from manifests.plots.style import ON_PAPER
 from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
@@ -108,7 +107,7 @@ def train(
         raise InputError(f"{data.name}: expected at least two training pictures, found {len(data.train.targets)}")
     path = run_dir / CHECKPOINT_FILE_NAME
     files = EpochFiles(run_dir, asdict, partial(_write_curves, title=f"{recipe.loss}, {recipe.network}"))
-    with _repeatable(place):
+    with repeatable(place):
         run = _Run(data, recipe, place, settings["amp"])
         history: tuple[EpochFigures, ...] = ()
         if path.exists():
@@ -265,23 +264,5 @@ class _Run:
         )
 
 
-def computes_in_bfloat16(place: torch.device) -> bool:
-    """Return whether a device has bfloat16, as the function of this name in `curation.localize.train`."""
-    # A GPU without it would emulate it, slower than float32.
-    return place.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
 def _write_curves(history: Sequence[EpochFigures], path: Path, *, title: str) -> None:
     ON_PAPER.write(training_figure(history, title=title), path)
-
-
-@contextlib.contextmanager
-def _repeatable(place: torch.device) -> Iterator[None]:
-    """Compute so that equal runs are equal to the bit, and leave torch's global state as it was."""
-    devices = [torch.cuda.current_device() if place.index is None else place.index] if place.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices),
-        # cuDNN's fastest algorithms add up in an order that changes from run to run.
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-    ):
-        yield

@@ -14,7 +14,7 @@ from manifests.errors import FeatureError, ModelError, one_line
 from manifests.workspace import checked_name
 from scoring.classifier import Preprocessing
 from scoring.dml.augmentation import inputs_of
-from scoring.dml.checkpoint import Checkpoint, read_checkpoint
+from scoring.dml.checkpoint import Checkpoint
 from scoring.dml.data import LabelledPixels
 from scoring.dml.networks import CosineNetwork, cosine_network
 from scoring.feature_model import exact_float32
@@ -75,21 +75,16 @@ class TrainedNetwork:
         return evaluated(self.network, pixels, self.preprocessing, batch_size)
 
 
-def load_trained(path: Path, device: str = "cpu") -> TrainedNetwork:
-    """Return the network of a checkpoint of `scoring.dml.train`.
+def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> TrainedNetwork:
+    """Return the network of a checkpoint of `scoring.dml.train`, which was read from `path`.
 
     Raises
     ------
     ModelError
-        There is none, or its tensors are not those of the network that it names.
+        Its tensors are not those of the network that it names.
     InputError
         There is no such device.
     """
-    return trained_network(read_checkpoint(path), path, device)
-
-
-def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> TrainedNetwork:
-    """Return the network of `checkpoint`, which was read from `path`; raises as `load_trained`."""
     place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
     try:
         recipe, data = checkpoint.settings["recipe"], checkpoint.settings["data"]

@@ -1,7 +1,7 @@
 """The stage `plot`: a folder of results in, pictures out."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -11,11 +11,13 @@ from tqdm import tqdm
 
 from manifests.errors import InputError
 from manifests.plots.style import FORMATS
+from manifests.work_plan import WorkPlan
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram_figure
 from scoring.plots.results import Results, read_results
 from scoring.plots.roc import RocCurve, roc_figure, roc_points
 from scoring.plots.style import N_LINES, PRINTED, PlotLook
+from scoring.score import RESULTS_FILE_NAME, SCORES_FILE_NAME
 
 NamedPlot: TypeAlias = tuple[str, Callable[[], Figure]]
 """A file name without suffix, and what draws it."""
@@ -73,21 +75,52 @@ def plot_results(
     StageMissingError, TableError
         As `read_results`.
     """
+    pictures, left_out = _to_draw(scores_dir, out_dir, val, methods, against=against, file_format=file_format)
+    for path, draw in tqdm(pictures.items(), desc="plot", unit="picture", disable=None):
+        PRINTED.style.write(draw(), path)
+    return PlotResult(tuple(pictures), left_out)
+
+
+def plan_plots(
+    scores_dir: Path,
+    out_dir: Path,
+    *,
+    val: str = "val",
+    methods: Sequence[str] | None = None,
+    against: str | None = None,
+    file_format: str = "png",
+) -> WorkPlan:
+    """Return what `plot_results` would write; parameters and errors as there."""
+    pictures, left_out = _to_draw(scores_dir, out_dir, val, methods, against=against, file_format=file_format)
+    return WorkPlan(
+        len(pictures), 0, unit="pictures",
+        reads=[str(scores_dir / name) for name in (SCORES_FILE_NAME, RESULTS_FILE_NAME)],
+        writes=[str(path) for path in pictures],
+        notes=[f"left out: {reason}" for reason in left_out],
+    )  # fmt: skip
+
+
+def _to_draw(
+    scores_dir: Path,
+    out_dir: Path,
+    val: str,
+    methods: Sequence[str] | None,
+    *,
+    against: str | None,
+    file_format: str,
+) -> tuple[Mapping[Path, Callable[[], Figure]], tuple[str, ...]]:
+    """Return by path what draws each picture, and what is left out; parameters and errors as `plot_results`."""
     if file_format not in FORMATS:
         raise InputError(f"format of the plots: expected one of {', '.join(FORMATS)}, found {file_format!r}")
     results = read_results(scores_dir, val=val, methods=methods)
     x_set = against or results.ood_sets[0]
     if x_set not in results.ood_sets:
         raise InputError(f"plot against {x_set}: expected an OOD set, one of {', '.join(results.ood_sets)}")
-    pictures = [*_histograms(results), *_roc_curves(results), *_comparisons(results, x_set)]
-    paths = []
-    for name, draw in tqdm(pictures, desc="plot", unit="picture", disable=None):
-        paths.append(out_dir / f"{name}.{file_format}")
-        PRINTED.style.write(draw(), paths[-1])
+    named = [*_histograms(results), *_roc_curves(results), *_comparisons(results, x_set)]
     left_out = []
     if len(results.ood_sets) == 1:
         left_out.append(f"AUROC of one OOD set against another: {x_set} is the only OOD set of {scores_dir}")
-    return PlotResult(tuple(paths), tuple(left_out))
+    return {out_dir / f"{name}.{file_format}": draw for name, draw in named}, tuple(left_out)
 
 
 def roc_figure_of(

@@ -10,6 +10,7 @@ from matplotlib.typing import LineStyleType
 from numpy.typing import ArrayLike, NDArray
 
 from manifests.plots.style import in_percent
+from manifests.ranking import Ranking
 from scoring.plots.style import PRINTED, PlotLook, lines_of
 
 _TOLERANCE = 1 / 2000
@@ -48,13 +49,7 @@ def roc_points(in_scores: ArrayLike, out_scores: ArrayLike) -> tuple[NDArray[np.
     in_scores, out_scores : array_like
         Scores of the ID and the OOD images, (n_in,) and (n_out,), finite, higher = more OOD.
     """
-    in_sorted, out_sorted = np.sort(np.asarray(in_scores)), np.sort(np.asarray(out_scores))
-    thresholds = np.unique(np.concatenate([in_sorted, out_sorted]))
-    let_through, kept = (
-        np.concatenate([[0.0], np.searchsorted(values, thresholds, side="right") / len(values)])
-        for values in (out_sorted, in_sorted)
-    )
-    return let_through, kept
+    return Ranking.of(in_scores, out_scores).roc()
 
 
 def bends(

@@ -9,9 +9,10 @@ import torch
 
 from curation.bench.screen.report import Row, Section
 from curation.bench.screen.vectors import N_DIMENSIONS, product_rate
-from curation.embedding_store import EmbeddedImage, EmbeddingStore, StoreKey
+from curation.embedding_store import EmbeddedImage, EmbeddingStore
 from curation.screening.evidence import compare
 from curation.screening.sources import ClassSource
+from curation.store_key import StoreKey
 from manifests.tiles import FULL
 from manifests.workspace import Workspace
 

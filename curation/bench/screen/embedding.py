@@ -11,14 +11,15 @@ from safetensors.torch import save_file
 
 from curation.bench.bodies import photo_body
 from curation.bench.screen.report import Row, Section
-from curation.bench.screen.vectors import seconds_now
 from curation.bench.server import image_id_of
 from curation.clip import untrained_model
 from curation.embed import EmbedRules, clip_choice, embed_with
-from curation.embedding_store import EmbeddingStore, StoreKey
+from curation.embedding_store import EmbeddingStore
 from curation.encoding import Encoding
 from curation.reading import ReadViews, read_ahead
+from curation.store_key import StoreKey
 from manifests import schema
+from manifests.devices import seconds_now
 from manifests.durable import sha256_of_file
 from manifests.errors import OpenImageOError
 from manifests.images import inspect_image

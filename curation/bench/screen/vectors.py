@@ -1,12 +1,13 @@
 """Made-up embeddings with planted near-duplicates, and how fast the machine multiplies."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from manifests.devices import seconds_now
 
 N_DIMENSIONS = 512
 """Of CLIP's ViT-B models."""
@@ -78,10 +79,3 @@ def fastest(work: Callable[[], object], device: torch.device) -> float:
         work()
         taken.append(seconds_now(device) - started)
     return min(taken)
-
-
-def seconds_now(device: torch.device) -> float:
-    """Return the clock's seconds, after a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
