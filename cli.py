@@ -34,7 +34,7 @@ from manifests.commands.building import ListFiles
 from manifests.commands.options import DeviceOption, WorkspaceOption, refuse_without_effect
 from manifests.completion import features_names, words
 from manifests.errors import InputError
-from manifests.run_report import NextStep
+from manifests.run_report import NextStep, current_report
 from manifests.stage_commands import StageApp, run_app
 from scoring.commands import extract_features, score, train_dml
 from scoring.commands.extract_features import ClipModels
@@ -172,15 +172,14 @@ def bench(
     chosen = BENCHES[what]
     taken = chosen.takes | {"workspace"}
     refuse_without_effect(context, f"on bench {what}", [name for name in BENCH_OPTIONS if name not in taken])
-    print(
-        chosen.table(
-            BenchOptions(
-                workspace=workspace, size=size, features=features, method=method, peers=peers, seed=seed,
-                device=device, images=images, workers=workers, quick=quick, rows=rows, data=data,
-                masks=masks,
-            )
+    found = chosen.measure(
+        BenchOptions(
+            workspace=workspace, size=size, features=features, method=method, peers=peers, seed=seed,
+            device=device, images=images, workers=workers, quick=quick, rows=rows, data=data, masks=masks,
         )
     )  # fmt: skip
+    current_report().data = found.data
+    print(found.table)
 
 
 app = StageApp(

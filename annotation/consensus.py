@@ -15,7 +15,7 @@ from annotation.review import review_image_ids
 from annotation.rounds import read_rounds, round_paths, round_results, votes_needed
 from annotation.standstill import Standstill, standstill
 from annotation.statistics.mask_figures import MaskFigures, mask_figures
-from annotation.verdicts import ConsensusRule, verdict_rows
+from annotation.verdicts import ConsensusRule, n_votes_of, verdict_rows
 from manifests import schema
 from manifests.errors import InputError, TableError
 from manifests.workspace import Workspace
@@ -220,14 +220,10 @@ def _summary(
         n_gold=len(rows) - len(waiting),
         n_by_source={source: n_by_source[source] for source in schema.VERDICT_SOURCES},
         n_annotators=sum(bool(given) for given in answers.values()),
-        n_sent_back=sum(row["verdict"] == "open" and _n_votes(row) >= rule.n_votes for row in waiting),
+        n_sent_back=sum(row["verdict"] == "open" and n_votes_of(row) >= rule.n_votes for row in waiting),
         n_answers_outside=len(outside),
         image_ids_outside=tuple(sorted(set(outside))),
         standstill=standstill(rows, ballots, rule, gold_ids),
         accepted_changes=changes,
         masks=mask_figures(under_review_only(answers, under_review)),
     )
-
-
-def _n_votes(row: Mapping[str, Any]) -> int:
-    return int(row["n_out"] + row["n_in"] + row["n_difficult"])

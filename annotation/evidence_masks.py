@@ -3,13 +3,12 @@
 import base64
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from annotation.review import ReviewItem, review_pictures
 from manifests import schema
-from manifests.masks import MaskedImage, MaskStore
-from manifests.wanted_masks import asked_names
+from manifests.masks import MaskFacts, MaskStore
+from manifests.wanted_masks import asked_names, localized_images
 from manifests.workspace import Workspace
 
 _N_KEPT_SHARDS = 32
@@ -21,15 +20,6 @@ them all; an auditor who looks where it points would miss it again, and the boun
 offers them: it is the team's own check of what was agreed, and no bound rests on it."""
 
 
-@dataclass(frozen=True)
-class _Located:
-    """One row of `schema.LOCALIZED`, as far as annotators see it."""
-
-    localizer: str
-    area_share: float
-    peak: float
-
-
 class EvidenceMasks:
     """The masks that fit the pictures as they are stored now.
 
@@ -37,14 +27,23 @@ class EvidenceMasks:
     ----------
     workspace : Workspace
         Its masks are read when they are asked for.
-    located : mapping of str to mapping of int to _Located
+    localizer : str
+        Digest of whose masks they are; empty where there are none.
+    located : mapping of str to mapping of int to MaskFacts
         By image id and class index.
     """
 
-    def __init__(self, workspace: Workspace, located: Mapping[str, Mapping[int, _Located]]) -> None:
-        self._workspace = workspace
+    def __init__(
+        self, workspace: Workspace, localizer: str, located: Mapping[str, Mapping[int, MaskFacts]]
+    ) -> None:
+        self._store = MaskStore(workspace, localizer)
         self._located = located
-        self._read_shard = functools.lru_cache(_N_KEPT_SHARDS)(self._shard)
+        self._read_shard = functools.lru_cache(_N_KEPT_SHARDS)(self._store.read_shard)
+
+    @classmethod
+    def none(cls, workspace: Workspace) -> "EvidenceMasks":
+        """Return the masks of no picture."""
+        return cls(workspace, "", {})
 
     @classmethod
     def of_queue(
@@ -54,7 +53,9 @@ class EvidenceMasks:
 
         Errors as in `read`.
         """
-        return cls(workspace, {}) if queue in _QUEUES_WITHOUT else cls.read(workspace, items, announce=announce)
+        if queue in _QUEUES_WITHOUT:
+            return cls.none(workspace)
+        return cls.read(workspace, items, announce=announce)
 
     @classmethod
     def read(
@@ -68,29 +69,32 @@ class EvidenceMasks:
             The table of `localize` is damaged.
         """
         if not workspace.has(schema.LOCALIZED):
-            return cls(workspace, {})
+            return cls.none(workspace)
+        table = workspace.read(schema.LOCALIZED)
         shown = {item.image_id: set(item.shown_classes) for item in items if item.shown_classes}
         pictures, name_of = review_pictures(workspace), asked_names(workspace)
-        located: dict[str, dict[int, _Located]] = {}
-        for row in workspace.read(schema.LOCALIZED).to_pylist():
-            image_id, class_index = row["image_id"], row["class_index"]
-            if class_index not in shown.get(image_id, ()) or row["class_name"] != name_of(class_index):
-                continue
-            picture = pictures[image_id]
-            if (row["sha256"], row["rotation_deg"]) == (picture.sha256, picture.rotation_deg or 0):
-                found = _Located(row["localizer"], row["area_share"], row["peak"])
-                located.setdefault(image_id, {})[class_index] = found
+        located = {
+            image_id: {
+                class_index: facts
+                for class_index, facts in image.facts.items()
+                if class_index in shown[image_id] and facts.class_name == name_of(class_index)
+            }
+            for image_id, image in localized_images(table).items()
+            if image_id in shown and image.is_of(pictures[image_id])
+        }
         n_lacking = sum(located.get(image_id, {}).keys() != classes for image_id, classes in shown.items())
         if n_lacking:
             announce(
                 f"masks: {n_lacking:,} of {len(shown):,} pictures lack those of some classes that are shown, "
                 "which tells them from the rest: run 'localize' again"
             )
-        return cls(workspace, located)
+        # All rows are by the last localizer that ran.
+        localizer = table.column("localizer")[0].as_py() if table.num_rows else ""
+        return cls(workspace, localizer, located)
 
     def has(self, image_id: str) -> bool:
         """Return whether there is a mask of this picture."""
-        return image_id in self._located
+        return bool(self._located.get(image_id))
 
     def of(self, item: ReviewItem) -> list[dict[str, Any]]:
         """Return, as JSON values and in the order of the classes shown, what there is of one picture."""
@@ -100,13 +104,10 @@ class EvidenceMasks:
             known = located.get(class_index)
             if known is None:
                 continue
-            image = self._read_shard(known.localizer, MaskStore.shard_of(item.image_id)).get(item.image_id)
+            image = self._read_shard(MaskStore.shard_of(item.image_id)).get(item.image_id)
             if image is not None and class_index in image.masks:
                 png = base64.b64encode(image.masks[class_index]).decode()
                 found.append(
                     {"class_index": class_index, "png": png, "area_share": known.area_share, "peak": known.peak}
                 )
         return found
-
-    def _shard(self, localizer: str, shard: int) -> dict[str, MaskedImage]:
-        return MaskStore(self._workspace, localizer).read_shard(shard)

@@ -17,6 +17,7 @@ from annotation.rounds import (
     round_results,
     write_round,
 )
+from annotation.verdicts import n_votes_of
 from manifests import schema
 from manifests.errors import InputError
 from manifests.proportions import Share, counted_share
@@ -205,7 +206,7 @@ def _strata(
         Stratum(
             f"{verdict}/risk-{part}",
             verdict,
-            {row["image_id"]: row["n_out"] + row["n_in"] + row["n_difficult"] for row in members[verdict, part]},
+            {row["image_id"]: n_votes_of(row) for row in members[verdict, part]},
             tuple(sorted(fresh[verdict, part][:n])),
         )
         for (verdict, part), n in zip(keys, shares, strict=True)

@@ -33,7 +33,9 @@ class SentMasks:
     def __init__(self, log: DecisionLog) -> None:
         self._path = log.path.with_suffix(".masks-sent")
         cut_torn_tail(self._path)
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        # What is no ASCII is no image id either, and is named in its line like anything else.
+        content = self._path.read_text("ascii", "backslashreplace") if self._path.exists() else ""
+        lines = content.split("\n")[:-1]
         for number, line in enumerate(lines, start=1):
             if not is_image_id(line):
                 raise TableError(f"{self._path}, line {number}: expected an image id, found {line[:40]!r}")

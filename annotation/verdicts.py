@@ -127,6 +127,11 @@ def verdict_rows(
     ]
 
 
+def n_votes_of(row: Mapping[str, Any]) -> int:
+    """Return how many answers were counted for an image, of its row of `schema.VERDICTS`."""
+    return int(row["n_out"] + row["n_in"] + row["n_difficult"])
+
+
 def majority_ruling(rulings: Iterable[str]) -> str | None:
     """Return the answer that more than half of the rulings on an image give, None where they contradict so."""
     counts = Counter(rulings)

@@ -29,6 +29,8 @@ class _Crew(Generic[TaskT, ResultT]):
         self._waiting: SimpleQueue[TaskT | None] = SimpleQueue()
         # Daemons: one that hangs in a request does not keep the process from its end.
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_threads)]
+
+    def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
@@ -113,6 +115,8 @@ def work_through(
     waiting = iter(tasks)
     with stop_request.deferred(lambda: crew.done.put(None)):
         try:
+            # Here, as `Thread.start` waits in Python: an exception in the middle of that leaves a lock taken.
+            crew.start()
             while not stop_request.is_made:
                 crew.give(islice(waiting, n_threads * _TASKS_A_THREAD - crew.n_in_flight))
                 if not crew.n_in_flight:

@@ -6,7 +6,6 @@ depends on its id alone, so a run that was killed, resumed, or given more images
 undisturbed run would, and a shard is either whole or absent.
 """
 
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,8 @@ from curation.store_key import KEY_FILE_NAME, StoreKey, read_key
 from manifests import schema
 from manifests.durable import delete, write_json
 from manifests.errors import InputError, StageMissingError, TableError, one_line
-from manifests.parquet import read_parquet, read_written_as, write_parquet
+from manifests.image_ids import shard_of
+from manifests.parquet import read_written_as, write_parquet
 from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
@@ -31,6 +31,7 @@ _N_SHARDS = 256
 """Of Open Images' 125,436 test images a shard holds 490, minutes of work on a processor; of 9 million, 35,000."""
 
 HEAD_FILE_NAME = "head.safetensors"
+_RERUN = "run 'embed' again"
 
 _ROTATIONS_KEY = b"rotations_deg"
 _UNREADABLE_SCHEMA = pa.schema(
@@ -65,7 +66,7 @@ class EmbeddedImage:
 
     def is_of(self, picture: StoredPicture) -> bool:
         """Return whether these are the vectors of the picture as it is stored now."""
-        return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
+        return (self.sha256, self.rotation_deg) == picture.pixels
 
 
 class EmbeddingStore:
@@ -128,14 +129,14 @@ class EmbeddingStore:
 
     def shard_of(self, image_id: str) -> int:
         """Return the shard of an image, which depends on its id alone."""
-        return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_SHARDS
+        return shard_of(image_id, _N_SHARDS)
 
     def read_shard(self, shard: int) -> dict[str, EmbeddedImage]:
         """Return the images of one shard by id; empty where it has not been written."""
         path = self._shard_path(shard)
         if not path.exists():
             return {}
-        table = read_written_as(path, schema.embeddings_schema(self.key.n_dimensions), remedy=self._remedy)
+        table = read_written_as(path, schema.embeddings_schema(self.key.n_dimensions), rerun=_RERUN)
         rotations = _rotations(table.schema)
         vectors = table.column("embedding").combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
         norms = None if table.column("norm").null_count else table.column("norm").to_numpy()
@@ -155,7 +156,8 @@ class EmbeddingStore:
         path = self._shard_path(shard)
         if not path.exists():
             return {}
-        table = read_parquet(path, columns=["image_id", "sha256"])
+        form = schema.embeddings_schema(self.key.n_dimensions)
+        table = read_written_as(path, form, rerun=_RERUN, columns=["image_id", "sha256"])
         rotations = _rotations(table.schema)
         ids_and_digests = zip(*table.to_pydict().values(), strict=True)
         return {image_id: (sha256, rotations.get(image_id, 0)) for image_id, sha256 in ids_and_digests}
@@ -212,10 +214,6 @@ class EmbeddingStore:
         return sorted(self.folder.glob("shard-*.parquet"))
 
     @property
-    def _remedy(self) -> str:
-        return f"delete {self.folder} and run 'embed' again"
-
-    @property
     def _unreadable_path(self) -> Path:
         return self.folder / "unreadable.parquet"
 
@@ -239,7 +237,7 @@ class EmbeddingStore:
             raise StageMissingError(
                 f"{self.folder} is not complete: run the stage 'embed' again, it goes on where it stopped"
             )
-        table = read_written_as(self._unreadable_path, _UNREADABLE_SCHEMA, remedy=self._remedy)
+        table = read_written_as(self._unreadable_path, _UNREADABLE_SCHEMA, rerun=_RERUN)
         return {
             image_id: (sha256, reason)
             for image_id, sha256, reason in zip(*table.to_pydict().values(), strict=True)

@@ -110,11 +110,14 @@ def _etag_path(partial_path: Path) -> Path:
 def _go_on(connections: Connections, target: Target, url: str, partial_path: Path, limits: FileLimits) -> None:
     """Make one attempt; return when the file is complete."""
     etag_path = _etag_path(partial_path)
-    n_there = partial_path.stat().st_size if partial_path.exists() and etag_path.exists() else 0
+    etag_before = etag_path.read_text("ascii", "replace") if etag_path.exists() else ""
+    # A damaged one cannot be sent: then the file is asked for from its beginning.
+    is_sound = etag_before.isascii() and etag_before.isprintable() and etag_before != ""
+    n_there = partial_path.stat().st_size if partial_path.exists() and is_sound else 0
     headers = {"Accept-Encoding": "identity", "User-Agent": user_agent()}
     if n_there:
         # Without If-Range, the end of a new file would be appended to the beginning of an old one.
-        headers |= {"Range": f"bytes={n_there}-", "If-Range": etag_path.read_text(encoding="utf-8")}
+        headers |= {"Range": f"bytes={n_there}-", "If-Range": etag_before}
     patience = Patience(min(_SILENCE_S, limits.block_s), limits.block_s)
     try:
         with streamed_answer(connections, target, headers, patience) as answer:

@@ -24,6 +24,7 @@ from typing import Any
 from curation.picture_store import PictureStore
 from curation.placeholders import KNOWN_DIGESTS
 from manifests.errors import OpenImageOError
+from manifests.process_edge import held_back
 from manifests.workspace import Workspace
 
 LEAST_PICTURES = 300
@@ -100,7 +101,8 @@ def _started(workspace: Workspace, store: PictureStore, n_processes: int) -> "Pi
         with contextlib.ExitStack() as failed:
             failed.callback(processes.close)
             for _ in range(n_processes):
-                processes.start_one(descriptor, settings)
+                with held_back():
+                    processes.start_one(descriptor, settings)
             failed.pop_all()
     return processes
 

@@ -169,7 +169,7 @@ class ReleaseCache:
         if not record_path.exists():
             write_text(record_path, f"{found}  {path.name}\n")
             return
-        recorded = record_path.read_text(encoding="utf-8").split()[:1]
+        recorded = record_path.read_text("ascii", "replace").split()[:1]
         if recorded == [found]:
             return
         if found_path == path:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Self
 
-from manifests.errors import TerminatedError
+from manifests.process_edge import Ending, current_ending
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,23 +15,26 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopRequest:
     """A request to stop, by Ctrl-C or SIGTERM, from the user.
 
-    Within the block signals raise `KeyboardInterrupt` or `TerminatedError` as they come, but for parts that are
-    `deferred`: there the request is noted and raised at the end of the part. A second one is raised at once.
+    Within the block the first signal raises `KeyboardInterrupt` or `TerminatedError` as it comes, but for parts
+    that are `deferred`: there the request is noted and raised at the end of the part. A second one ends the
+    process, as `manifests.process_edge.Ending` has it.
     """
 
     def __init__(self) -> None:
-        self._made: int | None = None
+        self._ending = Ending()
+        self._is_made = False
         self._wake: Callable[[], None] | None = None
         self._previous: list[signal._HANDLER] = []
 
     @property
     def is_made(self) -> bool:
         """Whether a deferred part should come to its end."""
-        return self._made is not None
+        return self._is_made
 
     def __enter__(self) -> Self:
         # Python lets only the main thread have handlers; elsewhere signals are the caller's affair.
         if threading.current_thread() is threading.main_thread():
+            self._ending = current_ending()
             self._previous = [signal.signal(number, self._receive) for number in _SIGNALS]
         return self
 
@@ -47,15 +50,13 @@ class StopRequest:
             yield
         finally:
             self._wake = None
-        if self._made is not None:
-            raise _exception_of(self._made)
+        if self._is_made:
+            raise self._ending.exception
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._wake is None or self.is_made:
-            raise _exception_of(number)
-        self._made = number
+        if not self._ending.take(number):
+            return
+        if self._wake is None:
+            raise self._ending.exception
+        self._is_made = True
         self._wake()
-
-
-def _exception_of(number: int) -> KeyboardInterrupt:
-    return TerminatedError() if number == signal.SIGTERM else KeyboardInterrupt()

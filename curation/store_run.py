@@ -122,7 +122,7 @@ def pictures_missing(store: EmbeddingStore, pictures: Sequence[StoredPicture]) -
     missing = {}
     for shard, wanted in sorted(shards.items()):
         stored = store.pictures_in(shard)
-        lacking = [p for p in wanted if stored.get(p.image_id) != (p.sha256, p.rotation_deg or 0)]
+        lacking = [p for p in wanted if stored.get(p.image_id) != p.pixels]
         if lacking:
             missing[shard] = lacking
     return missing

@@ -50,7 +50,11 @@ def audit_design(goal: Goal, n_images: int, n_earlier: int) -> Design:
 
 
 def audit_seed(content_sha256: str, n_earlier: int) -> int:
-    """Return the seed of an audit, which nobody can choose: it follows from the set and the audits before."""
+    """Return the seed of an audit, which follows from the set and from the number of audits before.
+
+    Nobody can draw twice from one set. Whoever freezes it can look at the draw before a plan is recorded, and
+    freeze another set instead: ``docs/stages/audit.md`` says what a reader who distrusts that may ask for.
+    """
     # 48 bits are whole numbers in every reader of JSON.
     return int(hashlib.sha256(f"{content_sha256}/{n_earlier}".encode()).hexdigest()[:12], 16)
 

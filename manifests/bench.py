@@ -1,7 +1,6 @@
 """``bench manifests``: what building, verifying and exporting take, beside the machine's SHA-256 and Parquet."""
 
 import hashlib
-import io
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ from manifests import schema
 from manifests.build import build_manifest
 from manifests.errors import InputError
 from manifests.frozen import Manifest
+from manifests.images import jpeg_bytes
 from manifests.text_table import aligned
 from manifests.verify import Against, verify_manifest
 from manifests.verify_pictures import Depth, picture_findings
@@ -39,12 +39,30 @@ _LICENCE = "https://creativecommons.org/licenses/by/2.0/"
 
 @dataclass(frozen=True)
 class Timing:
-    """One thing that was timed: `limit_s` is what it may take at most, where something is said of it."""
+    """One thing that was timed.
+
+    Attributes
+    ----------
+    name : str
+        What was done.
+    seconds : float
+        It took.
+    limit_s : float, optional
+        What it may take at most, where something is said of it.
+    note : str
+        How to read it.
+    cpu_s : float, optional
+        Of all threads, where shares are made of it.
+    size_bytes : int, optional
+        Of what was read, where rates are made of it.
+    """
 
     name: str
     seconds: float
     limit_s: float | None = None
     note: str = ""
+    cpu_s: float | None = None
+    size_bytes: int | None = None
 
 
 Step = tuple[str, float | None, Callable[[Workspace, Manifest, Path], object]]
@@ -91,11 +109,11 @@ def bench_manifests(workdir: Path, steps: Sequence[Step] = (), *, n_images: int 
 
 def timings_table(timings: Sequence[Timing]) -> str:
     """Return the timings for the terminal."""
-    rows = [("", "seconds", "at most", "")]
+    rows = [("", "seconds", "at most")]
     for one in timings:
-        limit = "" if one.limit_s is None else f"{one.limit_s:g}"
-        rows.append((one.name, f"{one.seconds:.2f}", limit, one.note))
-    return "\n".join(aligned(rows))
+        limit = "" if one.limit_s is None else f"{one.limit_s:.3g}"
+        rows.append((one.name, f"{one.seconds:.2f}", limit))
+    return "\n".join([*aligned(rows), *(f"{one.name}: {one.note}" for one in timings if one.note)])
 
 
 def made_up_workspace(root: Path, n_images: int) -> Workspace:
@@ -190,10 +208,10 @@ def _hashing(folder: Path, n_pictures: int) -> list[Timing]:
         f"{files[1] / deep[1]:.0%}, and {memory[1] / deep[1]:.0%} of memory's"
     )
     return [
-        Timing(f"sha256 of {n_bytes / 1e6:,.0f} MB in memory", memory[0], note=in_memory),
-        Timing(f"sha256 of {n_pictures:,} files of as many bytes", files[0], note=of_files),
-        Timing("verify these files as pictures", deep[0], files[0] / 0.8, shares),
-    ]  # fmt: skip
+        Timing(f"sha256 of {n_bytes / 1e6:,.0f} MB in memory", memory[0], None, in_memory, memory[1], n_bytes),
+        Timing(f"sha256 of {n_pictures:,} files of as many bytes", files[0], None, of_files, files[1], n_bytes),
+        Timing("verify these files as pictures", deep[0], files[0] / 0.8, shares, deep[1], n_bytes),
+    ]
 
 
 def _clocks(action: Callable[[], None]) -> tuple[float, float]:
@@ -204,7 +222,4 @@ def _clocks(action: Callable[[], None]) -> tuple[float, float]:
 
 
 def _picture() -> bytes:
-    stream = io.BytesIO()
-    noise = Image.effect_noise(_SIDES_PX, 60).convert("RGB")
-    noise.save(stream, "JPEG", quality=80)
-    return stream.getvalue()
+    return jpeg_bytes(Image.effect_noise(_SIDES_PX, 60).convert("RGB"), 80)

@@ -2,11 +2,13 @@
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from manifests import schema
 from manifests.durable import image_ids_in_log, images_in_log
 from manifests.frozen import read_manifest
+from manifests.masks import MaskStore
 from manifests.wanted_masks import localized_images, wanted_pictures
 from manifests.workspace import Workspace
 
@@ -107,8 +109,21 @@ def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
     masked = {image_id for image_id, one in wanted.items() if one.is_met_by(localized.get(image_id))}
     rows = workspace.read(schema.SCREEN).select(["image_id", "status"]).to_pylist()
     to_review = {row["image_id"] for row in rows if row["status"] == "review"}
-    n_without = len(to_review - masked)
-    return [FunnelStep("  with masks", len(to_review & masked), {"without": n_without} if n_without else {})]
+    damaged = _in_damaged_shards(workspace, localized.keys()) & masked
+    masked -= damaged
+    left = {"without": len(to_review - masked - damaged), "damaged": len(to_review & damaged)}
+    return [FunnelStep("  with masks", len(to_review & masked), {word: n for word, n in left.items() if n})]
+
+
+def _in_damaged_shards(workspace: Workspace, localized: Collection[str]) -> set[str]:
+    """Return the images that the table has masks of, and whose shard is gone or cannot be read."""
+    localizers = workspace.read(schema.LOCALIZED).column("localizer").unique().to_pylist()
+    stores = [MaskStore(workspace, digest) for digest in localizers]
+    by_shard: dict[int, set[str]] = {}
+    for image_id in localized:
+        by_shard.setdefault(MaskStore.shard_of(image_id), set()).add(image_id)
+    damaged = [of_shard for shard, of_shard in by_shard.items() if not all(one.is_whole(shard) for one in stores)]
+    return set[str]().union(*damaged)
 
 
 def _decisions_step(workspace: Workspace) -> FunnelStep:

@@ -1,5 +1,6 @@
-"""Image ids: what one looks like, and lists of them."""
+"""Image ids: what one looks like, in which part of a store it lies, and lists of them."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ _LIST_LINE = re.compile(
 def is_image_id(text: str) -> bool:
     """Return whether `text` may be an image id: 1 to 64 of ``A-Z a-z 0-9 _ -``, so no path."""
     return IMAGE_ID_PATTERN.fullmatch(text) is not None
+
+
+def shard_of(name: str, n_shards: int) -> int:
+    """Return in which of `n_shards` parts of a store an image lies: this depends on its id, or name, alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % n_shards
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Reading pictures: the only place that opens image bytes, under one stated policy.
+"""Pictures to bytes and back: the only place that opens image bytes, under one stated policy.
 
 Policy
 ------
@@ -139,6 +139,13 @@ def read_image(path: Path, rotation_deg: int | None = None, *, least_side_px: in
     except OSError as error:
         raise UnreadableImageError("undecodable", f"cannot be read ({error.strerror})") from error
     return decode_image(content, rotation_deg, least_side_px=least_side_px)
+
+
+def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
+    """Return a picture as JPEG."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
 
 
 @contextlib.contextmanager

@@ -5,12 +5,12 @@ that covers the whole upright picture, 0 for no evidence to 255 for all. An imag
 and a shard is either whole or absent, so that a run that was killed ends later in the bytes of one that was not.
 """
 
-import hashlib
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ from PIL import Image
 
 from manifests import schema
 from manifests.durable import delete
-from manifests.parquet import read_parquet, read_written_as, write_parquet
+from manifests.errors import TableError
+from manifests.image_ids import shard_of
+from manifests.parquet import parquet_schema, read_written_as, write_parquet
 from manifests.stored_pictures import StoredPicture
 from manifests.workspace import Workspace
 
@@ -32,7 +34,11 @@ IS_EVIDENCE_FROM = 128
 MASK_FACTS = schema.MASKS.remove(schema.MASKS.get_field_index("mask"))
 """What is read of `schema.MASKS` where the masks themselves are not wanted."""
 
+RISK_NUMBER = "localizer"
+"""The word that a calibration's number begins with which is taken of masks; the localizer's digest follows."""
+
 _N_SHARDS = 256
+_RERUN = "run 'localize' again"
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class MaskFacts:
 
 
 @dataclass(frozen=True)
-class MaskedImage:
-    """The masks of one picture.
+class LocatedImage:
+    """What is known of the masks of one picture, without the masks themselves.
 
     Attributes
     ----------
@@ -64,15 +70,12 @@ class MaskedImage:
         Of which pixels: where they differ from the stored picture's, the masks are outdated.
     facts : mapping of int to MaskFacts
         By class index.
-    masks : mapping of int to bytes
-        PNG by class index; empty where the facts alone were read.
     """
 
     image_id: str
     sha256: str
     rotation_deg: int
     facts: Mapping[int, MaskFacts]
-    masks: Mapping[int, bytes]
 
     @property
     def names(self) -> dict[int, str]:
@@ -81,25 +84,43 @@ class MaskedImage:
 
     def is_of(self, picture: StoredPicture) -> bool:
         """Return whether these are masks of the picture as it is stored now."""
-        return (self.sha256, self.rotation_deg) == (picture.sha256, picture.rotation_deg or 0)
+        return (self.sha256, self.rotation_deg) == picture.pixels
 
 
-def masked_images(rows: pa.Table) -> dict[str, MaskedImage]:
-    """Return images by id, of rows sorted by image id.
+@dataclass(frozen=True)
+class MaskedImage(LocatedImage):
+    """The masks of one picture.
 
-    Parameters
+    Attributes
     ----------
-    rows : Table
-        The columns of `schema.MASKS` in their order; without the last, the masks themselves, these stay empty.
+    masks : mapping of int to bytes
+        PNG by class index, of the classes of `facts`.
     """
-    images = {}
+
+    masks: Mapping[int, bytes]
+
+
+def located_images(rows: pa.Table) -> dict[str, LocatedImage]:
+    """Return images by id, of rows of `MASK_FACTS` sorted by image id."""
+    return {key[0]: LocatedImage(*key, _facts(of_image)) for key, of_image in _by_image(rows)}
+
+
+def _masked_images(rows: pa.Table) -> dict[str, MaskedImage]:
+    """Return images by id, of rows of `schema.MASKS` sorted by image id."""
+    return {
+        key[0]: MaskedImage(*key, _facts(of_image), {row[3]: row[7] for row in of_image})
+        for key, of_image in _by_image(rows)
+    }
+
+
+def _by_image(rows: pa.Table) -> Iterator[tuple[tuple[str, str, int], list[tuple[Any, ...]]]]:
     told = zip(*rows.to_pydict().values(), strict=True)
-    for (image_id, sha256, rotation_deg), grouped in itertools.groupby(told, key=lambda row: row[:3]):
-        of_image = list(grouped)
-        facts = {row[3]: MaskFacts(*row[4:7]) for row in of_image}
-        masks = {row[3]: row[7] for row in of_image if len(row) > 7}
-        images[image_id] = MaskedImage(image_id, sha256, rotation_deg, facts, masks)
-    return images
+    for (image_id, sha256, rotation_deg), of_image in itertools.groupby(told, key=lambda row: row[:3]):
+        yield (image_id, sha256, rotation_deg), list(of_image)
+
+
+def _facts(of_image: Sequence[tuple[Any, ...]]) -> dict[int, MaskFacts]:
+    return {row[3]: MaskFacts(*row[4:7]) for row in of_image}
 
 
 class MaskStore:
@@ -112,23 +133,27 @@ class MaskStore:
     @staticmethod
     def shard_of(image_id: str) -> int:
         """Return the shard of an image, which depends on its id alone."""
-        return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_SHARDS
+        return shard_of(image_id, _N_SHARDS)
 
-    def read_shard(self, shard: int, *, has_masks: bool = True) -> dict[str, MaskedImage]:
-        """Return the images of one shard by id, with or without the masks themselves.
-
-        Empty where the shard has not been written.
+    def read_shard(self, shard: int) -> dict[str, MaskedImage]:
+        """Return the images of one shard by id; empty where it has not been written.
 
         Raises
         ------
         TableError
             The file is damaged or of another version.
         """
+        return _masked_images(self._rows(shard, schema.MASKS))
+
+    def read_facts(self, shard: int) -> dict[str, LocatedImage]:
+        """Return the same without the masks themselves; raises as `read_shard`."""
+        return located_images(self._rows(shard, MASK_FACTS))
+
+    def _rows(self, shard: int, wanted: pa.Schema) -> pa.Table:
         path = self._shard_path(shard)
         if not path.exists():
-            return {}
-        wanted = schema.MASKS if has_masks else MASK_FACTS
-        return masked_images(read_written_as(path, schema.MASKS, remedy=self._remedy, columns=wanted.names))
+            return wanted.empty_table()
+        return read_written_as(path, schema.MASKS, rerun=_RERUN, columns=wanted.names)
 
     def write_shard(self, shard: int, images: Mapping[str, MaskedImage]) -> None:
         """Write one shard, sorted by image id and class, in one step; one without an image is deleted."""
@@ -147,9 +172,16 @@ class MaskStore:
         """Return the shards that have been written."""
         return [shard for shard in range(_N_SHARDS) if self._shard_path(shard).exists()]
 
+    def is_whole(self, shard: int) -> bool:
+        """Return whether a shard is there and its end, where Parquet says what the file holds, can be read."""
+        try:
+            return not schema.difference_of_form(parquet_schema(self._shard_path(shard)), schema.MASKS)
+        except TableError:
+            return False
+
     def facts(self) -> pa.Table:
         """Return all rows of the store but for the masks themselves, in no order."""
-        tables = [read_parquet(self._shard_path(shard), MASK_FACTS.names) for shard in self.numbers()]
+        tables = [self._rows(shard, MASK_FACTS) for shard in self.numbers()]
         return pa.concat_tables(tables) if tables else MASK_FACTS.empty_table()
 
     def write_unreadable(self, found: Mapping[str, tuple[str, str]]) -> None:
@@ -163,13 +195,9 @@ class MaskStore:
         """Return, by image id, the sha256 of pictures that had no masks when they were last tried, and why."""
         if not self._unreadable_path.exists():
             return {}
-        table = read_written_as(self._unreadable_path, schema.UNREADABLE, remedy=self._remedy)
+        table = read_written_as(self._unreadable_path, schema.UNREADABLE, rerun=_RERUN)
         rows = zip(*table.to_pydict().values(), strict=True)
         return {image_id: (sha256, reason) for image_id, sha256, reason in rows}
-
-    @property
-    def _remedy(self) -> str:
-        return f"delete {self.folder} and run 'localize' again"
 
     @property
     def _unreadable_path(self) -> Path:

@@ -15,8 +15,8 @@ EXAMPLE_SETS = {
     "train": ("--images", "imagenet/train", "--labels", "train.csv"),
     "val": ("--images", "imagenet/val", "--labels", "val.csv"),
 }
-# Words of the examples above, and the annotator's, that stand for the user's own.
-_PLACEHOLDERS = ("NAME", "imagenet/train", "imagenet/val", "train.csv", "val.csv")
+# Words of the examples above, of annotators and of labelled pictures that stand for the user's own.
+_PLACEHOLDERS = ("NAME", "imagenet/train", "imagenet/val", "train.csv", "val.csv", "truth.csv")
 
 _MODEL_OPTIONS = (
     "model", "checkpoint", "n_classes", "model_arg", "preprocess", "clip", "pretrained", "classes", "templates",
@@ -62,6 +62,14 @@ def embed_options(key: Mapping[str, Any]) -> list[str]:
     else:
         words = ["--model", model, *(["--pretrained", pretrained] if pretrained else []), *words]
     return [*words, *(["--fast-decode"] if key.get("decoding") == "fast" else [])]
+
+
+def localize_options(given: Mapping[str, Any]) -> list[str]:
+    """Return the options of `localize` that choose the localizer of the run with these arguments."""
+    names = ["checkpoint", "model", "pretrained", "embeddings"]
+    # With a checkpoint, which asks for no prompts, the option is refused.
+    names += [] if given.get("checkpoint") else ["templates"]
+    return option_words({name: given[name] for name in names if given.get(name)})
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

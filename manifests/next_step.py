@@ -19,9 +19,9 @@ from manifests.next_command import (
     EXAMPLE_SETS,
     classifier_options,
     embed_options,
-    option_words,
     step_of,
 )
+from manifests.next_screen import is_screened, to_screen
 from manifests.parquet import read_parquet
 from manifests.run_report import NextStep
 from manifests.stage_state import changed_at, is_current, json_of, record_of
@@ -31,9 +31,7 @@ _AUDIT_BOUND = "0.01"
 _VOTES = 2
 """Answers an image needs where no consensus has said how many: as `annotate` and `consensus` have it."""
 
-_N_IMAGENET_CLASSES = 1000
 _ANNOTATE = ("annotate", "--annotator", "NAME")
-_SAME_CLASSES = ("classes", "templates", "exemplars", "prototypes", "embeddings")
 
 
 def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> NextStep | None:
@@ -55,7 +53,7 @@ def next_step(workspace: Workspace, given: Mapping[str, Any] | None = None) -> N
 
 def _first_step(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | None:
     steps: Sequence[Callable[[Workspace], NextStep | None]] = (
-        _to_fetch, _to_embed, lambda space: _to_screen(space, given), _to_judge,
+        _to_fetch, _to_embed, lambda space: to_screen(space, given), _to_judge,
     )  # fmt: skip
     has_frozen = bool(frozen_folders(workspace.manifests_dir))
     if not (workspace.has(schema.CANDIDATES) or has_frozen) and _is_of_another_kind(workspace):
@@ -97,12 +95,8 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _is_screened(workspace: Workspace) -> bool:
-    return workspace.has(schema.SCREEN) and is_current(workspace, "screen")
-
-
 def _to_embed(workspace: Workspace) -> NextStep | None:
-    if _is_screened(workspace):
+    if is_screened(workspace):
         return None
     if not record_of(workspace, "download").get("counts", {}).get("ok"):
         return None
@@ -118,28 +112,6 @@ def _to_embed(workspace: Workspace) -> NextStep | None:
             words = ("embed", *embed_options(json_of(path)))
             return step_of(workspace, words, "the pictures have changed since they were embedded")
     return None
-
-
-def _to_screen(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | None:
-    if _is_screened(workspace) or not any(workspace.embeddings_dir.glob("*/unreadable.parquet")):
-        return None
-    words = ["screen"]
-    calibration_path = given.get("out") if "labelled" in given else None
-    calibration_path = calibration_path or workspace.root / "calibration.json"
-    if calibration_path.exists():
-        words += ["--calibration", str(calibration_path)]
-    same = {name: given[name] for name in _SAME_CLASSES if given.get(name) and "labelled" in given}
-    if not same.get("classes") and _has_other_classes(workspace):
-        same["classes"] = workspace.classes_path
-    words += [*option_words(same), *["--masks"] * bool("labelled" in given and given.get("masks"))]
-    is_there = workspace.has(schema.SCREEN)
-    return step_of(workspace, words, "what was screened has changed since" if is_there else "nothing is screened")
-
-
-def _has_other_classes(workspace: Workspace) -> bool:
-    """Return whether the last screen compared with other classes than the 1,000 of ImageNet."""
-    path = workspace.classes_path
-    return path.exists() and path.read_bytes().count(b"\n") != _N_IMAGENET_CLASSES + 1
 
 
 def _to_judge(workspace: Workspace) -> NextStep | None:

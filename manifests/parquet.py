@@ -32,9 +32,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_written_as(
-    path: Path, expected: pa.Schema, *, remedy: str, columns: Sequence[str] | None = None
+    path: Path, expected: pa.Schema, *, rerun: str, columns: Sequence[str] | None = None
 ) -> pa.Table:
-    """Return what a stage wrote for itself, or some of its columns, if this version would write the same columns.
+    """Return one of the files that a stage keeps for itself in a folder, or some of its columns.
 
     Parameters
     ----------
@@ -42,19 +42,27 @@ def read_written_as(
         The file.
     expected : pyarrow.Schema
         What this version writes.
-    remedy : str
-        What to do about a file of another.
+    rerun : str
+        What makes a file anew that is not there, such as ``run 'localize' again``.
     columns : sequence of str, optional
         Those to read.
 
     Raises
     ------
     TableError
-        The file is not Parquet, is damaged, or is of another version.
+        The file is not Parquet, is damaged, or has other columns than this version writes; the message ends in
+        what to do.
     """
-    if difference := schema.difference_of_form(parquet_schema(path), expected):
-        raise TableError(f"{path}: another version of the toolkit wrote it ({difference}): {remedy}")
-    return read_parquet(path, columns)
+    try:
+        difference = schema.difference_of_form(parquet_schema(path), expected)
+        if not difference:
+            return read_parquet(path, columns)
+    except TableError as error:
+        # Of a folder in parts only this one is lost: the others stay.
+        raise TableError(f"{error}: delete it and {rerun}") from error
+    raise TableError(
+        f"{path}: another version of the toolkit wrote it ({difference}): delete {path.parent} and {rerun}"
+    )
 
 
 def parquet_schema(path: Path) -> pa.Schema:

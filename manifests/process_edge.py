@@ -7,42 +7,133 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 from manifests.errors import OutputError, TerminatedError
 
+_PYTHONS_OWN = (signal.SIG_DFL, signal.default_int_handler)
 
-@contextlib.contextmanager
-def ending_in_order() -> Iterator[list[int]]:
-    """Let SIGTERM end the block by `TerminatedError`, so that what it made for itself is put away.
+_SAME_REQUEST_S = 1.0
+"""Within this time a second signal is the first again: ``timeout`` sends its own to the process and to its group,
+and who runs a command for another hands on the Ctrl-C that the terminal has sent to both."""
 
-    Its number is then added to the list that is yielded, as libraries may make something else of the exception. A
-    stage that stops in its own way (`curation.stopping`, the App) has its own handlers while it runs.
+
+class Ending:
+    """What signals have asked of this process, while it runs a command and those that this one runs.
+
+    Attributes
+    ----------
+    number : int or None
+        The first signal that came; None while none has.
     """
-    # Python lets only the main thread have handlers.
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    owner = os.getpid()
-    received: list[int] = []
 
-    def end(number: int, _: FrameType | None) -> None:
-        if os.getpid() == owner:
-            received.append(number)
-            raise TerminatedError
-        # A forked worker has inherited this: what it works on is its parent's to put away.
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._at_s = 0.0
+        self._owner = os.getpid()
+        self._raises = False
+
+    @property
+    def exception(self) -> KeyboardInterrupt:
+        """What the first signal is raised as."""
+        return TerminatedError() if self.number == signal.SIGTERM else KeyboardInterrupt()
+
+    def take(self, number: int) -> bool:
+        """Note a signal and return whether it is the first; a later one, meant as such, ends the process at once.
+
+        So what waits in vain can be ended, and what puts itself away is not disturbed by another exception.
+        """
+        if os.getpid() == self._owner:
+            if self.number is None:
+                self._at_s = time.monotonic()
+                self.number = number
+                return True
+            if time.monotonic() - self._at_s < _SAME_REQUEST_S:
+                return False
+        # Or a forked worker, which has inherited this: what it works on is its parent's to put away.
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        return False
 
-    previous = {signal.SIGTERM: signal.signal(signal.SIGTERM, end)}
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-        previous[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
+        if self.take(number) and self._raises:
+            raise self.exception
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise the first signal within the block, at whatever step it comes; outside of it, it is noted."""
+        was_raising = self._raises
+        try:
+            self._raises = True
+            if self.number is not None and not was_raising:
+                raise self.exception
+            yield
+        finally:
+            self._raises = was_raising
+
+
+_current: Ending | None = None
+"""Of the command that runs in the main thread."""
+
+
+def current_ending() -> Ending:
+    """Return what signals have asked of the command that runs; outside of one, nothing yet."""
+    return _current or Ending()
+
+
+@contextlib.contextmanager
+def ending_in_order() -> Iterator[Ending]:
+    """Take Ctrl-C and SIGTERM, so that what the block made for itself is put away before the process ends.
+
+    What comes is noted in what is yielded, as libraries may make something else of the exception; it is raised
+    where that is `Ending.raising`. A stage that stops in its own way (`curation.stopping`, the App) has its own
+    handlers while it runs.
+    """
+    global _current
+    # A command in a command has the handlers of the first; and Python lets only the main thread have any.
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or _current is not None:
+        yield current_ending() if is_main else Ending()
+        return
+    ending = Ending()
+    previous: dict[signal.Signals, Any] = {}
     try:
-        yield received
+        _current = ending
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # One who has Ctrl-C ignored, or handles it, goes on doing so.
+            if number == signal.SIGTERM or signal.getsignal(number) in _PYTHONS_OWN:
+                previous[number] = signal.signal(number, ending.receive)
+        yield ending
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        _current = None
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block, and come then.
+
+    For steps that must not be left half-way, as of `threading`: a thread whose start was left waits for good.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    previous: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            previous[number] = signal.signal(number, lambda of_number, _: came.append(of_number))
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """Exact intervals of a share that was counted on a sample."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 _BISECTIONS = 200
 _MOST_TERMS = 10_000
@@ -29,6 +30,15 @@ class Share:
     def value(self) -> float:
         """The share itself, NaN of none."""
         return self.n_hits / self.n_all if self.n_all else math.nan
+
+    @property
+    def brief(self) -> str:
+        """It in a cell of a table; of none, a dash."""
+        return f"{self.value:.1%} of {self.n_all:,}" if self.n_all else "-"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values, with the share itself."""
+        return {**asdict(self), "value": self.value}
 
     def __str__(self) -> str:
         counted = f"{self.n_hits:,} of {self.n_all:,}"

@@ -11,7 +11,8 @@ The fields of the object, which later versions may add to and do not change:
     ``to_do`` and ``done_already``.
 ``data``
     What else the command has to say as data: of `status`, the funnel and the work that is under way; of
-    `train-dml`, `train-localizer` and `bench localize`, their figures, shares as fractions.
+    `score`, its figures by method, OOD set and metric; of `train-dml`, `train-localizer` and every `bench`,
+    theirs. Shares are fractions, units stand at the end of names, and null is a figure that is no number.
 ``written``
     Files, as ``path`` and ``n_files``; a folder stands for its files where they are many, and ``n_files`` is null
     where they are too many to count. In a dry run also ``change`` (``new``, ``replaced``, ``same``, ``deleted``)
@@ -30,6 +31,7 @@ The fields of the object, which later versions may add to and do not change:
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections import Counter
@@ -139,7 +141,7 @@ class RunReport:
                 "exit_code": exit_code,
                 "seconds": round(time.monotonic() - self.started, 3),
                 "counts": self.counts,
-                "data": self.data,
+                "data": _without_nan(self.data),
                 "written": self._told_changes() if self.is_dry_run else _folded_paths(self.written),
                 "plan": None if self.plan is None else self.plan.as_json(),
                 "next": None if step is None else asdict(step),
@@ -168,6 +170,17 @@ class RunReport:
                 size_bytes = sum(one.size_bytes for one in files)
                 rows.append({"path": str(path), "n_files": len(files), "change": word, "size_bytes": size_bytes})
         return rows
+
+
+def _without_nan(value: Any) -> Any:
+    """Return `value` with null for what is no finite number: JSON has no word for it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return value
 
 
 def _named(row: Mapping[str, Any]) -> str:

@@ -49,6 +49,8 @@ class TableSpec:
         For columns of fixed vocabulary, the words allowed.
     key : tuple of str
         Columns that together tell one row from every other.
+    parts_dir : str, optional
+        Folder of the workspace with what the table is made of, which changes with it from version to version.
     """
 
     file_name: str
@@ -56,6 +58,7 @@ class TableSpec:
     written_by: str
     words: dict[str, tuple[str, ...]]
     key: tuple[str, ...] = ("image_id",)
+    parts_dir: str | None = None
 
     def check(self, table: pa.Table, where: str) -> pa.Table:
         """Return `table` after checking columns, types, nulls, vocabulary and unique ids.
@@ -218,6 +221,7 @@ QUALITY = TableSpec(
     ),
     "quality",
     {},
+    parts_dir="quality",
 )
 """Pictures that cannot be read have no row; scores and flags are those of `curation.screening.checks`."""
 
@@ -375,6 +379,7 @@ LOCALIZED = TableSpec(
     "localize",
     {},
     key=("image_id", "class_index"),
+    parts_dir="masks",
 )
 """Of each image and shown class, by the last `localize`: the name that was asked for, the share of the area with
 evidence, and the highest. The masks themselves lie in ``masks/<localizer>/``; see `manifests.masks`."""

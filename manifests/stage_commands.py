@@ -13,6 +13,7 @@ import inspect
 import io
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
 
-from manifests.errors import OpenImageOError, OutputError, TerminatedError, one_line
+from manifests.errors import OpenImageOError, OutputError, one_line
 from manifests.process_edge import captured_streams, ending_in_order, hand_over
 from manifests.run_report import NextStep, RunReport, current_report, is_nested, reporting
 from manifests.shadow import Shadow, shadow_of, watch_of
@@ -92,12 +93,6 @@ class StageApp(typer.Typer):
 
         @functools.wraps(_whole(function))
         def staged(**given: Any) -> None:
-            try:
-                run(given)
-            except TerminatedError:
-                raise typer.Exit(EXIT_TERMINATED) from None
-
-        def run(given: dict[str, Any]) -> None:
             given.pop("has_json")
             report = current_report()
             report.command, report.workspace = command, given.get("workspace")
@@ -267,9 +262,19 @@ def _usage_error(notices: str) -> tuple[str, str]:
 
 
 def _run(app: typer.Typer, report: RunReport, prog_name: str) -> int:
-    with ending_in_order() as received:
-        code = _exit_code(app, report, prog_name)
-    return EXIT_TERMINATED if code == EXIT_INTERRUPTED and received else code
+    with ending_in_order() as ending:
+        try:
+            with ending.raising():
+                code = _exit_code(app, report, prog_name)
+        except BaseException:
+            # Whatever a library, or Python itself, makes of a signal that comes in the middle of it.
+            if ending.number is None:
+                raise
+            code = EXIT_INTERRUPTED
+    if code and ending.number is not None:
+        report.error = ("interrupted", INTERRUPTED)
+        return EXIT_TERMINATED if ending.number == signal.SIGTERM else EXIT_INTERRUPTED
+    return code
 
 
 def _exit_code(app: typer.Typer, report: RunReport, prog_name: str) -> int:
@@ -277,12 +282,9 @@ def _exit_code(app: typer.Typer, report: RunReport, prog_name: str) -> int:
         app(args=list(report.arguments), prog_name=prog_name)
     except SystemExit as finished:
         code = finished.code if isinstance(finished.code, int) else int(finished.code is not None)
-        if code in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        if code == EXIT_INTERRUPTED:
             report.error = ("interrupted", INTERRUPTED)
         return code
-    except KeyboardInterrupt:
-        report.error = ("interrupted", INTERRUPTED)
-        return EXIT_INTERRUPTED
     except OpenImageOError as error:
         return _failed(report, error)
     except OSError as error:

@@ -22,6 +22,9 @@ _SECONDS_A_NOTE = 2.0
 # Of the stage that runs in this process; a stack, as a workspace may be compared with another that is held too.
 _held_roots: list[Path] = []
 
+# The outermost first.
+_open_bars: list["ProgressBar"] = []
+
 
 @contextlib.contextmanager
 def noting_progress(root: Path) -> Iterator[None]:
@@ -34,13 +37,27 @@ def noting_progress(root: Path) -> Iterator[None]:
         (root / NOTE_NAME).unlink(missing_ok=True)
 
 
+def say(line: str) -> None:
+    """Print a line on standard error, above the bars that stand there."""
+    if _open_bars:
+        tqdm.write(line, file=sys.stderr)
+    else:
+        print(line, file=sys.stderr)
+
+
+def _note_the_whole() -> None:
+    """Leave the note of the outermost bar: what is done within it takes time, which its own rate must tell."""
+    if _held_roots and _open_bars:
+        _open_bars[0]._note(_held_roots[-1])
+
+
 class ProgressBar:
-    """How far one loop of a stage is; shows rate, time left and failures.
+    """How far one loop of a stage is; shows rate, time left and failures. A bar within another goes at its end.
 
     Parameters
     ----------
-    total : int
-        Of this many.
+    total : int, optional
+        Of this many, where that is known.
     desc : str
         What is done.
     unit : str
@@ -49,20 +66,30 @@ class ProgressBar:
         How many were done before.
     """
 
-    def __init__(self, total: int, desc: str, *, unit: str = "img", initial: int = 0) -> None:
-        self._bar = tqdm(total=total, initial=initial, desc=desc, unit=unit, disable=not sys.stderr.isatty())
+    def __init__(self, total: int | None, desc: str, *, unit: str = "img", initial: int = 0) -> None:
+        is_hidden = not sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=initial, desc=desc, unit=unit, leave=None, disable=is_hidden)
         self._desc, self._unit, self._total = desc, unit, total
         self._initial = self._n_done = initial
         self._n_failed = 0
         self._started, self._noted_at = time.time(), 0.0
 
     def __enter__(self) -> Self:
+        _open_bars.append(self)
+        # What is to be done is known before the first of it is done, which may take minutes.
+        _note_the_whole()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _open_bars.remove(self)
         self._bar.close()
+
+    def rename(self, desc: str) -> None:
+        """Say what is done now, as of which epoch the steps are."""
+        self._desc = desc
+        self._bar.set_description(desc)
 
     def update(self, n: int = 1, *, n_failed: int = 0) -> None:
         """Count `n` more, `n_failed` of them without a result."""
@@ -71,9 +98,9 @@ class ProgressBar:
         if n_failed and not self._bar.disable:
             self._bar.set_postfix({"failed": self._n_failed}, refresh=False)
         self._bar.update(n)
-        if _held_roots and time.monotonic() - self._noted_at > _SECONDS_A_NOTE:
+        if time.monotonic() - self._noted_at > _SECONDS_A_NOTE:
             self._noted_at = time.monotonic()
-            self._note(_held_roots[-1])
+            _note_the_whole()
 
     def _note(self, root: Path) -> None:
         """Write the note in one step, but not through to the disk: it is of use only while this process lives."""

@@ -33,6 +33,11 @@ class StoredPicture:
     height_px: int
     rotation_deg: int | None
 
+    @property
+    def pixels(self) -> tuple[str, int]:
+        """Digest and rotation: where both are as they were, the picture shows what it did."""
+        return self.sha256, self.rotation_deg or 0
+
 
 def stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:
     """Return the downloaded pictures by image id, sorted by it.

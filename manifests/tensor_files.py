@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 
 from manifests.durable import write_bytes
+from manifests.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,44 @@ def write_tensors(path: Path, tensors: Mapping[str, "torch.Tensor"], key: str, r
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # One entry in the header: safetensors writes several in an order that differs from run to run.
     write_bytes(path, save(stored, {key: json.dumps(record, sort_keys=True)}))
+
+
+def check_is_file(checkpoint: Path, flag: str = "", *, file_name: str | None = None) -> None:
+    """Refuse the path of a checkpoint where no file is, before a library says so in words of its own.
+
+    Parameters
+    ----------
+    checkpoint : Path
+        What was given.
+    flag : str
+        By which option, named in front of the message.
+    file_name : str, optional
+        What such a file is called in the folder of the training that wrote it.
+
+    Raises
+    ------
+    ModelError
+        There is a folder, or nothing.
+    """
+    where = f"{flag} {checkpoint}".lstrip()
+    if checkpoint.is_dir():
+        inside = checkpoint / file_name if file_name else checkpoint
+        told = f"; give {inside}" if inside.is_file() else ""
+        raise ModelError(f"{where}: expected a file, found a folder{told}")
+    if not checkpoint.is_file():
+        raise ModelError(f"{where}: no such file")
+
+
+def read_record(path: Path, key: str) -> str | None:
+    """Return the JSON that the header of a safetensors file has below `key`, without its tensors.
+
+    Raises
+    ------
+    OSError, safetensors.SafetensorError
+        The file cannot be read, or is damaged: a header says how long its file is.
+    """
+    with safe_open(path, framework="np") as stored:
+        return (stored.metadata() or {}).get(key)
 
 
 def read_tensors(path: Path, key: str) -> tuple[dict[str, "torch.Tensor"], str | None]:

@@ -1,13 +1,12 @@
 """Thumbnails for pages that show pictures, made under the one policy of reading them."""
 
 import base64
-import io
 from pathlib import Path
 
 from PIL import Image
 
 from manifests.errors import UnreadableImageError
-from manifests.images import read_image
+from manifests.images import jpeg_bytes, read_image
 
 _LONGEST_SIDE_PX = 256
 """Cards are about 180 px wide: sharp on screens with two dots a pixel where a picture is upright."""
@@ -34,9 +33,7 @@ def thumbnail(path: Path, rotation_deg: int | None = None) -> bytes | str:
     except UnreadableImageError as error:
         return error.status
     picture.thumbnail((_LONGEST_SIDE_PX, _LONGEST_SIDE_PX), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY)
-    return stream.getvalue()
+    return jpeg_bytes(picture, _QUALITY)
 
 
 def data_address(content: bytes) -> str:

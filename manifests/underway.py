@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from manifests import schema
 from manifests.durable import image_ids_in_log
+from manifests.folder_lock import HOLDER_NAME
 from manifests.stage_progress import NOTE_NAME
 from manifests.stage_state import changed_at, json_of
-from manifests.workspace import HOLDER_NAME, Workspace
+from manifests.workspace import Workspace
 
 RUNNING, KILLED, INTERRUPTED, FAILED, INCOMPLETE = "running", "killed", "interrupted", "failed", "not complete"
 
@@ -64,7 +65,10 @@ class Underway:
         if self.n_failed:
             told.append(f"{self.n_failed:,} failed")
         if self.per_s is not None:
-            told.append(f"{self.per_s:,.1f} a second")
+            # Steps of a training may take a minute each.
+            told.append(
+                f"{self.per_s:,.1f} a second" if self.per_s >= 0.1 else f"one in {_duration(1 / self.per_s)}"
+            )
         if self.seconds_left is not None:
             told.append(f"about {_duration(self.seconds_left)} left")
         return ", ".join([*told, self.who] if self.who else told)
@@ -110,6 +114,8 @@ def _pace(note: Mapping[str, Any]) -> tuple[float | None, float | None]:
     if n_new <= 0 or seconds <= 0:
         return None, None
     per_s = n_new / seconds
+    if note["n_total"] is None:
+        return per_s, None
     # The note may be seconds old.
     return per_s, max(0.0, (note["n_total"] - note["n_done"]) / per_s - (time.time() - note["at"]))
 

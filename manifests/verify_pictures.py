@@ -5,11 +5,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manifests.ahead import done_in_threads
 from manifests.errors import UnreadableImageError
 from manifests.image_structure import image_structure
 from manifests.images import inspect_image
@@ -143,9 +143,8 @@ def _read_all(present: Sequence[tuple[Mapping[str, Any], Path]], folder: Path, d
 
     parts = [present[begin : begin + _FILES_AT_A_TIME] for begin in range(0, len(present), _FILES_AT_A_TIME)]
     # hashlib lets other threads run while it works, so each core hashes.
-    with ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="verify") as pool:
-        for found in pool.map(findings_of, parts):
-            yield from found
+    for found in done_in_threads(findings_of, parts, n_threads=os.cpu_count() or 1):
+        yield from found
 
 
 def _picture_findings(

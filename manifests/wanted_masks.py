@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from manifests import schema
 from manifests.label_space import read_label_space
-from manifests.masks import MASK_FACTS, MaskedImage, masked_images
+from manifests.masks import MASK_FACTS, LocatedImage, located_images
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
@@ -27,7 +27,7 @@ class Wanted:
     picture: StoredPicture
     names: Mapping[int, str]
 
-    def is_met_by(self, stored: MaskedImage | None) -> bool:
+    def is_met_by(self, stored: LocatedImage | None) -> bool:
         """Return whether masks are of this picture, and of these classes by these names."""
         return stored is not None and stored.is_of(self.picture) and stored.names == self.names
 
@@ -71,7 +71,7 @@ def asked_names(workspace: Workspace) -> Callable[[int], str]:
     return lambda class_index: names.get(class_index, f"class {class_index}")
 
 
-def localized_images(rows: pa.Table) -> dict[str, MaskedImage]:
+def localized_images(rows: pa.Table) -> dict[str, LocatedImage]:
     """Return, by image id, what the rows of `schema.LOCALIZED` tell of masks, without the masks themselves."""
     # Sorted by image id, as the table's key says.
-    return masked_images(rows.select(MASK_FACTS.names))
+    return located_images(rows.select(MASK_FACTS.names))

@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import platform
 import re
 import shlex
 import sys
@@ -14,19 +12,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pyarrow as pa
 
 from manifests import schema
 from manifests.durable import remove_left_overs, sha256_of_file, write_json
-from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
+from manifests.errors import InputError, StageMissingError, TableError
+from manifests.folder_lock import held
 from manifests.parquet import parquet_schema, read_parquet, write_parquet
+from manifests.process_edge import current_ending
 from manifests.stage_progress import noting_progress
 from manifests.writes import is_led_elsewhere
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
 _RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
-HOLDER_NAME = ".lock-holder.json"
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
@@ -96,10 +94,12 @@ class Workspace:
                 f"{path} is not there: run the stage '{table.written_by}' on this workspace first"
             )
         if difference := schema.difference_of_form(parquet_schema(path), table.schema):
+            has_parts = table.parts_dir is not None and (self.root / table.parts_dir).exists()
+            which = f"it and {self.root / str(table.parts_dir)}" if has_parts else "it"
             # Moved away, as some stages read what their last run wrote.
             raise TableError(
-                f"{path}: another version of the toolkit wrote it ({difference}): move it away and run the stage "
-                f"'{table.written_by}' again, with the options that it had: "
+                f"{path}: another version of the toolkit wrote it ({difference}): move {which} away and run the "
+                f"stage '{table.written_by}' again, with the options that it had: "
                 f"{shlex.join(['python', 'cli.py', *table.written_by.split(), '--workspace', str(self.root)])}"
             )
         return path
@@ -222,6 +222,7 @@ class Workspace:
         inputs: Sequence[Path] = (),
         *,
         record_as: str | None = None,
+        out_dir: Path | None = None,
     ) -> Iterator[StageRecord]:
         """Hold the workspace for one stage and record how it was run.
 
@@ -235,22 +236,26 @@ class Workspace:
             Files that were read; each goes into the record with its SHA-256.
         record_as : str, optional
             Name of the record, where a stage may be run several times with different outputs.
+        out_dir : Path, optional
+            A folder that the user may give and that the stage goes on with: it is held too, as one that works on
+            another workspace may be given the same. Made where it is not there.
 
         Raises
         ------
         WorkspaceLockedError
-            Another process is at work here.
+            Another process is at work here, or in `out_dir`.
         """
         file_name = checked_name(record_as or name, "record")
-        with self._locked(name):
+        with self._locked(name), self._held_too(out_dir, name):
             record = StageRecord()
             started = datetime.now(UTC)
             outcome = "failed"
             try:
                 yield record
                 outcome = "done"
-            except KeyboardInterrupt:
-                outcome = "interrupted"
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) or current_ending().number is not None:
+                    outcome = "interrupted"
                 raise
             finally:
                 # A run that failed leaves the table of an earlier one, whose record must stay.
@@ -304,36 +309,24 @@ class Workspace:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     @contextlib.contextmanager
+    def _held_too(self, out_dir: Path | None, stage_name: str) -> Iterator[None]:
+        if out_dir is not None:
+            out_dir.mkdir(parents=True, exist_ok=True)
+        # The workspace itself may be given: it is held already.
+        if out_dir is None or out_dir.samefile(self.root):
+            yield
+            return
+        with held(out_dir, stage_name, option="--out"):
+            yield
+
+    @contextlib.contextmanager
     def _locked(self, stage_name: str) -> Iterator[None]:
         self._make_root()
-        lock_path = self.root / ".lock"
-        holder_path = self.root / HOLDER_NAME
-        lock = filelock.FileLock(lock_path)
-        try:
-            lock.acquire(blocking=False)
-        except filelock.Timeout:
-            in_use = f"{self.root} is in use by {_holder(holder_path)}"
-            if self._announce_wait is None:
-                raise WorkspaceLockedError(f"{in_use}: wait for its end, or use another --workspace") from None
-            self._announce_wait(f"{in_use}: waiting for its end")
-            lock.acquire()
-        try:
+        with held(self.root, stage_name, option="--workspace", announce_wait=self._announce_wait):
             if not is_led_elsewhere():
                 self._sweep()
-            write_json(
-                holder_path,
-                {
-                    "process": os.getpid(),
-                    "host": platform.node(),
-                    "stage": stage_name,
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                },
-            )
             with noting_progress(self.root):
                 yield
-        finally:
-            holder_path.unlink(missing_ok=True)
-            lock.release()
 
     def _sweep(self) -> None:
         """Delete what killed processes left half-written: under the lock, nobody else is writing here."""
@@ -375,14 +368,6 @@ def _the_only(parent: Path, pattern: str, wanted: Path | None, flag: str) -> Pat
         return folders[0]
     names = ", ".join(folder.name for folder in folders) or "none"
     raise InputError(f"{flag}: expected a folder; in {parent} there are: {names}")
-
-
-def _holder(holder_path: Path) -> str:
-    try:
-        holder = json.loads(holder_path.read_text())
-    except (OSError, ValueError):
-        return "another process"
-    return f"process {holder['process']} on {holder['host']} ({holder['stage']}, since {holder['since']})"
 
 
 def _versions() -> dict[str, str]:

@@ -8,13 +8,13 @@ knows nothing of another training run or of wrong labels.
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from manifests.ahead import done_in_threads
 from manifests.errors import FeatureError, InputError
 from scoring.metrics import METRIC_NAMES, Metrics, as_population, measure, n_caught, n_kept
 
@@ -181,9 +181,8 @@ def bootstrap(
                 out_walked = _walked(crossing.out_walk, resamples.out_counts[name][draws], scratch, "out")
                 values[name][:, draws] = _metrics(in_walked, out_walked, crossing, scratch)
 
-    with ThreadPoolExecutor(n_threads) as threads:
-        # Listed, as an error of a thread is raised where its result is read.
-        list(threads.map(fill, range(n_threads)))
+    # Listed, as an error of a thread is raised where its result is read.
+    list(done_in_threads(fill, range(n_threads), n_threads=n_threads))
     return {
         name: MetricDraws(_drawn(resamples, name), measure(in_scores, out_scores[name]), *values[name])
         for name in crossings

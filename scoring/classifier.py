@@ -15,6 +15,7 @@ from torch import nn
 
 from manifests.devices import device_name
 from manifests.errors import InputError, ModelError
+from manifests.tensor_files import check_is_file
 from scoring.feature_model import exact_float32
 from scoring.heads import Head
 from scoring.weights import first_line, read_weights, weights_digest
@@ -200,8 +201,8 @@ def check_classifier(
 ) -> None:
     """Check what `load_classifier` takes as far as that needs no weights; errors as there."""
     network = _without_weights(model, checkpoint, n_classes, dict(model_arguments or {}))
-    if checkpoint is not None and not checkpoint.is_file():
-        raise ModelError(f"{checkpoint}: no such checkpoint")
+    if checkpoint is not None:
+        check_is_file(checkpoint)
     _preprocessing_of(network, model).overridden(preprocessing or {})
 
 

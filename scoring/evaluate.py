@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from manifests.durable import replacing
 from manifests.errors import FeatureError
+from manifests.stage_progress import ProgressBar
 from scoring.feature_sets import FeatureBatch, FeatureSet
 from scoring.heads import Head
 from scoring.methods.contract import Scorer
@@ -77,7 +77,7 @@ def score_sets(
     failed: dict[str, str] = {}
     collected: dict[str, ScoresOfSet] = {}
     n_images = sum(feature_set.n_images for feature_set in sets)
-    with tqdm(total=n_images, desc="score", unit="image", disable=None) as progress:
+    with ProgressBar(n_images, "score") as progress:
         for feature_set in sets:
             # One array a method, not one a chunk: small arrays that stay would settle in the holes that large ones
             # leave, where those then find no room (1 GB more at 2,048 features).

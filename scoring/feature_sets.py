@@ -6,8 +6,8 @@ that 1.28 million rows of 2,048 features never sit in memory; only its ids do.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from manifests.ahead import one_thread_ahead
+from manifests.ahead import Task, one_thread_ahead
 from manifests.durable import replacing
 from manifests.errors import FeatureError
 from manifests.schema import features_schema
@@ -110,14 +110,16 @@ class FeatureSet:
                 yield batch
         finally:
             # Left early: what is being read is let finish, as the file closes after this.
-            if not waiting.cancel():
-                waiting.exception()
+            waiting.drop()
+            waiting.wait()
 
-    def _begin(self, rows_of_file: Iterator[pa.RecordBatch]) -> Future[FeatureBatch | None]:
+    def _begin(self, rows_of_file: Iterator[pa.RecordBatch]) -> Task[FeatureBatch | None]:
         # The room is made in this thread, where it will be freed: read into Arrow's own memory, features would
         # pass from one thread to the other, and allocators hoard such memory (1 GB more at 2,048 features).
         room = torch.empty(self.chunk_rows, self.n_features)
-        return one_thread_ahead().submit(self._next_batch, rows_of_file, room)
+        task = Task(partial(self._next_batch, rows_of_file, room))
+        one_thread_ahead().begin(task)
+        return task
 
     def _rows_of_file(self) -> Iterator[pa.RecordBatch]:
         # Buffered, as a row group of another writer may hold half a gigabyte; and one row group at a time, as

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from scoring.evaluate import ScoresOfSet
 from scoring.metrics import METRIC_NAMES, Metrics, measure
 
 Interval = tuple[float, float]
+
+FiguresData: TypeAlias = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""A figure and its interval by method, OOD set and metric, as JSON has them."""
 
 INTERVAL_WORDS = (
     "\N{PLUS-MINUS SIGN} is half the width of the 95 % bootstrap interval; where that would pass 0 or 100 %, its "
@@ -138,6 +142,25 @@ def results_csv(figures: Figures) -> str:
             row |= {f"{metric}_low": low, f"{metric}_high": high}
         rows.append(row)
     return pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
+
+
+def figures_data(figures: Figures) -> FiguresData:
+    """Return figures as JSON values by method, OOD set and metric: fractions, with the ends of their intervals."""
+    found: FiguresData = {}
+    for (method, ood_set), metrics in figures.metrics.items():
+        of_set = {metric: {"value": value} for metric, value in asdict(metrics).items()}
+        for metric, (low, high) in figures.intervals.get((method, ood_set), {}).items():
+            of_set[metric] |= {"low": low, "high": high}
+        found.setdefault(method, {})[ood_set] = of_set
+    return found
+
+
+def differences_data(figures: Figures) -> FiguresData:
+    """Return by how much methods exceed the baseline as JSON values, by method, OOD set and metric."""
+    found: FiguresData = {}
+    for (method, ood_set), differences in figures.differences.items():
+        found.setdefault(method, {})[ood_set] = {metric: asdict(one) for metric, one in differences.items()}
+    return found
 
 
 def differences_csv(figures: Figures) -> str:

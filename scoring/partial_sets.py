@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 
 from manifests.ahead import prepared_ahead
 from manifests.durable import replacing
+from manifests.image_ids import shard_of
 from scoring.pictures import Picture
 
 _FILES_AHEAD = 16
@@ -68,8 +69,7 @@ def parts_of(pictures: Sequence[Picture], mean_length: int) -> list[Part]:
     """Return `pictures`, sorted by id, in parts that begin where the id says so, `mean_length` long on average."""
     parts: list[list[Picture]] = []
     for picture in pictures:
-        begins = int.from_bytes(hashlib.sha256(picture.image_id.encode()).digest()[:8]) % mean_length == 0
-        if begins or not parts:
+        if shard_of(picture.image_id, mean_length) == 0 or not parts:
             parts.append([])
         parts[-1].append(picture)
     return [Part(tuple(part)) for part in parts]

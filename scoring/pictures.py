@@ -189,18 +189,23 @@ def _picture_paths(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder of pictures")
     paths: dict[str, Path] = {}
+    misnamed = []
     for path in sorted(folder.rglob("*")):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if is_hidden or path.suffix.lower() not in _PICTURE_SUFFIXES or not path.is_file():
             continue
         if not is_image_id(path.stem):
-            raise InputError(
-                f"{path}: the name of a picture is its image id: expected 1 to 64 letters, digits, '_' or '-', "
-                f"found {path.stem!r}"
-            )
-        if path.stem in paths:
+            misnamed.append(path)
+        elif path.stem in paths:
             raise InputError(f"{path}: the image id {path.stem} is taken by {paths[path.stem]}; rename one")
-        paths[path.stem] = path
+        else:
+            paths[path.stem] = path
+    if misnamed:
+        others = f", and {len(misnamed) - 1:,} more" if len(misnamed) > 1 else ""
+        raise InputError(
+            f"{misnamed[0]}: the name of a picture is its image id: expected 1 to 64 of A-Z, a-z, 0-9, '_' and "
+            f"'-', found {misnamed[0].stem!r}; rename it{others}"
+        )
     if not paths:
         raise InputError(f"{folder}: holds no picture ({', '.join(_PICTURE_SUFFIXES)})")
     return paths

@@ -158,10 +158,10 @@ def unreadable_csv(unreadable: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _read_unreadable(path: Path) -> dict[str, tuple[str, str]]:
-    _, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
     try:
+        _, *rows = csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
         return {image_id: (status, reason) for image_id, status, reason in rows}
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise FeatureError(
             f"{path}: expected {','.join(_UNREADABLE_COLUMNS)} in each row; delete the set"
         ) from error

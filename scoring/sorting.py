@@ -1,9 +1,9 @@
 """Sorted rows, for methods that look at the largest features or probabilities of each image."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
+
+from manifests.ahead import done_in_threads
 
 
 def sorted_rows(values: torch.Tensor) -> torch.Tensor:
@@ -16,8 +16,7 @@ def sorted_rows(values: torch.Tensor) -> torch.Tensor:
         return values.sort(dim=1).values
     rows = values.numpy().copy()
     parts = np.array_split(rows, torch.get_num_threads())
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(_sort, parts))
+    list(done_in_threads(_sort, parts, n_threads=len(parts)))
     return torch.from_numpy(rows)
 
 

@@ -1,11 +1,14 @@
 """Results on a terminal, in the layout of the ViM paper's Table 2."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import fmean
+from textwrap import TextWrapper
+from typing import Any
 
-from manifests.text_table import aligned
+from manifests.text_table import TERMINAL_COLUMNS, stacked
 from scoring.contamination import ContaminationLimits
-from scoring.figures import INTERVAL_WORDS, Figures, percent_with_interval
+from scoring.figures import INTERVAL_WORDS, Figures, differences_data, figures_data, percent_with_interval
 from scoring.methods.table import Method
 from scoring.score import ScoreResult
 
@@ -29,12 +32,26 @@ def results_table(result: ScoreResult) -> str:
         lines += ["", *_limits(name, limits)]
     if result.figures.differences:
         lines += ["", *_differences(result.figures, result.methods)]
-    lines += ["", _FPR95_IN, _FPR95_OUT, "The two are never comparable. " + _counts(result)]
+    notes = [_FPR95_IN, _FPR95_OUT, "The two are never comparable. " + _counts(result)]
     if result.figures.intervals:
-        lines.append(f"{INTERVAL_WORDS} All are in results.csv.")
-    lines += [f"Left out: {name}: {reason}." for name, reason in result.refused.items()]
-    lines += [f"Warning: {warning}." for warning in result.warnings]
-    return "\n".join(lines)
+        notes.append(f"{INTERVAL_WORDS} All are in results.csv.")
+    notes += [f"Left out: {name}: {reason}." for name, reason in result.refused.items()]
+    notes += [f"Warning: {warning}." for warning in result.warnings]
+    # A path or a name stays whole, to be copied.
+    lay = TextWrapper(TERMINAL_COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*lines, "", *(line for note in notes for line in lay.wrap(note))])
+
+
+def results_data(result: ScoreResult) -> dict[str, Any]:
+    """Return all figures, not those of the table alone, as JSON values; without what was not asked for."""
+    data: dict[str, Any] = {"figures": figures_data(result.figures)}
+    if result.without_known_in is not None:
+        data |= {"n_known_in": result.n_known_in, "without_known_in": figures_data(result.without_known_in)}
+    if result.limits:
+        data["contamination_limits"] = {name: asdict(limits) for name, limits in result.limits.items()}
+    if result.figures.differences:
+        data |= {"baseline": result.figures.baseline, "differences": differences_data(result.figures)}
+    return {**data, "fitted": result.fitted, "refused": result.refused, "warnings": result.warnings}
 
 
 def _figures(figures: Figures, methods: Sequence[Method]) -> list[str]:
@@ -55,7 +72,7 @@ def _block(figures: Figures, methods: Sequence[Method], metrics: Sequence[str]) 
             means = [fmean(getattr(one, metric) for one in of_sets) for metric in metrics]
             cells.append(" / ".join(f"{100 * mean:.2f}" for mean in means))
         rows.append([method.title, method.family, *cells])
-    return aligned(rows, n_words=2)
+    return stacked(rows, n_words=2)
 
 
 def _percent(figures: Figures, method: str, ood_set: str, metric: str) -> str:
@@ -77,7 +94,7 @@ def _differences(figures: Figures, methods: Sequence[Method]) -> list[str]:
             + [f"{100 * one.difference:+.2f} [{100 * one.low:+.2f}, {100 * one.high:+.2f}]" for one in differences]
         )
     title = next(method.title for method in methods if method.name == figures.baseline)
-    return [f"AUROC less that of {title}, percentage points, with 95 % interval", *aligned(rows)]
+    return [f"AUROC less that of {title}, percentage points, with 95 % interval", *stacked(rows)]
 
 
 def _limits(ood_set: str, limits: ContaminationLimits) -> list[str]:
@@ -90,9 +107,10 @@ def _limits(ood_set: str, limits: ContaminationLimits) -> list[str]:
         return f"{value} [{between[0]:.2f}, {between[1]:.2f}]" if between else value
 
     return [
-        f"{ood_set} holds images that are really in distribution: a detector that is perfect on the others has",
+        f"{ood_set} holds images that are really in distribution: a detector perfect on the others has",
         f"  AUROC {told('auroc_ceiling')}, fpr95_in {told('fpr95_in_floor')}, "
-        f"fpr95_out {told('fpr95_out_floor')}; better figures tell the sources of the sets apart",
+        f"fpr95_out {told('fpr95_out_floor')};",
+        "  better figures tell the sources of the sets apart",
     ]
 
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from manifests.errors import ModelError
+from manifests.tensor_files import check_is_file
 from manifests.torch_files import TORCH_DAMAGE_ERRORS, check_torch_pickle
 
 _WRAPPERS = ("state_dict", "model")
@@ -23,8 +24,7 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     ModelError
         The file is not there, is damaged, or holds something else than named tensors.
     """
-    if not checkpoint.is_file():
-        raise ModelError(f"{checkpoint}: no such checkpoint")
+    check_is_file(checkpoint)
     try:
         if checkpoint.suffix == ".safetensors":
             return load_file(checkpoint)

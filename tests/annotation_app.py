@@ -22,6 +22,7 @@ from annotation.queues import open_queue
 from manifests import schema
 from manifests.workspace import Workspace
 from tests.annotation_workspace import image_id_of, make_examples, make_workspace
+from tests.waiting import HANGS_S, StandardError
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 CHROMIUM_FLAGS = (
@@ -58,16 +59,8 @@ class RunningApp:
             text=True,
             env={name: value for name, value in os.environ.items() if not name.startswith("FIFTYONE_")},
         )
-        self.said = ""
-        self.links: dict[str, str] = {}
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said += line
-            if match := re.match(r"(\S+): open (\S+)", line):
-                self.links[match[1]] = match[2]
-            if "Ctrl-C ends" in line:
-                return
-        pytest.fail(f"the App did not start: {self.said}")
+        said = StandardError(self.process).wait_for("Ctrl-C ends")
+        self.links = dict(re.findall(r"^(\S+): open (\S+)", said, re.MULTILINE))
 
     def __enter__(self) -> "RunningApp":
         return self
@@ -111,7 +104,7 @@ class RunningApp:
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
         self.process.send_signal(number)
-        out, _ = self.process.communicate(timeout=30)
+        out, _ = self.process.communicate(timeout=HANGS_S)
         return self.process.returncode, out
 
     def answers(self, annotator_id: str = "ann") -> list[tuple[int, str, int | None]]:

@@ -16,8 +16,12 @@ class FaultServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, scripts, default=None, tls=None, address=("127.0.0.1", 0)):
-        super().__init__(address, Handler)
+    def __init__(self, scripts, default=None, tls=None, address=("127.0.0.1", 0), held=None):
+        super().__init__(address, Handler, bind_and_activate=held is None)
+        if held is not None:
+            self.socket.close()
+            self.socket, self.server_address = held, held.getsockname()
+            self.server_activate()
         self.tls = tls
         self.scripts = scripts
         self.default = default
@@ -207,6 +211,14 @@ def endless(handler, nth):
         while True:
             handler.wfile.write(b"\xff\xd8\xff" + b"x" * 65536)
     handler.close_connection = True
+
+
+@contextlib.contextmanager
+def silent_port():
+    """A port that is ours and refuses connections, until it is given as `held` to a server."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from curation.clip import load_encoder, untrained_model
 from curation.localize.bridger import BridgeSizes
 from curation.localize.decoder import DecoderSizes
 from curation.localize.network import NetworkSizes
+from curation.localize.recipe import Recipe
+from curation.localize.train import train_localizer
 from tests.tiny_clip import make_tiny_clip
 
 TINY_SIZES = NetworkSizes(
@@ -17,6 +19,8 @@ TINY_SIZES = NetworkSizes(
     bridge=BridgeSizes(width=8, n_heads=2, feed_forward=12),
     decoder=DecoderSizes(width=16, n_heads=2, n_layers=1, feed_forward=12),
 )
+
+TINY_RECIPE = Recipe(n_epochs=3, milestone=2, batch_size=4, learning_rate=3e-3)
 
 RESNET_CONFIG = {
     "embed_dim": 16,
@@ -76,3 +80,9 @@ def write_layout(root, counts, dataset="refcoco"):
             )  # fmt: skip
         (root / "anns" / dataset / f"{split}.json").write_text(json.dumps(entries))
     return root
+
+
+def train_tiny(encoder, data, out_dir, recipe=TINY_RECIPE, sizes=TINY_SIZES, **others):
+    """Train with tiny settings, or go on, and return the epochs."""
+    given = {"announce": lambda line: None, **others}
+    return train_localizer(encoder, sizes, recipe, data, out_dir=out_dir, **given)

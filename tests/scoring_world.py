@@ -1,10 +1,15 @@
 """A small world of features for the tests of methods: heads, ID and OOD features, and a `Training` of them."""
 
+import numpy as np
 import pyarrow as pa
+import pytest
 import torch
 
-from scoring.feature_sets import FeatureBatch
-from scoring.heads import Head
+from scoring.feature_sets import FeatureBatch, open_feature_set
+from scoring.heads import Head, read_head
+from scoring.methods.fitting import fit_methods
+from scoring.methods.table import methods_named
+from scoring.metrics import auroc
 from scoring.outputs import Outputs
 from scoring.training.gather import Training
 
@@ -57,3 +62,24 @@ def a_training(rows: int = 50, seed: int = 0, n_images: int = 400) -> Training:
 def scores_of(scorer, head: Head, features: torch.Tensor) -> torch.Tensor:
     """ood_score of features."""
     return scorer.ood_score(Outputs(head, features))
+
+
+def as_float64(tensor: torch.Tensor) -> np.ndarray:
+    """The numbers of a tensor, for a second implementation."""
+    return tensor.numpy().astype(np.float64)
+
+
+def figures_on_reference(shared, name: str, options: dict) -> list[float]:
+    """AUROC of one method on each OOD set of small_seed0."""
+    folder = shared / "reference" / "small_seed0"
+    if not (folder / "expected.json").is_file():
+        pytest.skip(f"reference sets are not at hand: {folder} is absent")
+    head = read_head(folder)
+    training = Training(head, open_feature_set(folder, "train"))
+    scorer = fit_methods(methods_named([name]), training, overrides={name: options}).scorers[name]
+
+    def scores(set_name: str) -> torch.Tensor:
+        return torch.cat([scores_of(scorer, head, batch.features) for batch in open_feature_set(folder, set_name)])
+
+    in_scores = scores("val")
+    return [auroc(in_scores, scores(set_name)) for set_name in ("far", "near", "texture", "mix")]

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from annotation.mongod import find_mongod
 from tests.annotation_app import CHROMIUM, CHROMIUM_FLAGS, RunningApp, Screen, needs_app
 from tests.annotation_workspace import image_id_of, make_workspace
+from tests.waiting import wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
@@ -52,7 +52,7 @@ class TestKills:
             expected.append((app.order[2], "difficult", None))
             screen.wait_until_saved()
             assert app.answers() == expected
-            assert wait_for_other_mongod(app, killed_pid)
+            wait_until(lambda: has_other_mongod(app, killed_pid), app.process, gap_s=0.1)
             screen.open()
 
             app.process.send_signal(signal.SIGSTOP)
@@ -78,15 +78,11 @@ class TestKills:
             assert restarted.end(signal.SIGINT) == (0, "annotate: ann answered 1, 8 left\n")
 
 
-def wait_for_other_mongod(app: RunningApp, killed_pid: int) -> bool:
+def has_other_mongod(app: RunningApp, killed_pid: int) -> bool:
     """Return whether another database has come up, on the same port."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with contextlib.suppress(LookupError), socket.socket() as probe:
-            pid, port = app.mongod
-            if pid != killed_pid and probe.connect_ex(("127.0.0.1", port)) == 0:
-                return True
-        time.sleep(0.1)
+    with contextlib.suppress(LookupError), socket.socket() as probe:
+        pid, port = app.mongod
+        return pid != killed_pid and probe.connect_ex(("127.0.0.1", port)) == 0
     return False
 
 

@@ -30,6 +30,7 @@ from manifests.stored_pictures import stored_pictures
 from manifests.workspace import Workspace
 from tests.annotation_app import CHROMIUM, CHROMIUM_FLAGS, REPOSITORY, needs_app
 from tests.annotation_workspace import decision, image_id_of, make_workspace, shown_classes_of
+from tests.waiting import HANGS_S, StandardError
 
 DATASET, DATASET_ID = "openimage-o-0123456789ab-curator", "6b01c1d3c1922b3c5cd3537c"
 HOST = "127.0.0.1:5151"
@@ -344,15 +345,8 @@ class Browsing:
     def __init__(self, workspace: Workspace) -> None:
         command = [sys.executable, str(REPOSITORY / "cli.py"), "browse", "--workspace", str(workspace.root)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.said = self.link = ""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.said += line
-            self.link = match[1] if (match := re.match(r"curator: open (\S+)", line)) else self.link
-            if "Ctrl-C ends" in line:
-                break
-        else:
-            pytest.fail(f"the App did not start: {self.said}")
+        said = StandardError(self.process).wait_for("Ctrl-C ends")
+        (self.link,) = re.findall(r"^curator: open (\S+)", said, re.MULTILINE)
         self.base = self.link.partition("/login")[0]
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
         with self._opener.open(self.link) as page:
@@ -363,7 +357,7 @@ class Browsing:
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=HANGS_S)
 
     def graphql(self, query: str, **variables: Any) -> Any:
         body = json.dumps({"query": query, "variables": {"name": self.dataset} | variables}).encode()

@@ -181,11 +181,20 @@ class TestSession:
         assert path.read_text() == f"{FIRST}\n"
         assert [check.problem for check in check_logs(workspace)] == [None]
 
-    def test_a_damaged_record_of_what_was_sent_is_refused(self, workspace: Workspace) -> None:
+    @pytest.mark.parametrize(
+        ("damaged", "told"),
+        [(b"no image", "no image"), (b"\xff\xfe", r"\xff\xfe"), (f"{SECOND}\x0c".encode(), rf"{SECOND}\x0c")],
+        ids=["words", "no text", "a control character"],
+    )
+    def test_a_damaged_record_of_what_was_sent_is_refused(
+        self, workspace: Workspace, damaged: bytes, told: str
+    ) -> None:
         with open_log(workspace, "ann") as log:
-            (workspace.decisions_dir / "ann.masks-sent").write_text(f"{FIRST}\nno image\n")
-            with pytest.raises(TableError, match="masks-sent, line 2: expected an image id, found 'no image'"):
+            path = workspace.decisions_dir / "ann.masks-sent"
+            path.write_bytes(FIRST.encode() + b"\n" + damaged + b"\n")
+            with pytest.raises(TableError, match="masks-sent, line 2: expected an image id, found") as caught:
                 session_on(log, workspace)
+            assert told in str(caught.value).replace("\\\\", "\\")
 
     def test_masks_are_not_sent_where_that_cannot_be_stored(self, workspace: Workspace, log: DecisionLog) -> None:
         session = session_on(log, workspace)

@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from annotation import mongod
 from annotation.mongod import find_mongod, running_mongod
 from manifests.errors import ToolMissingError
+from tests.waiting import wait_until
 
 needs_mongod = pytest.mark.skipif(
     find_mongod() is None,
@@ -107,20 +107,11 @@ def test_mongod_ends_when_its_user_is_killed_and_the_folder_can_be_used_again_at
         user.kill()
     with running_mongod(tmp_path, {}) as uri:
         assert is_listening(port_of(uri))
-    deadline = time.monotonic() + 10
-    while is_listening(port_of(killed_uri)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not is_listening(port_of(killed_uri))
+    wait_until(lambda: not is_listening(port_of(killed_uri)))
 
 
 @needs_mongod
 def test_killed_mongod_is_started_again_on_its_port_and_a_stopped_one_is_not(tmp_path: Path) -> None:
-    def wait_until(is_reached: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + 30
-        while not is_reached() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return is_reached()
-
     def pids(port: int) -> list[int]:
         lines = subprocess.run(
             ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
@@ -132,10 +123,10 @@ def test_killed_mongod_is_started_again_on_its_port_and_a_stopped_one_is_not(tmp
         port = port_of(uri)
         (killed,) = pids(port)
         os.kill(killed, signal.SIGKILL)
-        assert wait_until(lambda: pids(port) not in ([], [killed]) and is_listening(port))
+        wait_until(lambda: pids(port) not in ([], [killed]) and is_listening(port), gap_s=0.05)
         (stopped,) = pids(port)
         os.kill(stopped, signal.SIGTERM)
-        assert wait_until(lambda: not pids(port))
+        wait_until(lambda: not pids(port), gap_s=0.05)
         time.sleep(0.5)
         assert not pids(port)
 

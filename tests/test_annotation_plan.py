@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import cli
 from annotation.consensus import run_consensus
 from annotation.decision_log import annotator_ids
-from annotation.statistics.plan import format_plan, make_plan, votes_needed
+from annotation.statistics.plan import fewest_votes, format_plan, make_plan
 from annotation.statistics.shared_votes import SharedVotes, measured_votes, stated_votes
 from annotation.statistics.team_errors import StatedRates
 from manifests import schema
@@ -46,11 +46,11 @@ def test_images_that_everybody_misses_set_a_floor_that_no_vote_lowers():
     assert rows[4].if_independent < 1e-4 < 0.04 < rows[4].contamination / (1 - rows[4].contamination)
 
 
-def test_votes_needed_counts_from_two():
+def test_fewest_votes_count_from_two():
     rows = rows_of(StatedRates(miss_rate=0.1, prevalence=0.5))
-    assert votes_needed(rows, 0.5) == (2, 2)
-    assert votes_needed(rows, 0.001 / 1.001 * 1.01) == (3, 4)
-    assert votes_needed(rows, 0) == (None, None)
+    assert fewest_votes(rows, 0.5) == (2, 2)
+    assert fewest_votes(rows, 0.001 / 1.001 * 1.01) == (3, 4)
+    assert fewest_votes(rows, 0) == (None, None)
 
 
 @given(

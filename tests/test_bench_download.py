@@ -77,7 +77,7 @@ def test_one_picture_in_twenty_faults_once_and_each_kind_in_its_turn():
             ask(server, 40)
         started = time.monotonic()
         assert ask(server, 60)[2] == LIGHT.content(image_id_of(60))
-        assert 1.0 <= time.monotonic() - started < 3.0
+        assert time.monotonic() - started >= 1.0
         with pytest.raises(http.client.IncompleteRead):
             ask(server, 80)
         assert ask(server, 100)[0] == 429, "the sixth is of the first kind again"
@@ -184,6 +184,10 @@ def test_shares_are_of_medians_and_of_the_fastest_of_a_kind():
     assert result.share_of_storing == pytest.approx(200 / 250)
     assert result.times_under_faults == pytest.approx(1.25)
     assert result.peak_growth_mb == pytest.approx(4.0)
+    told = result.as_json()
+    assert told["images_per_s"]["light"]["ours"] == told["our_images_per_s"] == pytest.approx(200)
+    assert told["images_per_s"]["photo"] == {"ours": pytest.approx(40)}
+    assert told["goals"]["at_least"]["our_images_per_s"] == 800
     text = bench_table(result)
     assert "Ours is 40% of raw and 80% of raw + sha256 + write (goal: 85%), 200 images/s (goal: 800)" in text
     assert re.search(r"^ours +40 +40 +40 +50% +all", text, re.MULTILINE), "50 % of the 80 that can be decoded"

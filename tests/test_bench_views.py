@@ -44,6 +44,13 @@ def test_what_is_pasted_is_found_where_its_class_is_the_right_one(tmp_path, clas
     assert bench.grids[3].n_views == bench.grids[1].n_views + bench.grids[2].n_views - 1
     assert all(figures.best == (share,) * 3 for figures in bench.grids)
     assert "2 and 3" in views_table(bench)
+    told = bench.as_json()["grids"][1]
+    assert (told["grids"], told["n_views"]) == ((2,), bench.grids[1].n_views)
+    assert [(one["area_share"], one["best"]) for one in told["pasted"]] == [
+        (0.25, share),
+        (0.1, share),
+        (0.05, share),
+    ]
 
 
 def test_a_flat_picture_decoded_at_reduced_size_has_the_same_vectors(tmp_path):

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from curation.screening.calibrate import calibrate
+from curation.screening.calibrate import calibrate, fit_calibration
 from curation.screening.calibration import Calibration
 from curation.screening.gather import number_names
 from curation.screening.plots.explain import explain
 from curation.screening.screen import ScreenRules, screen_pictures
-from curation.screening.truth import is_held_out, read_truth
+from curation.screening.truth import LabelledPicture, is_held_out, read_truth
 from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName
@@ -164,7 +164,9 @@ def test_a_calibration_of_other_prototypes_is_refused(calibrated):
 
 def test_a_calibration_without_what_people_verified_says_that(calibrated):
     _, _, sources, path, _ = calibrated
-    with pytest.raises(InputError, match=r"with or without what people verified .*a class that people verified"):
+    with pytest.raises(
+        InputError, match=r"without what people verified, .*only now: has a class that people verified"
+    ):
         Calibration.read(path).check_holds_for(sources, number_names(sources, {}))
 
 
@@ -265,3 +267,13 @@ def test_people_s_classes_are_a_number_of_the_calibration(tmp_path):
     model = Calibration.read(path).model
     assert model.names[-1] == "has a class that people verified"
     assert model.coefficients[-1] > 0
+
+
+def test_where_no_picture_can_be_read_all_are_dropped_with_that_reason(tmp_path):
+    workspace = add_pictures(Workspace(tmp_path), {f"{number:04x}": noise_jpeg(number) for number in range(3)})
+    add_store(workspace, {"0000": np.eye(4)[:1]}, unreadable=["0000", "0001", "0002"])
+    classes, sources = sources_of(workspace, np.eye(4))
+    assert screen_pictures(workspace, classes, sources, ScreenRules()).counts == {"unreadable": 3}
+    truth = {"0000": LabelledPicture("0000", True), "0001": LabelledPicture("0001", False)}
+    with pytest.raises(InputError, match="--labelled: none of its pictures here could be read"):
+        fit_calibration(workspace, sources, truth, None, max_lost=0.2, seed=0, original_of={})

@@ -1,5 +1,6 @@
 import ctypes
 import json
+import math
 import os
 import signal
 import subprocess
@@ -11,11 +12,12 @@ import typer
 
 import cli
 from manifests import schema
-from manifests.commands.bench import Bench
+from manifests.commands.bench import Bench, BenchFigures
 from manifests.devices import device_name
 from manifests.run_report import NextStep, RunReport
 from manifests.shadow import FileChange
 from tests.conftest import REPOSITORY
+from tests.waiting import HANGS_S
 
 FIELDS = {
     "command", "workspace", "dry_run", "exit_code", "seconds", "counts", "data", "written", "plan", "next", "text",
@@ -166,7 +168,7 @@ def test_a_process_that_is_asked_to_end_says_so_and_leaves_nothing(number, code,
     )  # fmt: skip
     assert process.stderr.readline() == "begun\n"
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=HANGS_S)
 
     assert (process.returncode, err) == (code, "")
     told = json.loads(out)
@@ -298,10 +300,15 @@ def test_a_process_prints_nothing_but_the_object(ids_path, tmp_path):
     assert json.loads(finished.stdout)["counts"] == {"test": 3}
 
 
-def test_bench_takes_json_and_hands_over_its_table(capsys, tmp_path, monkeypatch):
-    monkeypatch.setitem(cli.BENCHES, "metadata", Bench(frozenset({"rows"}), lambda given: f"{given.rows} rows"))
+def test_bench_takes_json_and_hands_over_its_table_and_its_figures(capsys, tmp_path, monkeypatch):
+    def measure(given):
+        return BenchFigures(f"{given.rows} rows", {"n_rows": given.rows, "rates_per_s": (math.nan, 2.5)})
+
+    monkeypatch.setitem(cli.BENCHES, "metadata", Bench(frozenset({"rows"}), measure))
     code, told = run_json(capsys, "bench", "metadata", "--rows", "7", "--workspace", tmp_path)
     assert (code, told["text"]) == (0, ["7 rows"])
+    # JSON has no NaN: what is no number is null.
+    assert told["data"] == {"n_rows": 7, "rates_per_s": [None, 2.5]}
 
 
 def offered(workspace):

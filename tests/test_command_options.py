@@ -23,3 +23,8 @@ def test_what_is_no_pair_or_is_given_twice_is_refused(given: list[str], told: st
     with pytest.raises(InputError) as refused:
         pairs(given, "--ood")
     assert str(refused.value) == told
+
+
+def test_a_pair_is_called_what_the_help_of_its_option_calls_it() -> None:
+    with pytest.raises(InputError, match=r"^--ood: expected NAME=FOLDER, found 'far'$"):
+        pairs(["far"], "--ood", "expected NAME=FOLDER")

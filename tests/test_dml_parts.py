@@ -11,7 +11,7 @@ import torch
 from manifests.errors import InputError, ModelError
 from scoring.dml.augmentation import cropped_and_mirrored
 from scoring.dml.losses import center_loss, focal_loss, moved_centers
-from scoring.dml.networks import WideResNet, cosine_network
+from scoring.dml.networks import WideResNet, classifier_network
 from scoring.dml.recipe import LOSSES, Recipe
 from scoring.dml.stage import SAMPLE_RECIPE, chosen_recipe
 
@@ -118,7 +118,7 @@ class TestNetworks:
         assert total + 128 * 10 + 10 == 2_243_546
 
     def test_wide_resnet_has_128_features_and_no_bias_but_in_norms(self):
-        network = cosine_network("wrn-40-2", 100, side_px=32, dropout=0.3)
+        network = classifier_network("wrn-40-2", 100, side_px=32, dropout=0.3)
         assert network.weight.shape == (100, 128)
         assert {name.split(".")[-2] for name, _ in network.named_parameters() if name.endswith("bias")} == {
             "norm", "norm1", "norm2",
@@ -136,8 +136,25 @@ class TestNetworks:
         expected += convolve(activated, block.shortcut.weight, stride=2)
         torch.testing.assert_close(block(maps), expected, rtol=1e-5, atol=1e-5)
 
+    def test_networks_of_both_classifiers_begin_with_the_same_weights_before_them(self):
+        networks = []
+        for is_cosine in (True, False):
+            torch.manual_seed(5)
+            networks.append(classifier_network("tiny", 7, side_px=32, dropout=0.0, is_cosine=is_cosine))
+        cosine, linear = networks
+        assert all(map(torch.equal, cosine.body.state_dict().values(), linear.body.state_dict().values()))
+        assert linear.classifier == (linear.weight, linear.bias)
+        assert (linear.weight.shape, linear.bias.shape) == ((7, 128), (7,))
+        # As torch begins every linear layer: within one over the root of the number of features.
+        assert 0.9 / math.sqrt(128) < linear.weight.abs().max() <= 1 / math.sqrt(128)
+        with torch.no_grad():
+            cosine.weight *= 3
+        unit, bias = cosine.classifier
+        assert bias is None
+        torch.testing.assert_close(unit.norm(dim=1), torch.ones(7))
+
     def test_network_of_timm_ends_in_its_features(self):
-        network = cosine_network("timm:test_resnet", 5, side_px=32, dropout=0.0).eval()
+        network = classifier_network("timm:test_resnet", 5, side_px=32, dropout=0.0).eval()
         assert network(torch.zeros(2, 3, 32, 32)).shape == (2, network.weight.shape[1])
 
     @pytest.mark.parametrize(
@@ -151,11 +168,11 @@ class TestNetworks:
     )
     def test_unknown_network_is_refused(self, name, message):
         with pytest.raises(ModelError, match=message):
-            cosine_network(name, 5, side_px=32, dropout=0.0)
+            classifier_network(name, 5, side_px=32, dropout=0.0)
 
     def test_picture_too_small_is_refused(self):
         with pytest.raises(ModelError, match=r"expected pictures of at least 16 px \(--side\), found 8"):
-            cosine_network("tiny", 5, side_px=8, dropout=0.0)
+            classifier_network("tiny", 5, side_px=8, dropout=0.0)
 
 
 class TestRecipe:
@@ -179,7 +196,8 @@ class TestRecipe:
             schedule.step()
 
     def test_mnc_in_fewer_epochs_than_its_schedule_is_refused_unless_scaled_by_name(self):
-        with pytest.raises(InputError, match="has a center loss from epoch 60 on, and there are 60: choose the"):
+        told = "a center loss from epoch 60 on, and --epochs is 60: give --center-schedule scaled"
+        with pytest.raises(InputError, match=told):
             Recipe("mnc", n_epochs=60)
         assert Recipe("mnc", n_epochs=61).center_weight(60) == 0.001
         with pytest.raises(InputError, match="mnc needs at least 2 epochs"):
@@ -188,7 +206,7 @@ class TestRecipe:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"loss": "arcface"}, "loss: expected one of cosine, mcf, mnc, found 'arcface'"),
+            ({"loss": "arcface"}, "loss: expected one of linear, cosine, mcf, mnc, found 'arcface'"),
             ({"n_epochs": 0}, "n_epochs: expected at least 1, found 0"),
             ({"batch_size": 1}, "batch_size: expected at least 2"),
             ({"learning_rate": math.nan}, "learning_rate: expected above 0, found nan"),
@@ -222,6 +240,7 @@ class TestChosenRecipe:
         assert together.for_loss("mnc") == Recipe("mnc", center_schedule="scaled", seed=3)
         assert together.for_loss("mcf") == Recipe("mcf", gamma=1, focal_gradient="published", scale=20, seed=3)
         assert together.for_loss("cosine") == Recipe("cosine", scale=20, seed=3)
+        assert together.for_loss("linear") == Recipe("linear", seed=3)
 
     def test_what_is_not_given_is_the_papers_or_that_of_the_sample(self):
         assert chosen_recipe({"gamma": None, "n_epochs": None}, LOSSES, is_sample=False) == Recipe("cosine")
@@ -239,13 +258,25 @@ class TestChosenRecipe:
     @pytest.mark.parametrize(
         ("given", "losses", "message"),
         [
-            ({"gamma": 1.0}, ["mnc", "cosine"], "gamma has no effect on mnc, cosine: it is for mcf"),
-            ({"focal_gradient": "published"}, ["mnc"], "focal_gradient has no effect on mnc: it is for mcf"),
-            ({"scale": 10.0}, ["mnc"], "scale has no effect on mnc: it is for cosine, mcf"),
-            ({"center_schedule": "scaled"}, ["mcf"], "center_schedule has no effect on mcf: it is for mnc"),
-            ({"dropout": 0.1, "network": "timm:test_resnet"}, LOSSES, "dropout has no effect on timm:test_resnet"),
-            ({"n_epochs": 3}, LOSSES, "choose the schedule 'scaled'"),
-            ({}, ["arc"], "loss: expected one of cosine, mcf, mnc, found 'arc'"),
+            (
+                {"gamma": 1.0},
+                ["mnc", "cosine"],
+                "--gamma has no effect on mnc, cosine, it is for mcf: leave it out",
+            ),
+            ({"focal_gradient": "published"}, ["mnc"], "--focal-gradient has no effect on mnc, it is for mcf"),
+            ({"scale": 10.0}, ["mnc", "linear"], "--scale has no effect on mnc, linear, it is for cosine, mcf"),
+            (
+                {"center_schedule": "scaled"},
+                ["mcf"],
+                "--center-schedule has no effect on mcf, it is for mnc: leave it out, a training of mcf goes on",
+            ),
+            (
+                {"dropout": 0.1, "network": "timm:test_resnet"},
+                LOSSES,
+                "--dropout has no effect on timm:test_resnet",
+            ),
+            ({"n_epochs": 3}, LOSSES, "give --center-schedule scaled, which begins after 30 % of them"),
+            ({}, ["arc"], "loss: expected one of linear, cosine, mcf, mnc, found 'arc'"),
         ],
     )
     def test_setting_that_is_impossible_or_without_effect_is_refused(self, given, losses, message):

@@ -11,19 +11,7 @@ import torch
 
 import cli
 from manifests.errors import FeatureError, InputError
-from scoring.dml.compare import (
-    BASELINE,
-    DML_PLUS,
-    METHODS,
-    PUBLISHED,
-    Comparison,
-    compare,
-    comparison_data,
-    comparison_table,
-)
-from scoring.dml.history import EpochFigures
 from scoring.feature_sets import feature_set_writer, open_feature_set
-from scoring.figures import figures_of
 from scoring.heads import Head, write_head
 from scoring.methods.dml_plus import DMLPlus
 from scoring.methods.fitting import options_from_text
@@ -302,90 +290,3 @@ class TestWhichModelIsWhich:
         read = [str(named[at] / f"{name}.parquet") for at in (1, 0) for name in ("train", "val", "far")]
         assert [line.partition("(")[2].rstrip(")") for line in plan.reads] == read
         assert any(note.startswith("dml_plus takes MCF as the first") for note in plan.notes)
-
-
-class TestComparison:
-    def epoch(self, wfc: float | None, cfc: float) -> EpochFigures:
-        return EpochFigures(9, 0.0, 0.0, 0.5, 0.9, 0.8, wfc, cfc)
-
-    def test_claims_say_what_was_found_whatever_it_is(self):
-        rng = np.random.default_rng(0)
-        in_scores = {BASELINE: rng.normal(size=300), DML_PLUS: rng.normal(size=300)}
-        out_scores = {BASELINE: rng.normal(size=200), DML_PLUS: 2 + rng.normal(size=200)}
-        figures = figures_of(in_scores, {"far": out_scores}, n_draws=100, baseline=BASELINE)
-        last = {"cosine": self.epoch(2.0, 3.0), "mcf": self.epoch(2.5, 4.0), "mnc": self.epoch(1.0, 2.0)}
-        told = comparison_table(Comparison("world", last, figures, 12.5))
-        assert "CFC does not fall with focal loss: 3 to 4" in told
-        assert "WFC falls with center loss: 2 to 1" in told
-        (row,) = [line for line in told.splitlines() if line.startswith("far ")]
-        difference = figures.differences[DML_PLUS, "far"]["auroc"]
-        assert row.split()[:3] == ["far", "ahead", f"{100 * difference.difference:+.2f}"]
-        assert "published" not in told.lower()
-        assert "average" not in told
-        behind = figures_of(
-            in_scores, {"far": {BASELINE: out_scores[DML_PLUS], DML_PLUS: out_scores[BASELINE]}}, n_draws=100,
-            baseline=BASELINE,
-        )  # fmt: skip
-        assert "\nfar  behind  -" in comparison_table(Comparison("world", last, behind, 12.5))
-        last["mnc"] = self.epoch(None, 2.0)
-        assert "WFC with center loss: not defined" in comparison_table(Comparison("world", last, figures, 12.5))
-
-    def test_published_figures_stand_beside_those_of_cifar_100(self):
-        scores = {name: np.arange(20.0) + place for place, name in enumerate((BASELINE, DML_PLUS))}
-        figures = figures_of(scores, {"svhn": scores}, n_draws=10, baseline=BASELINE)
-        last = dict.fromkeys(("cosine", "mcf", "mnc"), self.epoch(1.0, 1.0))
-        told = comparison_table(Comparison("cifar100", last, figures, 1.0))
-        # Of one set both metrics are in one table.
-        assert [line.split() for line in told.splitlines() if line.startswith(("on svhn", "DML+ as"))] == [
-            ["on", "svhn,", "%", "AUROC", "fpr95_in"], ["DML+", "as", "published", "97.21", "17.58"],
-        ]  # fmt: skip
-        assert "AUROC 92.72, fpr95_in 34.37" in told
-
-    def test_all_methods_on_the_six_published_sets_have_room_in_a_terminal(self):
-        methods = [f"{method} of {loss}" for loss in ("cosine", "mcf", "mnc") for method in METHODS] + [DML_PLUS]
-        scores = {name: np.arange(20.0) + place for place, name in enumerate(methods)}
-        figures = figures_of(scores, dict.fromkeys(PUBLISHED, scores), n_draws=10, baseline=BASELINE)
-        last = dict.fromkeys(("cosine", "mcf", "mnc"), self.epoch(1.0, 1.0))
-        lines = comparison_table(Comparison("cifar100", last, figures, 1.0)).splitlines()
-        assert max(map(len, lines)) <= 100
-        assert [line.split()[-2:] for line in lines if line.startswith("DML+ as")] == [
-            ["82.45", "92.72"], ["71.70", "34.37"],
-        ]  # fmt: skip
-
-    def test_all_figures_are_there_as_numbers(self):
-        in_scores = {BASELINE: np.array([0.0, 1, 2, 3]), DML_PLUS: np.array([0.0, 1, 2, 3])}
-        out_scores = {BASELINE: np.array([1.5, 2.5]), DML_PLUS: np.array([4.0, 5])}
-        figures = figures_of(in_scores, {"svhn": out_scores, "own": out_scores}, n_draws=50, baseline=BASELINE)
-        last = dict.fromkeys(("cosine", "mcf", "mnc"), self.epoch(None, 1.0))
-        data = comparison_data(Comparison("cifar100", last, figures, 12.5))
-        assert json.loads(json.dumps(data, allow_nan=False)) == data
-        found = {(one["method"], one["set"]): one for one in data["figures"]}
-        # Each of 1.5 and 2.5 is above 2 and 3 of the four.
-        assert found[BASELINE, "own"]["auroc"]["value"] == 5 / 8
-        assert found[DML_PLUS, "svhn"]["auroc"] == {"value": 1, "low": 1, "high": 1}
-        assert found[DML_PLUS, "svhn"].keys() == {
-            "method", "set", "auroc", "aupr_in", "aupr_out", "fpr95_in", "fpr95_out",
-        }  # fmt: skip
-        assert [(one["method"], one["set"], one["auroc"]["difference"]) for one in data["differences"]] == [
-            (DML_PLUS, "svhn", 3 / 8), (DML_PLUS, "own", 3 / 8),
-        ]  # fmt: skip
-        assert (data["baseline"], data["dml_plus_scale"]) == (BASELINE, 12.5)
-        assert data["published"] == {"svhn": {"auroc": 0.9721, "fpr95_in": 0.1758}}
-        assert data["networks"]["mnc"]["wfc"] is None
-
-    def test_folders_are_scored_and_joined(self, tmp_path):
-        folders = {
-            loss: write_model(tmp_path / f"x.{loss}", seed, 12, order_seed=seed)
-            for seed, loss in enumerate(("cosine", "mcf", "mnc"))
-        }
-        last = dict.fromkeys(folders, self.epoch(1.0, 1.0))
-        found = compare(folders, last, ["far"], tmp_path / "scores", data_name="world", device="cpu")
-        _, expected = scored((folders["mcf"], folders["mnc"]), tmp_path / "out")
-        in_scores, out_scores = (
-            [value for (name, _), value in expected.items() if name == one] for one in ("val", "far")
-        )
-        auroc = np.mean([[(o > i) + (o == i) / 2 for i in in_scores] for o in out_scores])
-        assert found.figures.metrics[DML_PLUS, "far"].auroc == pytest.approx(auroc, rel=1e-12)
-        assert {path.name for path in (tmp_path / "scores").iterdir()} == {
-            "x.cosine", "x.mcf", "x.mnc", "x.mcf.x.mnc",
-        }  # fmt: skip

@@ -12,7 +12,7 @@ from scoring.dml import train as train_module
 from scoring.dml import trained as trained_module
 from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.data import LabelledPixels, TrainingData
-from scoring.dml.networks import CosineNetwork
+from scoring.dml.networks import ClassifierNetwork, CosineNetwork, LinearNetwork
 from scoring.dml.recipe import Recipe
 from scoring.dml.train import train
 
@@ -27,6 +27,7 @@ RECIPE = Recipe(
     gamma=1.5, scale=7.0, center_schedule="scaled",
 )  # fmt: skip
 RECIPES = {
+    "linear": replace(RECIPE, loss="linear"),
     "cosine": RECIPE,
     "mcf": replace(RECIPE, loss="mcf"),
     "mcf as published": replace(RECIPE, loss="mcf", focal_gradient="published"),
@@ -34,18 +35,20 @@ RECIPES = {
 }
 
 
-def first_weights() -> list[np.ndarray]:
-    """The matrix that makes features of pixels, and the classifier's rows, which need not have length 1."""
+def first_weights(recipe: Recipe) -> list[np.ndarray]:
+    """What makes features of pixels, the classifier's rows, of any length, and where it has one its bias."""
     rng = np.random.default_rng(1)
-    return [rng.normal(size=(N_FEATURES, 12)), rng.normal(size=(N_CLASSES, N_FEATURES))]
+    weights = [rng.normal(size=(N_FEATURES, 12)), rng.normal(size=(N_CLASSES, N_FEATURES))]
+    return [*weights, rng.normal(size=N_CLASSES)] if recipe.loss == "linear" else weights
 
 
-def linear_network(*_, **__) -> CosineNetwork:
+def matrix_network(*_, is_cosine: bool, **__) -> ClassifierNetwork:
     """A network of one matrix; after it, the draws of the centers begin."""
     body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, N_FEATURES, bias=False))
-    network = CosineNetwork(body, N_FEATURES, N_CLASSES)
+    network = (CosineNetwork if is_cosine else LinearNetwork)(body, N_FEATURES, N_CLASSES)
+    weights = [body[1].weight, network.weight, *([] if is_cosine else [network.bias])]
     with torch.no_grad():
-        for weight, value in zip((body[1].weight, network.weight), first_weights(), strict=True):
+        for weight, value in zip(weights, first_weights(RECIPE if is_cosine else RECIPES["linear"]), strict=True):
             weight.copy_(torch.from_numpy(value))
     torch.manual_seed(99)
     return network
@@ -60,9 +63,12 @@ def probabilities(recipe: Recipe, weights: list[np.ndarray]) -> np.ndarray:
     """Softmax of the own class of each image."""
     own = []
     for x, target in zip(features_of(weights[0]), TARGETS, strict=True):
-        if recipe.loss != "mnc":
-            x = recipe.scale * x / math.sqrt(x @ x)
-        powers = [math.exp(x @ w / math.sqrt(w @ w)) for w in weights[1]]
+        if recipe.loss == "linear":
+            logits = [x @ w + b for w, b in zip(weights[1], weights[2], strict=True)]
+        else:
+            x = x if recipe.loss == "mnc" else recipe.scale * x / math.sqrt(x @ x)
+            logits = [x @ w / math.sqrt(w @ w) for w in weights[1]]
+        powers = [math.exp(logit) for logit in logits]
         own.append(powers[target] / sum(powers))
     return np.array(own)
 
@@ -83,7 +89,7 @@ def loss_of(
 
 def trained_by_hand(recipe: Recipe) -> tuple[list[np.ndarray], np.ndarray, list[float]]:
     """Weights, centers, and the loss before each step; every gradient is a difference quotient."""
-    weights = first_weights()
+    weights = first_weights(recipe)
     torch.manual_seed(99)
     centers = torch.randn(N_CLASSES, N_FEATURES).double().numpy()
     velocities, losses = [np.zeros_like(one) for one in weights], []
@@ -114,7 +120,7 @@ def trained_by_hand(recipe: Recipe) -> tuple[list[np.ndarray], np.ndarray, list[
 @pytest.mark.parametrize("name", RECIPES)
 def test_training_ends_in_the_weights_worked_out_by_hand(name, tmp_path, monkeypatch):
     for module in (train_module, trained_module):
-        monkeypatch.setattr(module, "cosine_network", linear_network)
+        monkeypatch.setattr(module, "classifier_network", matrix_network)
     image_ids = tuple(f"picture_{number}" for number in range(N_IMAGES))
     part = LabelledPixels(image_ids, torch.from_numpy(TARGETS), torch.from_numpy(PIXELS))
     data = TrainingData("by_hand", part, part, N_CLASSES, Preprocessing(2, MEAN, STD, "bilinear", 1.0))
@@ -126,12 +132,18 @@ def test_training_ends_in_the_weights_worked_out_by_hand(name, tmp_path, monkeyp
     found = read_checkpoint(tmp_path / "checkpoint.safetensors")
     np.testing.assert_allclose(found.network["body.1.weight"].numpy(), weights[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.network["weight"].numpy(), weights[1], rtol=1e-4, atol=1e-5)
+    if name == "linear":
+        np.testing.assert_allclose(found.network["bias"].numpy(), weights[2], rtol=1e-4, atol=1e-5)
+        assert torch.equal(result.model.head.weight, found.network["weight"])
+        assert torch.equal(result.model.head.bias, found.network["bias"])
     assert (found.centers is not None) == (name == "mnc")
     if found.centers is not None:
         np.testing.assert_allclose(found.centers.numpy(), centers, rtol=1e-4, atol=1e-5)
 
-    # CFC of the last epoch, of features and directions after it.
-    features, unit = features_of(weights[0]), [w / math.sqrt(w @ w) for w in weights[1]]
+    # CFC of the last epoch, of features and of the head after it: of directions, but for `linear`.
+    features, rows = features_of(weights[0]), weights[1]
+    if name != "linear":
+        rows = np.array([w / math.sqrt(w @ w) for w in rows])
     means = np.array([features[k::N_CLASSES].mean(axis=0) for k in range(N_CLASSES)])
-    gaps = means / math.sqrt((means**2).sum()) - np.array(unit) / math.sqrt(N_CLASSES)
+    gaps = means / math.sqrt((means**2).sum()) - rows / math.sqrt((rows**2).sum())
     assert result.history[-1].cfc == pytest.approx(sum(math.sqrt(gap @ gap) for gap in gaps), rel=1e-4)

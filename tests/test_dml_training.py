@@ -1,4 +1,4 @@
-"""Training for DML+: epochs, resuming to the same bytes, features of trained networks, the command."""
+"""Training for DML+: epochs, resuming to the same bytes, features of trained networks."""
 
 import csv
 import itertools
@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-import cli
 from curation.threads import one_thread
 from manifests.errors import InputError, ModelError
 from scoring.dml import train as train_module
@@ -23,10 +22,10 @@ from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.convergence import measured_convergence
 from scoring.dml.data import read_training_data
 from scoring.dml.feature_folders import read_ood_sets, write_feature_folder
-from scoring.dml.recipe import Recipe
+from scoring.dml.recipe import LOSSES, Recipe
 from scoring.dml.train import train
 from scoring.dml.trained import trained_network
-from scoring.heads import Head
+from scoring.heads import Head, read_head
 from scoring.plots.training_curves import training_figure
 from tests.conftest import REPOSITORY
 from tests.dml_world import SIDE_PX, pixels_of, rows_of, write_folder, write_pickled_cifar100
@@ -61,7 +60,7 @@ class TestTraining:
         assert [float(row["loss"]) for row in rows] == [figures.loss for figures in result.history]
         assert [float(row["center_weight"]) for row in rows] == [0, 0, 0.001, 0.005, 0.005, 0.005]
 
-    @pytest.mark.parametrize("loss", ["cosine", "mcf", "mnc"])
+    @pytest.mark.parametrize("loss", LOSSES)
     def test_interrupted_training_ends_in_the_bytes_of_an_undisturbed_one(self, data, tmp_path, loss, monkeypatch):
         recipe = replace(SHORT, loss=loss)
         train(data, recipe, tmp_path / "whole", device="cpu")
@@ -198,6 +197,20 @@ def trained(data, tmp_path_factory):
 
 
 class TestFeatures:
+    def test_the_head_of_a_linear_network_has_its_weights_and_bias_as_score_reads_them(self, data, tmp_path):
+        model = train(data, replace(SHORT, loss="linear", n_epochs=2), tmp_path / "run", device="cpu").model
+        write_feature_folder(model, data, {}, tmp_path / "f", batch_size=4)
+        head = read_head(tmp_path / "f")
+        learnt = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").network
+        assert torch.equal(head.weight, learnt["weight"])
+        assert torch.equal(head.bias, learnt["bias"])
+        assert head.bias.any()
+        table = pq.read_table(tmp_path / "f" / "val.parquet").to_pydict()
+        assert tuple(table["image_id"]) == data.val.image_ids
+        with torch.no_grad():
+            logits = model.network((data.val.pixels / 255 - 0.5) / 0.5) @ learnt["weight"].T + learnt["bias"]
+        torch.testing.assert_close(head.logits(torch.tensor(table["features"])), logits, rtol=1e-4, atol=1e-4)
+
     def test_loaded_network_is_the_trained_one(self, trained):
         model, folder = trained
         path = folder / "checkpoint.safetensors"
@@ -266,114 +279,3 @@ class TestFeatures:
     def test_ood_set_called_as_an_id_set_is_refused(self, tmp_path):
         with pytest.raises(InputError, match="--ood val: this is the name of an in-distribution set"):
             read_ood_sets({"val": tmp_path})
-
-
-class TestCommand:
-    def test_command_trains_extracts_and_scores_all_three_losses(self, tmp_path, capsys):
-        write_folder(tmp_path / "data")
-        write_folder(tmp_path / "strange", 0, 4)
-        arguments = [
-            "--data", str(tmp_path / "data"), "--compare", "--ood", f"strange={tmp_path / 'strange'}",
-            "--network", "tiny", "--epochs", "4", "--batch-size", "8", "--center-schedule", "scaled",
-            "--device", "cpu", "--workspace", str(tmp_path / "ws"),
-        ]  # fmt: skip
-        # The pictures of both folders have equal names, which would make them one image.
-        for path in (tmp_path / "strange" / "val").rglob("*.png"):
-            path.rename(path.with_name(f"strange_{path.name}"))
-        assert cli.run(["train-dml", *arguments]) == 0
-        first = capsys.readouterr().out
-        assert "\nAUROC of DML+ less that of MaxLogit of cosine, percentage points, with 95 % interval\n" in first
-        assert {path.name for path in (tmp_path / "ws" / "features").iterdir()} == {
-            "tiny.cosine", "tiny.mcf", "tiny.mnc",
-        }  # fmt: skip
-        assert cli.run(["train-dml", *arguments]) == 0
-        assert capsys.readouterr().out == first
-        assert cli.run(["train-dml", *arguments, "--json"]) == 0
-        data = json.loads(capsys.readouterr().out)["data"]
-        assert {loss: one["epoch"] for loss, one in data["networks"].items()} == {"cosine": 4, "mcf": 4, "mnc": 4}
-        told = next(line.split() for line in first.splitlines() if line.startswith("dml_plus of mcf and mnc"))
-        (found,) = [one for one in data["figures"] if one["method"] == "dml_plus of mcf and mnc"]
-        assert f"{100 * found['auroc']['value']:.2f}" == told[5]
-        assert found["fpr95_in"]["low"] <= found["fpr95_in"]["value"] <= found["fpr95_in"]["high"]
-        assert data["published"] is None
-        assert cli.run(["train-dml", *arguments, "--dry-run"]) == 0
-        plan = capsys.readouterr().out.splitlines()
-        assert plan[:2] == ["epochs to do: 0; done already: 12", f"would read the pictures of {tmp_path / 'data'}"]
-        assert f"would write {tmp_path / 'ws' / 'training' / 'tiny.mcf'}" in plan
-        assert "whether pictures and model are those of the epochs done is seen by the run alone" in plan
-
-    @pytest.mark.parametrize(
-        ("changed", "said"),
-        [
-            (["--epochs", "3"], "a training with another recipe n_epochs (2, now 3); give another --name"),
-            (["--side", "48"], "a training with another preprocessing input_size_px (32, now 48)"),
-            (["--amp"], "a training with another amp (False, now True)"),
-        ],
-    )
-    def test_a_dry_run_refuses_the_settings_that_the_run_would_refuse(self, changed, said, tmp_path, capsys):
-        write_folder(tmp_path / "data")
-        arguments = [
-            "train-dml", "--data", str(tmp_path / "data"), "--loss", "mcf", "--network", "tiny", "--epochs", "2",
-            "--batch-size", "8", "--device", "cpu", "--workspace", str(tmp_path / "ws"),
-        ]  # fmt: skip
-        assert cli.run(arguments) == 0
-        capsys.readouterr()
-        messages = []
-        for ending in (["--dry-run"], []):
-            assert cli.run([*arguments, *changed, *ending]) == 1
-            messages.append(capsys.readouterr().err.splitlines()[-1])
-        assert said in messages[0]
-        assert messages[0] == messages[1]
-
-    def test_a_loss_given_twice_is_trained_and_planned_once(self, tmp_path, capsys):
-        arguments = [
-            "train-dml", "--sample", "--loss", "mcf", "--loss", "mcf", "--epochs", "7", "--dry-run",
-            "--workspace", str(tmp_path),
-        ]  # fmt: skip
-        assert cli.run(arguments) == 0
-        plan = capsys.readouterr().out.splitlines()
-        assert plan[0] == "epochs to do: 7; done already: 0"
-        assert plan.count(f"would write {tmp_path / 'training' / 'tiny.mcf'}") == 1
-
-    @pytest.mark.parametrize("side", ["0", "-4"])
-    def test_a_side_that_no_picture_has_is_refused_by_its_name(self, side, tmp_path, capsys):
-        arguments = ["train-dml", "--sample", "--loss", "mcf", "--side", side, "--workspace", str(tmp_path)]
-        assert cli.run(arguments) == 2
-        assert "--side" in capsys.readouterr().err
-        assert not any(tmp_path.iterdir())
-
-    def test_the_record_holds_what_was_given_and_the_defaults(self, tmp_path, capsys):
-        write_folder(tmp_path / "data")
-        arguments = [
-            "train-dml", "--data", str(tmp_path / "data"), "--loss", "mcf", "--loss", "cosine", "--network",
-            "tiny", "--epochs", "1", "--batch-size", "8", "--no-amp", "--device", "cpu",
-            "--workspace", str(tmp_path),
-        ]  # fmt: skip
-        assert cli.run([*arguments, "--json"]) == 0
-        networks = json.loads(capsys.readouterr().out)["data"]["networks"]
-        assert [(loss, one["epoch"], one["learning_rate"]) for loss, one in networks.items()] == [
-            ("mcf", 1, 0.1), ("cosine", 1, 0.1),
-        ]  # fmt: skip
-        recorded = json.loads((tmp_path / "provenance" / "train-dml.tiny.json").read_text())["arguments"]
-        assert recorded == {
-            "data": str(tmp_path / "data"), "loss": ["mcf", "cosine"], "network": "tiny", "epochs": "1",
-            "batch_size": "8", "amp": "False", "device": "cpu", "workspace": str(tmp_path), "sample": "False",
-            "compare": "False", "learning_rate": "0.1", "seed": "0",
-        }  # fmt: skip
-
-    @pytest.mark.parametrize(
-        ("arguments", "message"),
-        [
-            ([], "expected either --data FOLDER or --sample"),
-            (["--data", "x", "--sample"], "expected either --data FOLDER or --sample"),
-            (["--sample"], "expected either --loss mcf|mnc|cosine or --compare"),
-            (["--data", "x", "--compare"], "expected at least one --ood NAME=FOLDER to score"),
-            (["--sample", "--compare", "--ood", "out=x"], "--ood out: the sample has a set of this name"),
-            (["--data", "x", "--loss", "mcf"], "--data x: no such folder"),
-            (["--data", "x", "--loss", "arc"], "loss: expected one of cosine, mcf, mnc, found 'arc'"),
-        ],
-    )
-    def test_impossible_command_line_is_one_clear_error(self, arguments, message, tmp_path, monkeypatch, capsys):
-        monkeypatch.chdir(tmp_path)
-        assert cli.run(["train-dml", *arguments]) == 1
-        assert message in capsys.readouterr().err

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from manifests.workspace import Workspace, tool_version
 from tests import fault_server
 from tests.conftest import REPOSITORY
 from tests.test_images import png_header_of
+from tests.waiting import HANGS_S, wait_until
 
 QUICK = FetchPolicy(
-    allow_private=True, max_attempts=3, socket_timeout_s=1.0, deadline_s=3.0, max_bytes=300_000,
+    allow_private=True, max_attempts=3, socket_timeout_s=10.0, deadline_s=30.0, max_bytes=300_000,
     first_wait_s=0.01, longest_wait_s=0.02,
 )  # fmt: skip
 
@@ -71,7 +73,7 @@ FAULTS = {
     "reset": (fault_server.first_then(fault_server.reset_in_body(GOOD), fault_server.body(GOOD)),
               "ok", None, 200, 2),
     "always_reset": (fault_server.reset_in_body(GOOD), "failed", "the body did not arrive whole", None, 3),
-    "slow": (fault_server.slow(GOOD, 0.05), "failed", "not done within 3 s", 200, 1),
+    "slow": (fault_server.slow(GOOD, 0.05), "failed", "not done within 5 s", 200, 1),
     "redirect": (fault_server.status(302, Location="http://169.254.169.254/"), "refused",
                  "the server redirects elsewhere", 302, 1),
 }  # fmt: skip
@@ -81,7 +83,7 @@ def test_each_fault_becomes_its_status_and_the_run_goes_on(tmp_path):
     workspace = propose(Workspace(tmp_path), FAULTS)
     scripts = {f"/test/{image_id}.jpg": fault[0] for image_id, fault in FAULTS.items()}
     with fault_server.serving(scripts) as server:
-        counts = run_download(workspace, server)
+        counts = run_download(workspace, server, policy=replace(QUICK, deadline_s=5.0))
     rows = {row["image_id"]: row for row in workspace.read(schema.DOWNLOADS).to_pylist()}
     for image_id, (_, status, reason, http_status, attempts) in FAULTS.items():
         row = rows[image_id]
@@ -110,7 +112,7 @@ def test_retry_after_is_waited_for(tmp_path):
     with fault_server.serving({}, script) as server:
         started = time.monotonic()
         assert Fetcher(QUICK).fetch(f"{server.base_url}/a").status == "ok"
-    assert 1.0 <= time.monotonic() - started < 2.5
+        assert time.monotonic() - started >= 1.0
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_what_may_not_be_fetched_is_refused_before_a_request(url, reason):
 def test_a_server_that_is_not_there_ends_the_run_in_one_error_and_saves_the_rows(tmp_path):
     workspace = propose(Workspace(tmp_path), ["a", "b"])
     with pytest.raises(OpenImageOError, match=r"no picture arrived, of 2: 2 failed \("):
-        download_pictures(workspace, base_url="http://127.0.0.1:9", policy=QUICK)
+        download_pictures(workspace, base_url="http://127.0.0.1:9", policy=replace(QUICK, deadline_s=0.5))
     assert set(workspace.read(schema.DOWNLOADS).column("status").to_pylist()) == {"failed"}
 
 
@@ -251,7 +253,7 @@ def start_download(workspace, base_url, n_workers=4):
 
 def finish(process):
     """Return the exit code and what is on standard error, but for the next step."""
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS_S)
     return process.returncode, "".join(line for line in errors.splitlines(keepends=True) if line[:6] != "next: ")
 
 
@@ -294,8 +296,8 @@ def test_killed_at_random_moments_and_run_again_it_ends_in_the_same_tables(tmp_p
             asked = server.requests.copy()
             enough = server.requests.total() + draws.randint(1, 12)
             process = start_download(killed, server.base_url)
-            while server.requests.total() < enough and process.poll() is None:
-                time.sleep(draws.uniform(0, 0.01))
+            wait_until(lambda enough=enough: server.requests.total() >= enough, process)
+            time.sleep(draws.uniform(0, 0.01))
             process.kill()
             assert finish(process)[0] == -signal.SIGKILL, "the run ended before it could be killed"
             assert not [path for path in (server.requests - asked) if path in logged]
@@ -319,8 +321,9 @@ def test_killed_while_the_mirror_is_busy_the_table_counts_the_same_attempts(tmp_
         killed = propose(Workspace(tmp_path / "killed"), names)
         for n_arrived in (5, 20, 40):
             process = start_download(killed, base_url, n_workers=1)
-            while process.poll() is None and len(list(killed.root.glob("images/*/*.jpg"))) < n_arrived:
-                time.sleep(0.002)
+            wait_until(
+                lambda n=n_arrived: len(list(killed.root.glob("images/*/*.jpg"))) >= n, process, gap_s=0.002
+            )
             process.kill()
             assert finish(process)[0] == -signal.SIGKILL, "the run ended before it could be killed"
         assert finish(start_download(killed, base_url, n_workers=1)) == (0, "")
@@ -333,9 +336,8 @@ def test_ctrl_c_exits_130_and_loses_no_finished_picture(tmp_path):
     workspace = propose(Workspace(tmp_path), names)
     with fault_server.serving(scripts) as server:
         process = start_download(workspace, server.base_url)
-        while not server.requests and process.poll() is None:
-            time.sleep(0.02)
-        time.sleep(0.3)
+        # One more than its four threads have in hand: some are finished.
+        wait_until(lambda: server.requests.total() > 20, process)
         process.send_signal(signal.SIGINT)
         message = "interrupted: what was done is saved; run the same command again\n"
         assert finish(process) == (130, message)

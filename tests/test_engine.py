@@ -2,7 +2,7 @@ import math
 import os
 import subprocess
 import sys
-import time
+from functools import partial
 
 import pytest
 
@@ -10,19 +10,27 @@ from curation.engine.engine import cluster_engine
 from curation.engine.local import LocalEngine
 from manifests.errors import InputError, OpenImageOError
 from tests.conftest import REPOSITORY
+from tests.waiting import wait_until
 
 
-def later_ones_are_faster(number):
-    time.sleep(0.2 if number == 0 else 0.0)
+def own_process(number):
     return number, os.getpid()
+
+
+def first_two_meet(folder, number):
+    """Each of the first two is done when the other has begun: one process alone could do neither."""
+    (folder / str(number)).touch()
+    if number < 2:
+        wait_until((folder / str(1 - number)).exists)
+    return own_process(number)
 
 
 def end_of_process(number):
     os._exit(1)
 
 
-def test_results_come_in_the_order_of_the_shards_from_several_processes():
-    results = list(LocalEngine(2).map(later_ones_are_faster, range(12)))
+def test_results_come_in_the_order_of_the_shards_from_several_processes(tmp_path):
+    results = list(LocalEngine(2).map(partial(first_two_meet, tmp_path), range(12)))
     assert [number for number, _ in results] == list(range(12))
     processes = {process for _, process in results}
     assert len(processes) == 2
@@ -31,7 +39,7 @@ def test_results_come_in_the_order_of_the_shards_from_several_processes():
 
 @pytest.mark.parametrize(("n_slots", "most_at_once"), [(1, None), (4, 1)])
 def test_one_process_is_this_one(n_slots, most_at_once):
-    results = LocalEngine(n_slots).map(later_ones_are_faster, range(3), most_at_once=most_at_once)
+    results = LocalEngine(n_slots).map(own_process, range(3), most_at_once=most_at_once)
     assert list(results) == [(number, os.getpid()) for number in range(3)]
 
 

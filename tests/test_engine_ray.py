@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from manifests.workspace import Workspace
 from tests import fault_server
 from tests.test_download import QUICK, picture, propose, run_download
 from tests.tiny_clip import make_tiny_clip
+from tests.waiting import HANGS_S, wait_until
 
 ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed: no cluster to run shards on")
 
@@ -90,15 +92,18 @@ class KillingEngine:
         yield from results
 
 
-def node_and_root(number):
-    time.sleep(0.3)
+def node_and_root(folder, number):
+    (folder / str(number)).touch()
+    if number <= 9:
+        # The first two meet: one node alone could do neither.
+        wait_until((folder / ("9.0" if number == 4 else "4.0")).exists)
     return math.sqrt(number), ray.get_runtime_context().get_node_id()
 
 
-def test_shards_run_on_both_nodes_and_their_results_come_in_order(second_node):
+def test_shards_run_on_both_nodes_and_their_results_come_in_order(second_node, tmp_path):
     with cluster_engine("ray") as engine:
         assert engine.n_slots == 2
-        results = list(engine.map(node_and_root, [4.0, 9.0, 16.0, 25.0, 36.0, 49.0]))
+        results = list(engine.map(partial(node_and_root, tmp_path), [4.0, 9.0, 16.0, 25.0, 36.0, 49.0]))
     assert [root for root, _ in results] == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     assert len({node for _, node in results}) == 2
     assert not ray.is_initialized()
@@ -122,17 +127,16 @@ def test_a_node_killed_in_mid_run_costs_its_shards_and_not_a_byte(cluster, secon
 
         def kill_when_both_work():
             # A node has one core and so one shard: as soon as two are begun and not done, both nodes are at work.
-            while sum(0 < len(begun) < 8 for begun in requests_by_shard(server)) < 2:
-                time.sleep(0.05)
+            wait_until(lambda: sum(0 < len(begun) < 8 for begun in requests_by_shard(server)) >= 2, gap_s=0.05)
             cluster.remove_node(second_node, allow_graceful=False)
 
-        killer = threading.Thread(target=kill_when_both_work)
+        killer = threading.Thread(target=kill_when_both_work, daemon=True)
         killer.start()
         with cluster_engine("ray") as engine:
             policy = replace(QUICK, deadline_s=60.0)
             workspace = workspace_of(tmp_path / "ray")
             counts = run_download(workspace, server, policy=policy, engine=engine, n_workers=2)
-        killer.join()
+        killer.join(HANGS_S)
     assert counts == {"ok": N_PICTURES}
     asked_again = Counter(server.requests.values())[2]
     assert 1 <= asked_again <= 8, "the shard that the node had, and no other, was fetched again"

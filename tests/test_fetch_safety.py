@@ -21,7 +21,7 @@ HOSTS = frozenset({"mirror.test", "mirror.test:8080", "*.pictures.test"})
 
 def policy(**changes):
     quick = {
-        "allow_private": True, "max_attempts": 2, "socket_timeout_s": 0.5, "deadline_s": 1.5, "max_bytes": 100_000,
+        "allow_private": True, "max_attempts": 2, "socket_timeout_s": 10, "deadline_s": 30, "max_bytes": 100_000,
         "first_wait_s": 0.01, "longest_wait_s": 0.02,
     }  # fmt: skip
     return FetchPolicy(**(quick | changes))

@@ -1,4 +1,3 @@
-import csv
 import io
 import tarfile
 
@@ -11,20 +10,11 @@ from manifests import schema
 from manifests.errors import InputError, StageMissingError
 from manifests.funnel import funnel
 from manifests.workspace import Workspace
-
-HEADER = ["ImageID", "Source", "LabelName", "Confidence"]
-JAGUAR, DRUM, BONGO, HAT = "/m/0449p", "/m/026t6", "/m/01qbl", "/m/02dl1y"
-NAMES = [(JAGUAR, "Jaguar"), (DRUM, "Drum"), (HAT, 'Hat, "any"')]
+from tests.open_images_world import CLASS_NAMES, DRUM, HAT, JAGUAR, LABELS_HEADER, labels_csv
 
 
-def as_csv(rows, header=HEADER):
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([header, *rows] if header else rows)
-    return stream.getvalue()
-
-
-def write(path, rows, header=HEADER):
-    path.write_text(as_csv(rows, header), encoding="utf-8")
+def write(path, rows, header=LABELS_HEADER):
+    path.write_text(labels_csv(rows, header), encoding="utf-8")
     return path
 
 
@@ -38,7 +28,7 @@ def workspace(tmp_path):
 
 @pytest.fixture
 def names(tmp_path):
-    return write(tmp_path / "class-descriptions.csv", NAMES, None)
+    return write(tmp_path / "class-descriptions.csv", CLASS_NAMES, None)
 
 
 def test_labels_of_the_candidates_come_with_name_source_and_class(tmp_path, workspace, names):
@@ -68,8 +58,8 @@ def test_the_v3_archives_give_the_same_labels_as_csvs(tmp_path, workspace, names
     expected = workspace.path_of(schema.LABELS).read_bytes()
     packed = {}
     for name, member, content in (
-        ("annotations_human_2017_11.tar.gz", "annotations-human.csv", as_csv(rows)),
-        ("classes_2017_11.tar.gz", "class-descriptions.csv", as_csv(NAMES, None)),
+        ("annotations_human_2017_11.tar.gz", "annotations-human.csv", labels_csv(rows)),
+        ("classes_2017_11.tar.gz", "class-descriptions.csv", labels_csv(CLASS_NAMES, None)),
     ):
         packed[name] = tmp_path / name
         with tarfile.open(packed[name], "w:gz") as archive:
@@ -82,7 +72,7 @@ def test_the_v3_archives_give_the_same_labels_as_csvs(tmp_path, workspace, names
 
 
 def test_class_names_may_have_a_header(tmp_path, workspace):
-    names = write(tmp_path / "v7.csv", NAMES, ["LabelName", "DisplayName"])
+    names = write(tmp_path / "v7.csv", CLASS_NAMES, ["LabelName", "DisplayName"])
     human = write(tmp_path / "h.csv", [("0a", "verification", DRUM, "1")])
     assert collect_labels(workspace, LabelFiles([human], [], names))["without_name"] == 0
 

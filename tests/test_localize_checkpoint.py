@@ -10,12 +10,12 @@ import pytest
 
 import cli
 from curation.clip import load_encoder
-from curation.localize.checkpoints import load_localizer
+from curation.localize.checkpoints import LOCALIZER_FILE, load_localizer
 from curation.localize.loading import choose_localizer
+from curation.localize.recipe import Recipe
 from curation.localize.referring_set import read_examples
 from curation.localize.scenes import SCENES, write_scenes
-from curation.localize.train import LOCALIZER_FILE, TrainingData, train_localizer
-from curation.localize.training_plan import TrainingPlan
+from curation.localize.train import TrainingExamples, train_localizer
 from curation.sample.train_clip import CONFIG_PATH, WEIGHTS_PATH
 from manifests.errors import ModelError
 from manifests.images import read_image
@@ -37,10 +37,10 @@ def checkpoint(clip, tmp_path_factory):
     """The file that a training of two epochs on eight scenes leaves."""
     folder = tmp_path_factory.mktemp("training")
     write_scenes(folder / SCENES, {"train": 8, "val": 2, "test": 1}, seed=0)
-    data = TrainingData(*(read_examples(folder / SCENES, SCENES, split) for split in ("train", "val")))
-    plan = TrainingPlan(n_epochs=2, milestone=1, batch_size=4, learning_rate=3e-3)
+    data = TrainingExamples(*(read_examples(folder / SCENES, SCENES, split) for split in ("train", "val")))
+    recipe = Recipe(n_epochs=2, milestone=1, batch_size=4, learning_rate=3e-3)
     train_localizer(
-        load_encoder(*clip, "cpu"), TINY_SIZES, plan, data, out_dir=folder / "out", announce=lambda line: None
+        load_encoder(*clip, "cpu"), TINY_SIZES, recipe, data, out_dir=folder / "out", announce=lambda line: None
     )
     return folder / "out" / LOCALIZER_FILE
 
@@ -128,3 +128,20 @@ def test_a_checkpoint_of_another_clip_is_refused_and_nothing_is_written(workspac
     ) == 1  # fmt: skip
     assert "it belongs to tiny-test.json" in capsys.readouterr().err
     assert not workspace.masks_dir.exists()
+
+
+def test_a_dry_run_refuses_the_checkpoint_that_the_run_refuses(workspace, checkpoint, tmp_path, capsys):
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(checkpoint.read_bytes()[:-1])
+    for given, said in (
+        (checkpoint.parent, f"expected a file, found a folder; give {checkpoint}"),
+        (tmp_path / "none.safetensors", "none.safetensors: no such file"),
+        (cut, "cut.safetensors: cannot be read"),
+        (WEIGHTS_PATH, "this is no localizer; train-localizer makes them"),
+    ):
+        assert localize(workspace, "--checkpoint", given, "--dry-run") == 1
+        tried = capsys.readouterr().err
+        assert said in tried
+        assert localize(workspace, "--checkpoint", given) == 1
+        assert capsys.readouterr().err == tried
+    assert localize(workspace, "--checkpoint", checkpoint, "--dry-run") == 0

@@ -292,7 +292,7 @@ def test_the_scenes_clip_sees_as_the_samples_and_tells_every_word_apart(tmp_path
     assert make_scene_clip(tmp_path / "again", "cpu").digest == encoder.digest
 
 
-def test_scenes_of_another_recipe_are_refused_and_stay(tmp_path):
+def test_scenes_of_other_settings_are_refused_and_stay(tmp_path):
     write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=0)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"counts: the scenes there were drawn with .*'train': 2.* now it is .*1"):
@@ -305,6 +305,6 @@ def test_scenes_of_another_recipe_are_refused_and_stay(tmp_path):
     for damaged in ("{", "3"):
         (tmp_path / "scenes.json").write_text(damaged)
         with pytest.raises(
-            InputError, match=r"scenes\.json: not the recipe of drawn scenes .*; delete the folder"
+            InputError, match=r"scenes\.json: not the settings of drawn scenes .*; delete the folder"
         ):
             write_scenes(tmp_path, {"train": 2, "val": 1, "test": 1}, seed=0)

@@ -11,10 +11,11 @@ import zlib
 import pytest
 
 from curation.localize.batches import BatchMaker
+from curation.localize.checkpoints import LOCALIZER_FILE
 from curation.localize.lmdb_values import read_value
+from curation.localize.recipe import Recipe
 from curation.localize.referring_set import examples_digest, read_examples
-from curation.localize.train import LOCALIZER_FILE, STATE_FILE, TrainingData, train_localizer
-from curation.localize.training_plan import TrainingPlan
+from curation.localize.train import STATE_FILE, TrainingExamples, train_localizer
 from manifests.errors import InputError, ToolMissingError
 from tests.lmdb_world import pickled, pyarrow_serialized, values_of, write_lmdb
 from tests.localize_world import TINY_SIZES, tiny_encoder, write_layout
@@ -99,9 +100,9 @@ def test_a_training_begun_on_the_layout_goes_on_over_the_file_and_ends_in_the_sa
     encoder = tiny_encoder(tmp_path)
 
     def trained(root, n_epochs, out_dir):
-        data = TrainingData(*(read_examples(root, "refcoco", split) for split in ("train", "val")))
-        plan = TrainingPlan(n_epochs=n_epochs, milestone=1, batch_size=2, learning_rate=3e-3)
-        train_localizer(encoder, TINY_SIZES, plan, data, out_dir=out_dir, announce=lambda line: None)
+        data = TrainingExamples(*(read_examples(root, "refcoco", split) for split in ("train", "val")))
+        recipe = Recipe(n_epochs=n_epochs, milestone=1, batch_size=2, learning_rate=3e-3)
+        train_localizer(encoder, TINY_SIZES, recipe, data, out_dir=out_dir, announce=lambda line: None)
         return (out_dir / LOCALIZER_FILE).read_bytes(), (out_dir / STATE_FILE).read_bytes()
 
     trained(layout, 1, tmp_path / "both")

@@ -1,6 +1,7 @@
 """The stage `localize`: what it writes, what it goes on from, and what it says of bad input."""
 
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -216,7 +217,7 @@ def test_a_plan_counts_what_the_last_run_by_the_same_localizer_left(tmp_path: Pa
     assert files_of(workspace) == before
 
 
-def test_a_damaged_shard_is_named_and_what_to_do(tmp_path: Path) -> None:
+def test_a_shard_of_another_version_is_named_and_what_to_do(tmp_path: Path) -> None:
     workspace = make_screened(tmp_path)
     run(workspace)
     path = next(workspace.masks_dir.rglob("shard-*.parquet"))
@@ -224,6 +225,51 @@ def test_a_damaged_shard_is_named_and_what_to_do(tmp_path: Path) -> None:
     said = "lacks the columns sha256, .*, mask; .*: delete .*masks/00000000000000aa and run 'localize' again"
     with pytest.raises(TableError, match=said):
         run(workspace)
+
+
+def test_a_damaged_shard_is_named_and_once_deleted_made_anew_alone(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    before = files_of(workspace)
+    path = next(workspace.masks_dir.rglob("shard-*.parquet"))
+    path.write_bytes(path.read_bytes()[:500])
+    # Six pictures lie in six shards of 256.
+    (told,) = [step for step in funnel(workspace) if step.stage == "  with masks"]
+    assert (told.n_images, told.left) == (5, {"damaged": 1})
+    said = rf"{path.name}: cannot be read as Parquet \(.*\): delete it and run 'localize' again"
+    with pytest.raises(TableError, match=said):
+        run(workspace)
+    path.unlink()
+    (told,) = [step for step in funnel(workspace) if step.stage == "  with masks"]
+    assert (told.n_images, told.left) == (5, {"damaged": 1})
+    assert (run(workspace).n_new, files_of(workspace)) == (1, before)
+    unreadable = path.parent / "unreadable.parquet"
+    unreadable.write_bytes(b"")
+    with pytest.raises(TableError, match=r"unreadable\.parquet: .*: delete it and run 'localize' again"):
+        run(workspace)
+
+
+def test_a_shard_read_for_its_facts_alone_cannot_be_written_back_as_one_without_masks(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    store = MaskStore(workspace, Lamp().digest)
+    before = files_of(workspace)
+    facts, whole = store.read_facts(store.shard_of("0002")), store.read_shard(store.shard_of("0002"))
+    assert facts["0002"].facts == whole["0002"].facts
+    assert facts["0002"].facts[3].area_share == 0.25
+    with pytest.raises(AttributeError, match="has no attribute 'masks'"):
+        store.write_shard(store.shard_of("0002"), facts)
+    assert files_of(workspace) == before
+
+
+def test_a_table_of_another_version_is_told_with_its_masks_at_once(tmp_path: Path) -> None:
+    workspace = make_screened(tmp_path)
+    run(workspace)
+    shutil.copy(workspace.path_of(schema.SCREEN), workspace.path_of(schema.LOCALIZED))
+    with pytest.raises(
+        TableError, match=r"localized\.parquet: .* move it and .*masks away and run the stage 'localize' again"
+    ):
+        workspace.read(schema.LOCALIZED)
 
 
 class TestWhatAnnotatorsGet:

@@ -17,17 +17,16 @@ from curation.localize import train as training
 from curation.localize.checkpoints import load_localizer
 from curation.localize.evaluate import evaluate
 from curation.localize.network import LocalizerNetwork
+from curation.localize.recipe import Recipe
 from curation.localize.referring_set import read_examples
 from curation.localize.towers import frozen_towers
-from curation.localize.train import TrainingData, train_localizer
-from curation.localize.training_plan import TrainingPlan
+from curation.localize.train import TrainingExamples
 from curation.localize.training_state import read_state
 from curation.threads import one_thread
 from manifests.errors import InputError, ModelError
 from tests.conftest import REPOSITORY
-from tests.localize_world import TINY_SIZES, tiny_encoder, write_layout
+from tests.localize_world import TINY_RECIPE, TINY_SIZES, tiny_encoder, train_tiny, write_layout
 
-PLAN = TrainingPlan(n_epochs=3, milestone=2, batch_size=4, learning_rate=3e-3)
 FILES = ("localizer.safetensors", "training.safetensors", "history.csv", "curves.png")
 
 
@@ -55,12 +54,7 @@ def layout(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(layout):
-    return TrainingData(read_examples(layout, "refcoco", "train"), read_examples(layout, "refcoco", "val"))
-
-
-def run(encoder, data, out_dir, plan=PLAN, sizes=TINY_SIZES, **others):
-    given = {"announce": lambda line: None, **others}
-    return train_localizer(encoder, sizes, plan, data, out_dir=out_dir, **given)
+    return TrainingExamples(read_examples(layout, "refcoco", "train"), read_examples(layout, "refcoco", "val"))
 
 
 def history_of(folder):
@@ -74,14 +68,14 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def whole(encoder, data, tmp_path_factory):
     out_dir = tmp_path_factory.mktemp("whole")
-    run(encoder, data, out_dir)
+    train_tiny(encoder, data, out_dir)
     return out_dir
 
 
 def test_a_resumed_training_ends_in_the_same_bytes(encoder, data, whole, tmp_path):
-    run(encoder, data, tmp_path, dataclasses.replace(PLAN, n_epochs=1))
-    run(encoder, data, tmp_path, dataclasses.replace(PLAN, n_epochs=2))
-    run(encoder, data, tmp_path)
+    train_tiny(encoder, data, tmp_path, dataclasses.replace(TINY_RECIPE, n_epochs=1))
+    train_tiny(encoder, data, tmp_path, dataclasses.replace(TINY_RECIPE, n_epochs=2))
+    train_tiny(encoder, data, tmp_path)
     assert contents(tmp_path) == contents(whole)
 
 
@@ -101,10 +95,10 @@ def test_a_training_killed_after_any_file_ends_in_the_same_bytes(
 
     monkeypatch.setattr(training, name, killed)
     with pytest.raises(KeyboardInterrupt):
-        run(encoder, data, tmp_path)
+        train_tiny(encoder, data, tmp_path)
     assert [path.name for path in calls] == [file]
     monkeypatch.undo()
-    run(encoder, data, tmp_path)
+    train_tiny(encoder, data, tmp_path)
     assert contents(tmp_path) == contents(whole)
 
 
@@ -116,7 +110,7 @@ def test_a_training_killed_by_the_system_ends_in_the_same_bytes(
         "import os, signal, sys; from pathlib import Path; import torch; torch.set_num_threads(1)\n"
         "from curation.localize import train as module\n"
         "from curation.localize.referring_set import read_examples\n"
-        "from tests import test_localize_training as tests; from tests.localize_world import tiny_encoder\n"
+        "from tests.localize_world import tiny_encoder, train_tiny\n"
         "clip, layout, out_dir = map(Path, sys.argv[1:])\n"
         "calls, loss = [], module.text_to_pixel_loss\n"
         "def counted(*given):\n"
@@ -126,20 +120,20 @@ def test_a_training_killed_by_the_system_ends_in_the_same_bytes(
         "    return loss(*given)\n"
         "module.text_to_pixel_loss = counted\n"
         "splits = (read_examples(layout, 'refcoco', split) for split in ('train', 'val'))\n"
-        "tests.run(tiny_encoder(clip), module.TrainingData(*splits), out_dir)\n"
+        "train_tiny(tiny_encoder(clip), module.TrainingExamples(*splits), out_dir)\n"
     )
     arguments = [sys.executable, "-c", program, *map(str, (clip_folder, layout, tmp_path))]
     assert subprocess.run(arguments, cwd=REPOSITORY).returncode == -signal.SIGKILL
     assert len(read_state(tmp_path / "training.safetensors").history) == 2
     assert len(history_of(tmp_path)) == 2
-    run(encoder, data, tmp_path)
+    train_tiny(encoder, data, tmp_path)
     assert contents(tmp_path) == contents(whole)
 
 
 def test_a_training_that_is_done_runs_no_epoch_again_and_draws_a_lost_plot(encoder, data, whole):
     before = contents(whole)
     (whole / "curves.png").unlink()
-    assert len(run(encoder, data, whole, announce=pytest.fail)) == 3
+    assert len(train_tiny(encoder, data, whole, announce=pytest.fail)) == 3
     assert contents(whole) == before
 
 
@@ -147,14 +141,16 @@ def test_a_training_leaves_torchs_generator_and_threads_as_they_were(encoder, da
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    run(encoder, data, tmp_path, dataclasses.replace(PLAN, n_epochs=1))
+    train_tiny(encoder, data, tmp_path, dataclasses.replace(TINY_RECIPE, n_epochs=1))
     assert torch.equal(torch.rand(1), expected)
     assert torch.get_num_threads() == 1
 
 
 def test_each_epoch_is_told_in_a_line_after_the_sizes_of_the_network(encoder, data, tmp_path):
     lines = []
-    history = run(encoder, data, tmp_path, dataclasses.replace(PLAN, n_epochs=2), announce=lines.append)
+    history = train_tiny(
+        encoder, data, tmp_path, dataclasses.replace(TINY_RECIPE, n_epochs=2), announce=lines.append
+    )
     assert [line.split(" ")[0] for line in lines[:2]] == ["frozen:", "trained:"]
     figures = history[1].figures
     assert lines[3].startswith(
@@ -166,32 +162,35 @@ def test_each_epoch_is_told_in_a_line_after_the_sizes_of_the_network(encoder, da
 
 def test_bfloat16_changes_the_loss_by_its_rounding_and_is_part_of_the_settings(encoder, data, tmp_path):
     # A step too small to tell the two apart by anything but rounding.
-    plan = TrainingPlan(n_epochs=1, batch_size=9, learning_rate=1e-7)
-    losses = [run(encoder, data, tmp_path / str(amp), plan, amp=amp)[0].loss for amp in (False, True)]
+    recipe = Recipe(n_epochs=1, batch_size=9, learning_rate=1e-7)
+    losses = [train_tiny(encoder, data, tmp_path / str(amp), recipe, amp=amp)[0].loss for amp in (False, True)]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     with pytest.raises(InputError, match=r"a training with another amp \(True, now False\)"):
-        run(encoder, data, tmp_path / "True", plan)
+        train_tiny(encoder, data, tmp_path / "True", recipe)
 
 
 def test_a_training_that_diverges_says_so_and_keeps_the_epochs_before(encoder, data, whole, tmp_path, monkeypatch):
-    run(encoder, data, tmp_path, dataclasses.replace(PLAN, n_epochs=2))
+    train_tiny(encoder, data, tmp_path, dataclasses.replace(TINY_RECIPE, n_epochs=2))
     before = contents(tmp_path)
     monkeypatch.setattr(training, "text_to_pixel_loss", lambda logits, masks: logits.sum() * math.nan)
     with pytest.raises(
         ModelError, match="the loss of epoch 3 is nan: the training diverged; lower the learning rate"
     ):
-        run(encoder, data, tmp_path)
+        train_tiny(encoder, data, tmp_path)
     assert contents(tmp_path) == before
     monkeypatch.undo()
-    run(encoder, data, tmp_path)
+    train_tiny(encoder, data, tmp_path)
     assert contents(tmp_path) == contents(whole)
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"plan": dataclasses.replace(PLAN, seed=1)}, r"a training with another plan seed \(0, now 1\); give the"),
+        (
+            {"recipe": dataclasses.replace(TINY_RECIPE, seed=1)},
+            r"a training with another recipe seed \(0, now 1\); give the",
+        ),
         (
             {"sizes": dataclasses.replace(TINY_SIZES, n_words=9)},
             r"a training with another network n_words \(8, now 9\); give the same, or another --out",
@@ -200,21 +199,21 @@ def test_a_training_that_diverges_says_so_and_keeps_the_epochs_before(encoder, d
 )
 def test_a_training_of_another_recipe_is_not_gone_on_with(encoder, data, whole, changed, said):
     with pytest.raises(InputError, match=said):
-        run(encoder, data, whole, **changed)
+        train_tiny(encoder, data, whole, **changed)
 
 
 def test_a_training_on_other_examples_is_not_gone_on_with(encoder, data, whole):
     with pytest.raises(InputError, match="a training with another examples to learn from"):
-        run(encoder, TrainingData(data.train[1:], data.val), whole)
+        train_tiny(encoder, TrainingExamples(data.train[1:], data.val), whole)
 
 
 def test_a_training_whose_picture_or_mask_has_changed_is_not_gone_on_with(encoder, tmp_path):
     layout = write_layout(tmp_path / "data", {"train": 4, "val": 1})
-    plan, out_dir = dataclasses.replace(PLAN, n_epochs=1), tmp_path / "out"
+    recipe, out_dir = dataclasses.replace(TINY_RECIPE, n_epochs=1), tmp_path / "out"
 
     def run_on_layout():
         splits = (read_examples(layout, "refcoco", split) for split in ("train", "val"))
-        return run(encoder, TrainingData(*splits), out_dir, plan)
+        return train_tiny(encoder, TrainingExamples(*splits), out_dir, recipe)
 
     run_on_layout()
     for path, said in (
@@ -258,14 +257,14 @@ def test_a_state_that_is_not_whole_is_refused_and_it_is_said_what_to_do(
     with pytest.raises(
         ModelError, match=rf"not a state of train-localizer .*{said}.*; delete it, or give another"
     ):
-        run(encoder, data, tmp_path)
+        train_tiny(encoder, data, tmp_path)
 
 
 def test_a_training_whose_best_weights_are_gone_says_so(encoder, data, whole, tmp_path):
     shutil.copy(whole / "training.safetensors", tmp_path)
     (tmp_path / ".tmpA1b2C3").write_bytes(b"half")
     with pytest.raises(ModelError, match=r"localizer\.safetensors: the best epoch's weights are gone"):
-        run(encoder, data, tmp_path)
+        train_tiny(encoder, data, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["training.safetensors"]
 
 
@@ -273,7 +272,7 @@ def test_a_training_whose_best_weights_are_gone_says_so(encoder, data, whole, tm
 def test_a_damaged_state_is_refused(encoder, data, tmp_path, content):
     (tmp_path / "training.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="not a state of train-localizer"):
-        run(encoder, data, tmp_path)
+        train_tiny(encoder, data, tmp_path)
 
 
 def test_the_rate_falls_to_a_tenth_after_the_milestone(whole):
@@ -282,10 +281,10 @@ def test_the_rate_falls_to_a_tenth_after_the_milestone(whole):
 
 
 def test_the_bridgers_factor_reaches_its_weights_alone(encoder, data, tmp_path):
-    one_step = TrainingPlan(n_epochs=1, milestone=1, batch_size=9, learning_rate=1e-3, bridger_factor=10)
+    one_step = Recipe(n_epochs=1, milestone=1, batch_size=9, learning_rate=1e-3, bridger_factor=10)
     torch.manual_seed(one_step.seed_of("weights"))
     start = LocalizerNetwork(frozen_towers(encoder.network), TINY_SIZES).state_dict()
-    run(encoder, data, tmp_path, one_step)
+    train_tiny(encoder, data, tmp_path, one_step)
     end = read_state(tmp_path / "training.safetensors").network
     # Adam's first step is its rate for every weight that has a gradient well above its epsilon.
     moved = {
@@ -307,6 +306,6 @@ def test_the_localizer_kept_is_that_of_the_best_epoch(encoder, whole, data):
 
 
 def test_training_lowers_the_loss_to_less_than_a_third(encoder, data, tmp_path):
-    plan = TrainingPlan(n_epochs=20, milestone=18, batch_size=9, learning_rate=1e-2)
-    history = run(encoder, TrainingData(data.train, data.val[:1]), tmp_path, plan)
+    recipe = Recipe(n_epochs=20, milestone=18, batch_size=9, learning_rate=1e-2)
+    history = train_tiny(encoder, TrainingExamples(data.train, data.val[:1]), tmp_path, recipe)
     assert history[-1].loss < history[0].loss / 3

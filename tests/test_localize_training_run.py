@@ -1,12 +1,15 @@
 """The command `train-localizer`."""
 
 import json
+import os
+import re
 
 import pytest
 import torch
 
 import cli
 from curation.localize import training_run, trial
+from manifests.folder_lock import held
 from tests.localize_world import write_layout
 from tests.tiny_clip import make_tiny_clip
 
@@ -55,7 +58,10 @@ def test_a_finished_training_is_not_judged_again_and_tells_the_same_figures_as_n
         assert cli.run([*arguments, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["text"] == first
-    assert told["notices"] == [f"{localizer / 'figures.json'}: this localizer was judged on these examples before"]
+    assert told["notices"] == [
+        "train-localizer: 4 masks with 8 phrases to learn from, 3 masks to choose the epoch by; epochs: 1",
+        f"{localizer / 'figures.json'}: this localizer was judged on these examples before",
+    ]
     assert {path: path.read_bytes() for path in localizer.iterdir()} == files
     (judgement,) = told["data"]["figures"]
     assert (judgement["title"], judgement["n_masks"], judgement["n_phrases"]) == (
@@ -96,7 +102,7 @@ def test_without_a_test_split_the_table_is_of_val_and_says_what_it_chose(tmp_pat
     assert capsys.readouterr().out.splitlines()[0] == "epochs to do: 0; done already: 1"
     for changed, said in (
         (["--input-px", "64"], "a training with another network input_px (32, now 64)"),
-        (["--seed", "5"], "a training with another plan seed (0, now 5)"),
+        (["--seed", "5"], "a training with another recipe seed (0, now 5)"),
     ):
         messages = []
         for ending in (["--dry-run"], []):
@@ -127,7 +133,14 @@ def test_the_command_trains_on_drawn_scenes_beside_what_is_not_trained(tmp_path,
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(n_threads)
-    lines = capsys.readouterr().out.splitlines()
+    lines, said = (text.splitlines() for text in capsys.readouterr())
+    # Before anything that takes time: drawing, learning and judging are minutes each.
+    assert said[0] == "train-localizer: 4 scenes, and 4 held out"
+    assert re.fullmatch(
+        r"train-localizer: 4 masks with \d+ phrases to learn from, 2 masks to choose the epoch by; epochs: 1",
+        said[1],
+    )
+    assert re.fullmatch(r"judging 6 answers to \d phrases of 2 masks", said[-1])
     assert lines[0].startswith("scenes held out: 2 masks, ")
     assert [line.split("  ")[0].split(",")[0] for line in lines[2:8]] == [
         "trained", "heat map of the same CLIP", "heat map of the sample's CLIP", "all that stands out",
@@ -153,8 +166,26 @@ def test_the_command_trains_on_drawn_scenes_beside_what_is_not_trained(tmp_path,
     )
     assert {path.name for path in (tmp_path / "localizer").iterdir()} == {
         "localizer.safetensors", "training.safetensors", "history.csv", "curves.png", "contact_sheet.png",
-        "figures.json", "scenes", "scene_clip.json", "scene_clip.safetensors",
+        "figures.json", "scenes", "scene_clip.json", "scene_clip.safetensors", ".lock",
     }  # fmt: skip
+
+
+def test_two_trainings_into_one_folder_are_refused_though_their_workspaces_are_two(tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    with held(out, "train-localizer", option="--out"):
+        before = sorted(out.iterdir())
+        for name in ("a", "b"):
+            assert cli.run([
+                "train-localizer", "--scenes", "8", "--workspace", str(tmp_path / name), "--out", str(out),
+            ]) == 1  # fmt: skip
+            assert re.fullmatch(
+                rf"error: {re.escape(str(out))} is in use by process {os.getpid()} on .* \(train-localizer, since "
+                r".*\): wait for its end, or use another --out\n",
+                capsys.readouterr().err,
+            )
+        # Not even what the other is writing is taken for a left-over.
+        assert sorted(out.iterdir()) == before
 
 
 def sheets_shown(monkeypatch):

@@ -14,11 +14,12 @@ from annotation.error_models import simulated_team
 from annotation.simulated import simulate_team
 from manifests import schema
 from manifests.durable import write_json
+from manifests.folder_lock import HOLDER_NAME
 from manifests.next_step import next_step
 from manifests.parquet import write_parquet
-from manifests.stage_progress import NOTE_NAME, ProgressBar, noting_progress
+from manifests.stage_progress import NOTE_NAME
 from manifests.underway import Underway, underway
-from manifests.workspace import HOLDER_NAME, Workspace
+from manifests.workspace import Workspace
 from tests.manifest_world import image_name, verdict, world
 
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -208,8 +209,12 @@ class TestNextStep:
             "screen", "--calibration", str(out), "--classes", str(classes), "--embeddings", "a", "--embeddings",
             "b",
         ]  # fmt: skip
-        given = {"labelled": tmp_path / "truth.csv", "out": out, "masks": True}
-        assert words_after(space, given) == ["screen", "--calibration", str(out), "--masks"]
+        # It may have been made again while the screen is current: that was by another.
+        screened(space)
+        assert words_after(space) == ["annotate", "--annotator", "NAME"]
+        given = {"labelled": tmp_path / "truth.csv", "out": out}
+        assert words_after(space, given) == ["screen", "--calibration", str(out)]
+        assert next_step(space, given).why == "the last screen was not by this calibration"
 
     def test_a_screen_that_is_old_is_made_anew_with_its_own_classes(self, space):
         screened(space)
@@ -440,35 +445,6 @@ def note(*, what="embed", n_done, n_before, n_total, n_failed=0, seconds=1):
         "what": what, "unit": "img", "n_done": n_done, "n_total": n_total, "n_failed": n_failed,
         "n_before": n_before, "started": now - seconds, "at": now,
     }  # fmt: skip
-
-
-class TestProgressBar:
-    def test_a_bar_leaves_a_note_while_the_stage_holds_the_workspace(self, tmp_path):
-        with noting_progress(tmp_path), ProgressBar(9, "embed", initial=2) as bar:
-            bar.update(3, n_failed=1)
-            told = json.loads((tmp_path / NOTE_NAME).read_text())
-        assert {name: told[name] for name in ("what", "n_done", "n_total", "n_failed", "n_before")} == {
-            "what": "embed", "n_done": 5, "n_total": 9, "n_failed": 1, "n_before": 2,
-        }  # fmt: skip
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_bar_without_a_terminal_prints_nothing(self, tmp_path, capsys):
-        with ProgressBar(9, "embed") as bar:
-            bar.update(9)
-        assert capsys.readouterr() == ("", "")
-
-    def test_a_bar_on_a_terminal_shows_rate_time_left_and_failures(self, monkeypatch):
-        import io
-
-        terminal = io.StringIO()
-        monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
-        monkeypatch.setattr("sys.stderr", terminal)
-        with ProgressBar(8, "download") as bar:
-            time.sleep(0.15)
-            bar.update(4, n_failed=1)
-        assert "download:  50%" in terminal.getvalue()
-        assert "img/s" in terminal.getvalue()
-        assert "failed=1" in terminal.getvalue()
 
 
 def test_the_chain_of_a_real_manifest_ends_in_what_is_told(tmp_path, capsys):

@@ -1,5 +1,4 @@
 import base64
-import csv
 import hashlib
 import io
 import signal
@@ -20,35 +19,8 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
-
-V3 = [
-    "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
-    "OriginalSize", "OriginalMD5", "Thumbnail300KURL",
-]  # fmt: skip
-MD5 = hashlib.md5(b"original").digest()
-
-
-def cells(image_id="000026e7ee790996", subset="test", **changes):
-    row = dict(zip(V3, [
-        image_id, subset, "https://farm7.staticflickr.com/1/a_o.jpg", "https://www.flickr.com/photos/x/1",
-        "https://creativecommons.org/licenses/by/2.0/", "https://www.flickr.com/people/x/",
-        'Ana "A", X', "Dôme,\nat night",
-        "1234", base64.b64encode(MD5).decode(), "",
-    ], strict=True))  # fmt: skip
-    return row | changes
-
-
-def as_csv(rows, columns=None):
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns or V3, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
-
-
-def write_csv(path, rows, columns=None):
-    path.write_text(as_csv(rows, columns), encoding="utf-8")
-    return path
+from tests.open_images_world import V3, cells, images_csv, write_csv
+from tests.waiting import wait_until
 
 
 def test_every_column_of_a_v3_row_is_kept(tmp_path):
@@ -85,7 +57,7 @@ def test_the_v3_archive_is_read_without_unpacking(tmp_path):
     path = tmp_path / "images_2017_11.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         for subset in ("train", "test"):
-            content = as_csv([cells(f"{subset}0001", subset)]).encode()
+            content = images_csv([cells(f"{subset}0001", subset)]).encode()
             member = tarfile.TarInfo(f"2017_11/{subset}/images.csv")
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
@@ -140,8 +112,8 @@ def test_a_row_with_too_few_cells_is_refused_with_its_line(tmp_path):
     [
         ("images.csv", b"a,b\n", "line 1: expected the columns ImageID"),
         ("images.csv", b"", "line 1: expected the columns"),
-        ("images.csv", as_csv([cells()]).encode("latin-1"), "not CSV in UTF-8"),
-        ("images.csv", as_csv([cells(Title="x")]).encode() + b'"open', "not CSV in UTF-8"),
+        ("images.csv", images_csv([cells()]).encode("latin-1"), "not CSV in UTF-8"),
+        ("images.csv", images_csv([cells(Title="x")]).encode() + b'"open', "not CSV in UTF-8"),
         ("images.tar.gz", b"nonsense", "cannot be read"),
         ("images.json", b"{}", r"expected \.csv, \.tar\.gz or a list \.txt"),
     ],
@@ -215,7 +187,7 @@ def pack(path, members, mode="w:gz"):
 
 
 def a_thousand_rows():
-    return as_csv([cells(f"{number:016x}", Title=f"{number * 7919:x}") for number in range(1_000)]).encode()
+    return images_csv([cells(f"{number:016x}", Title=f"{number * 7919:x}") for number in range(1_000)]).encode()
 
 
 @pytest.mark.parametrize(
@@ -253,7 +225,7 @@ def test_a_flipped_byte_anywhere_in_an_archive_is_one_error_that_names_it(tmp_pa
 
 
 def test_an_archive_cut_off_between_two_members_is_not_taken_for_whole(tmp_path):
-    members = [(f"{subset}/images.csv", as_csv([cells(f"{subset}1", subset)]).encode()) for subset in SUBSETS]
+    members = [(f"{subset}/images.csv", images_csv([cells(f"{subset}1", subset)]).encode()) for subset in SUBSETS]
     path = pack(tmp_path / "images.tar", members, "w")
     with tarfile.open(path) as archive:
         second_begins = archive.getmembers()[1].offset
@@ -326,8 +298,8 @@ def test_killed_at_any_moment_and_run_again_it_ends_in_the_same_bytes(tmp_path):
         )  # fmt: skip
 
     def wait_for_lock(process, workspace):
-        while not (workspace.root / ".lock-holder.json").exists() and process.poll() is None:
-            time.sleep(0.002)
+        holder = workspace.root / ".lock-holder.json"
+        wait_until(lambda: holder.exists() or process.poll() is not None, gap_s=0.002)
 
     undisturbed, killed = Workspace(tmp_path / "undisturbed"), Workspace(tmp_path / "killed")
     process = start(undisturbed)

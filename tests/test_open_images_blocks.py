@@ -20,7 +20,7 @@ from curation.open_images import read_metadata
 from manifests import schema
 from manifests.errors import InputError, OpenImageOError
 from manifests.workspace import Workspace
-from tests.test_open_images import V3, as_csv, cells, write_csv
+from tests.open_images_world import V3, cells, images_csv, write_csv
 
 PAIR = pa.schema([("a", pa.string()), ("b", pa.string())])
 TWO_COLUMNS = CsvForm((("a", "b"),), PAIR, lambda table: table, dict)
@@ -187,7 +187,7 @@ def test_an_id_that_stands_twice_far_apart_is_refused_also_where_it_is_not_kept(
     rows = [cells(f"{number:016x}", "train", Title="x") for number in range(40)] + [
         cells("0" * 16, "train", Title="x")
     ]
-    (tmp_path / "images.csv").write_text(as_csv(rows))
+    (tmp_path / "images.csv").write_text(images_csv(rows))
     with pytest.raises(InputError, match=r"line 42: names image 0000000000000000 twice, first in .*line 2:"):
         propose_candidates(Workspace(tmp_path / "ws"), tmp_path / "images.csv", Choice(subset="test"))
 
@@ -198,6 +198,8 @@ def test_the_bench_reads_every_row_it_made_and_leaves_nothing(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
     assert [each.n_rows for each in result.passes] == [3_000] * 3
     assert all(each.peak_bytes > 20_000_000 and each.seconds > 0 for each in result.passes)
+    told = result.as_json()["passes"][1]
+    assert (told["n_rows"], told["rows_per_s"]) == (3_000, pytest.approx(3_000 / told["seconds"]))
     text = bench_metadata_table(result)
     assert text.splitlines()[0].startswith("metadata: 3,000 made-up rows, 1 MB")
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["candidates", "csv.reader", "pyarrow.csv"]

@@ -30,6 +30,12 @@ def test_a_share_is_told_with_its_interval():
     assert str(counted_share(19, 400)) == "19 of 400 = 4.75% (95 % interval 2.88% to 7.32%)"
 
 
+def test_a_share_in_a_cell_of_a_table_is_short_and_of_none_a_dash():
+    assert counted_share(19, 400).brief == "4.8% of 400"
+    assert counted_share(1, 2_000).brief == "0.1% of 2,000"
+    assert counted_share(0, 0).brief == "-"
+
+
 @pytest.mark.parametrize(("n_hits", "n_all"), [(-1, 3), (4, 3)])
 def test_what_is_no_share_is_refused(n_hits, n_all):
     with pytest.raises(ValueError, match="0 <= n_hits <= n_all"):

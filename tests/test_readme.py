@@ -29,6 +29,7 @@ from manifests.frozen import find_manifest
 from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
 from tests.dml_world import write_folder
+from tests.waiting import HANGS_S, StandardError
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)
@@ -154,21 +155,15 @@ class Reader:
         process = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
-        said = ""
+        standard_error = StandardError(process)
         try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                said += line
-                if "Ctrl-C ends" in line:
-                    break
-            else:
-                pytest.fail(f"{arguments}: ended by itself: {said}")
+            said = standard_error.wait_for("Ctrl-C ends")
             process.send_signal(signal.SIGINT)
-            _, rest = process.communicate(timeout=60)
+            process.communicate(timeout=HANGS_S)
         finally:
             process.kill()
             process.wait()
-        assert process.returncode == 0, said + rest
+        assert process.returncode == 0, standard_error.text
         assert re.search(r"http://127\.0\.0\.1:\d+/", said), said
 
 

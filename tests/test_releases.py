@@ -16,9 +16,7 @@ from curation.releases import ReleaseCache, class_names_file, label_files, metad
 from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
-from tests.test_labels import NAMES, as_csv
-from tests.test_open_images import V3, cells
-from tests.test_open_images import as_csv as images_csv
+from tests.open_images_world import CLASS_NAMES, V3, cells, images_csv, labels_csv
 
 BODY = b"ImageID," + bytes(range(256)) * 40
 NAME = "2018_04/test/test-images-with-rotation.csv"
@@ -106,6 +104,14 @@ def test_a_file_that_changed_on_disk_is_refused_and_left(cache):
     assert path.read_bytes() == b"ImageID,other"
 
 
+def test_a_record_of_the_first_digest_that_is_no_text_is_as_one_of_other_bytes(cache):
+    path = cache.fetch(NAME)
+    path.with_name(f"{path.name}.sha256").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InputError, match=r"expected the file first seen, sha256 .*, found"):
+        cache.fetch(NAME)
+    assert path.read_bytes() == BODY
+
+
 def test_a_file_that_changed_at_its_publisher_is_refused(server, cache):
     path = cache.fetch(NAME)
     path.unlink()
@@ -149,7 +155,7 @@ def test_an_answer_that_says_when_to_come_back_is_obeyed(server, tmp_path):
     server.raw = [b"HTTP/1.0 503 x\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"]
     started = time.monotonic()
     fetch_file(f"{server.url}/x", tmp_path / "x.partial", POLICY, AT_ONCE)
-    assert 1.0 <= time.monotonic() - started < 5
+    assert time.monotonic() - started >= 1.0
     server.raw = [b"HTTP/1.0 429 x\r\nRetry-After: 86400\r\nContent-Length: 0\r\n\r\n"]
     with pytest.raises(InputError, match="asks to come back in 86,400 s: run the same command then"):
         fetch_file(f"{server.url}/x", tmp_path / "y.partial", POLICY, AT_ONCE)
@@ -180,6 +186,14 @@ def test_a_part_that_ends_before_the_file_does_is_gone_on_with(server, tmp_path)
     fetch_file(f"{server.url}/x", tmp_path / "x.partial", POLICY, AT_ONCE)
     assert (tmp_path / "x.partial").read_bytes() == b"ImageID,"
     assert [each[1] for each in server.requests] == ["bytes=3-", "bytes=5-"]
+
+
+@pytest.mark.parametrize("etag", [b"\xff\xfe", b'"e"\r\nX: y', b""])
+def test_a_part_whose_etag_is_damaged_is_fetched_from_its_beginning(server, tmp_path, etag):
+    (tmp_path / "x.partial").write_bytes(b"something else")
+    (tmp_path / "x.partial.etag").write_bytes(etag)
+    fetch_file(f"{server.url}/x", tmp_path / "x.partial", POLICY, AT_ONCE)
+    assert (tmp_path / "x.partial").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("is_announced", [True, False])
@@ -295,10 +309,10 @@ def test_candidates_and_labels_come_by_name_of_release(server, tmp_path, capsys)
     rows = [cells("0a", Rotation="0.0"), cells("0b", Rotation="nan")]
     server.files = {
         f"/{NAME}": images_csv(rows, [*V3, "Rotation"]).encode(),
-        "/v7/oidv7-test-annotations-human-imagelabels.csv": as_csv(
+        "/v7/oidv7-test-annotations-human-imagelabels.csv": labels_csv(
             [("0a", "verification", "/m/0449p", "1")]
         ).encode(),
-        "/v7/oidv7-class-descriptions.csv": as_csv(NAMES, ["LabelName", "DisplayName"]).encode(),
+        "/v7/oidv7-class-descriptions.csv": labels_csv(CLASS_NAMES, ["LabelName", "DisplayName"]).encode(),
     }
     common = ["--release", "v7", "--subset", "test", "--base-url", server.url, "--cache", str(tmp_path / "cache")]
     common += ["--allow-private", "--workspace", str(tmp_path / "ws")]

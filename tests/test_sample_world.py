@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from curation.open_images import read_metadata
+from curation.sample.commands import write_real_lists
 from curation.sample.pictures import IN_CLASSES, OUT_KINDS, Corner, draw_out_picture
+from curation.sample.training_world import draw_training_world
 from curation.sample.world import World, make_world
 from curation.sample.world_plan import CANDIDATE_MIX, image_id_of, plan_candidates
 from manifests.errors import InputError, UnreadableImageError
@@ -197,6 +199,24 @@ def test_a_corner_object_changes_one_corner_only(monkeypatch: pytest.MonkeyPatch
 def test_ids_are_hashes_of_sixteen_hex_digits():
     assert image_id_of(0, 0) == hashlib.blake2b(b"0/0", digest_size=8).hexdigest()
     assert len(image_id_of(0, 0)) == 16
+
+
+def test_a_world_whose_record_is_damaged_is_drawn_anew(tmp_path: Path):
+    size = {"n_train": 1, "n_val": 1, "n_candidates": 40}
+    draw_training_world(tmp_path, **size)
+    drawn = files_of(tmp_path)
+    (tmp_path / "drawn.json").write_bytes(b"\xff\xfe")
+    (tmp_path / "out" / "left over.jpg").write_bytes(b"")
+    draw_training_world(tmp_path, **size)
+    assert files_of(tmp_path) == drawn
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"image_id,truth\n" + b"a" * 200_000 + b",in\n"])
+def test_a_truth_table_of_real_pictures_that_is_no_csv_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "truth.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"--real .*: expected pool/truth\.csv with image_id, truth, class_index"):
+        write_real_lists(tmp_path, tmp_path)
 
 
 def test_too_small_a_world_is_refused(tmp_path: Path):

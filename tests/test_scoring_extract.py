@@ -1,49 +1,21 @@
 import dataclasses
-import io
 import json
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from manifests.errors import FeatureError, InputError
-from scoring.classifier import load_classifier
 from scoring.extract import extract_features
-from scoring.feature_sets import open_feature_set
 from scoring.heads import Head, read_head, write_head
 from scoring.pictures import Picture, PictureSource, pictures_in_folder
-
-N_CLASSES = 7
-
-
-def tiny_checkpoint(folder):
-    """Write seeded random weights of a small network and return their path."""
-    import timm
-
-    torch.manual_seed(0)
-    save_file(timm.create_model("test_resnet", num_classes=N_CLASSES).state_dict(), folder / "tiny.safetensors")
-    return folder / "tiny.safetensors"
-
-
-def tiny_classifier(folder):
-    return load_classifier(
-        "test_resnet", checkpoint=tiny_checkpoint(folder), n_classes=N_CLASSES, preprocessing={"input_size_px": 32}
-    )
+from tests.extract_world import N_CLASSES, features_of, jpeg, tiny_classifier
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     return tiny_classifier(tmp_path_factory.mktemp("weights"))
-
-
-def jpeg(seed: int, size: tuple[int, int] = (48, 40)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).resize(size).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -54,15 +26,6 @@ def folder(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(seed))
     return tmp_path / "pictures"
-
-
-def features_of(features_dir, name: str) -> dict[str, torch.Tensor]:
-    batches = open_feature_set(features_dir, name)
-    return {
-        image_id: row
-        for batch in batches
-        for image_id, row in zip(batch.image_ids.to_pylist(), batch.features, strict=True)
-    }
 
 
 def test_features_of_a_folder_are_sorted_and_equal_those_of_the_network(classifier, folder, tmp_path):

@@ -2,11 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from manifests.workspace import Workspace
 from tests.conftest import REPOSITORY
-from tests.test_scoring_extract import jpeg, tiny_checkpoint
+from tests.extract_world import jpeg, tiny_checkpoint
+from tests.waiting import HANGS_S, wait_until
 
 
 def files_in(out):
@@ -23,20 +23,18 @@ def start(command):
 
 
 def stop_in_the_middle(command, sign_of_work, n_signs, with_signal):
-    """Stop a run as soon as its files show that it is at work; return its exit code and what it said."""
+    """Stop a run as soon as so many new files show that it is at work; return its exit code and what it said."""
+    enough = len(list(sign_of_work())) + n_signs
     with start(command) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(list(sign_of_work())) < n_signs:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        wait_until(lambda: len(list(sign_of_work())) >= enough, process, gap_s=0.001)
         process.send_signal(with_signal)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=HANGS_S)
     return process.returncode, errors
 
 
 def finish(command):
     with start(command) as process:
-        said, errors = process.communicate(timeout=120)
+        said, errors = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, errors
     return said
 
@@ -63,8 +61,8 @@ def test_killed_twice_and_interrupted_the_command_ends_in_the_bytes_of_an_undist
     finish(commands[0])
     for n_parts, with_signal, code in (
         (1, signal.SIGKILL, -signal.SIGKILL),
-        (10, signal.SIGKILL, -signal.SIGKILL),
-        (20, signal.SIGINT, 130),
+        (9, signal.SIGKILL, -signal.SIGKILL),
+        (10, signal.SIGINT, 130),
     ):
         found, errors = stop_in_the_middle(commands[1], parts, n_parts, with_signal)
         assert found == code, f"it ended before it could be stopped, or otherwise: {errors}"

@@ -16,8 +16,15 @@ from scoring.metrics import auroc
 from scoring.outputs import Outputs
 from scoring.training.feature_mean import FeatureMean
 from scoring.training.gather import Training
-from tests.scoring_world import a_head, batches, in_features, out_features, scores_of
-from tests.test_scoring_methods_shaping import as_float64, figures_on_reference
+from tests.scoring_world import (
+    a_head,
+    as_float64,
+    batches,
+    figures_on_reference,
+    in_features,
+    out_features,
+    scores_of,
+)
 
 BOTH_SHAPES = pytest.mark.parametrize(
     "n_classes", [6, 40], ids=["fewer classes than features", "more classes than features"]

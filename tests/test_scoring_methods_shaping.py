@@ -8,8 +8,7 @@ import torch
 from scipy import special
 
 from manifests.errors import FeatureError, InputError
-from scoring.feature_sets import open_feature_set
-from scoring.heads import Head, read_head
+from scoring.heads import Head
 from scoring.methods.activation_shaping import kept_features, number_kept, sharpening
 from scoring.methods.ash_b import ASHB
 from scoring.methods.ash_p import ASHP
@@ -21,22 +20,25 @@ from scoring.methods.react import ReAct
 from scoring.methods.scale import SCALE
 from scoring.methods.table import methods_named
 from scoring.methods.vra import VRA
-from scoring.metrics import auroc
 from scoring.outputs import Outputs
 from scoring.sorting import sorted_rows
 from scoring.training.feature_mean import FeatureMean
 from scoring.training.gather import Training
-from tests.scoring_world import a_head, batches, in_features, out_features, scores_of
+from tests.scoring_world import (
+    a_head,
+    as_float64,
+    batches,
+    figures_on_reference,
+    in_features,
+    out_features,
+    scores_of,
+)
 
 BOTH_SHAPES = pytest.mark.parametrize(
     "n_classes", [6, 40], ids=["fewer classes than features", "more classes than features"]
 )
 SHAPING = {"ash_p": ASHP, "ash_b": ASHB, "ash_s": ASHS, "scale": SCALE}
 EACH_SHAPING = pytest.mark.parametrize("name", SHAPING)
-
-
-def as_float64(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.numpy().astype(np.float64)
 
 
 class World:
@@ -346,22 +348,6 @@ def test_defaults_of_openood_are_its_own():
     low, high = np.quantile(as_float64(world.train[:100]), [0.1, 0.9])
     assert (scorers["vra"].low, scorers["vra"].high) == pytest.approx((low, high), rel=1e-6)
     assert scorers["vra"].clips_low
-
-
-def figures_on_reference(shared, name: str, options: dict) -> list[float]:
-    """AUROC of one method on each OOD set of small_seed0."""
-    folder = shared / "reference" / "small_seed0"
-    if not (folder / "expected.json").is_file():
-        pytest.skip(f"reference sets are not at hand: {folder} is absent")
-    head = read_head(folder)
-    training = Training(head, open_feature_set(folder, "train"))
-    scorer = fit_methods(methods_named([name]), training, overrides={name: options}).scorers[name]
-
-    def scores(set_name: str) -> torch.Tensor:
-        return torch.cat([scores_of(scorer, head, batch.features) for batch in open_feature_set(folder, set_name)])
-
-    in_scores = scores("val")
-    return [auroc(in_scores, scores(set_name)) for set_name in ("far", "near", "texture", "mix")]
 
 
 @pytest.mark.parametrize(

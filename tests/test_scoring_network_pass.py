@@ -11,7 +11,7 @@ from scoring.heads import Head
 from scoring.network_pass import NetworkPass, Speed
 from scoring.partial_sets import Part
 from scoring.pictures import Picture
-from tests.test_scoring_extract import jpeg
+from tests.extract_world import jpeg
 
 DECODING_S = COMPUTING_S = 0.01
 

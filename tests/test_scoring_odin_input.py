@@ -9,7 +9,7 @@ from scoring.extract import extract_features
 from scoring.heads import Head
 from scoring.odin_input import OdinInput, odin_input, perturbed_pixels
 from scoring.pictures import pictures_in_folder
-from tests.test_scoring_extract import features_of, jpeg, tiny_classifier
+from tests.extract_world import features_of, jpeg, tiny_classifier
 
 STD = (0.5, 0.25, 0.1)
 

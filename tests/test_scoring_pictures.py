@@ -15,7 +15,7 @@ from scoring.pictures import (
     pictures_of_workspace,
     pictures_to_extract,
 )
-from tests.test_scoring_extract import N_CLASSES, jpeg
+from tests.extract_world import N_CLASSES, jpeg
 
 
 @pytest.fixture
@@ -36,7 +36,12 @@ def test_two_pictures_of_one_id_are_refused(folder):
 
 def test_picture_whose_name_is_no_image_id_is_refused(folder):
     (folder / "my cat.jpg").write_bytes(jpeg(1))
-    with pytest.raises(InputError, match=r"my cat\.jpg: the name of a picture is its image id: .* found 'my cat'"):
+    told = r"my cat\.jpg: the name of a picture is its image id: .* found 'my cat'; rename it"
+    with pytest.raises(InputError, match=f"{told}$"):
+        pictures_in_folder(folder)
+    for name in ("n.a.jpg", "\N{LATIN SMALL LETTER O WITH DIAERESIS}0.jpg"):
+        (folder / name).write_bytes(jpeg(1))
+    with pytest.raises(InputError, match=f"{told}, and 2 more$"):
         pictures_in_folder(folder)
 
 

@@ -9,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from manifests.errors import FeatureError
 from scoring.extract import extract_features
 from scoring.partial_sets import Part, PartRows, PartStore, parts_of
 from scoring.pictures import Picture, pictures_in_folder
-from tests.test_scoring_extract import N_CLASSES, features_of, jpeg, tiny_classifier
+from tests.extract_world import N_CLASSES, features_of, jpeg, tiny_classifier
 
 BATCH_SIZE = 4
 
@@ -169,6 +170,17 @@ def test_after_a_change_only_its_part_is_made_and_the_bytes_are_those_of_a_new_r
     assert 0 < result.speed.n_images < 40
     extract(folder, classifier, tmp_path / "anew")
     assert files_in(tmp_path / "out") == files_in(tmp_path / "anew")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\n", b"image_id,status,reason\n0012,failed\n"])
+def test_a_damaged_list_of_what_was_unreadable_says_to_delete_the_set(classifier, folder, tmp_path, content):
+    (folder / "0012.jpg").write_bytes(b"never readable")
+    extract(folder, classifier, tmp_path / "out")
+    (list_path,) = (tmp_path / "out").glob("*.unreadable.csv")
+    list_path.write_bytes(content)
+    add_picture(folder)
+    with pytest.raises(FeatureError, match=r"unreadable\.csv: expected image_id,status,reason .*delete the set"):
+        extract(folder, classifier, tmp_path / "out")
 
 
 def test_a_change_while_a_run_was_stopped_is_seen(classifier, folder, tmp_path):

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from scoring.methods.table import METHOD_NAMES, METHODS
 from scoring.metrics import METRIC_NAMES, measure
 from scoring.score import score
 from scoring.score_settings import FigureSettings, FitSettings, SetNames
-from scoring.tables import results_table
+from scoring.tables import results_data, results_table
 
 N_CLASSES, N_FEATURES = 4, 24
 NAMES = SetNames(("far", "near"))
@@ -496,6 +497,60 @@ def test_table_has_the_layout_of_the_paper(features_dir, tmp_path):
     assert lines[3].startswith("ViM")
     assert lines[3].split() == f"ViM feature + logit {expected} {average}".split()
     assert "fpr95_out, %" in lines
-    assert "share of OOD images let through where 95 % of ID images are kept" in "\n".join(lines)
-    assert "share of ID images lost where 95 % of OOD images are caught" in "\n".join(lines)
+    assert "share of OOD images let through where 95 % of ID images are kept" in " ".join(lines)
+    assert "share of ID images lost where 95 % of OOD images are caught" in " ".join(lines)
     assert math.isclose(result.fitted["D"], N_FEATURES // 2)
+
+
+def test_tables_of_many_sets_stand_below_each_other_in_a_terminal(features_dir, tmp_path):
+    names = [f"far_{number}" for number in range(6)]
+    for name in names:
+        shutil.copy(features_dir / "far.parquet", features_dir / f"{name}.parquet")
+    settings = FigureSettings(n_draws=20, baseline="msp")
+    result = score(
+        features_dir, SetNames(tuple(names)), tmp_path / "out", methods=["msp", "max_logit", "mahalanobis"],
+        figures=settings,
+    )  # fmt: skip
+    lines = results_table(result).splitlines()
+    assert max(map(len, lines)) <= 100
+    headings = [line.split()[2:] for line in lines if line.startswith("method") and "source" in line]
+    # One after the other, once for AUROC beside fpr95_in and once for fpr95_out.
+    assert [name for heading in headings for name in heading] == [*names, "average"] * 2
+    assert sum(line.startswith("Mahalanobis") for line in lines) == len(headings) + sum(
+        line.startswith("method") and "source" not in line for line in lines
+    )
+
+
+def test_data_is_the_results_file_by_method_set_and_metric(features_dir, tmp_path):
+    settings = FigureSettings(
+        n_draws=20, baseline="energy", known_in=["far_000"], contamination={"far": Contamination(0.1)}
+    )
+    result = score(features_dir, NAMES, tmp_path / "out", methods=["energy", "max_logit"], figures=settings)
+    data = json.loads(json.dumps(results_data(result), allow_nan=False))
+    rows = rows_of(tmp_path / "out" / "results.csv")
+    assert len(rows) == 4
+    for row in rows:
+        for metric in METRIC_NAMES:
+            ends = {end: float(row[f"{metric}_{end}"]) for end in ("low", "high")}
+            assert data["figures"][row["method"]][row["set"]][metric] == {"value": float(row[metric]), **ends}
+    without = {(row["method"], row["set"]): row for row in rows_of(tmp_path / "out/results.without_known_in.csv")}
+    assert data["without_known_in"]["energy"]["far"]["auroc"]["value"] == float(without["energy", "far"]["auroc"])
+    assert data["n_known_in"] == {"far": 1, "near": 0}
+    differences = rows_of(tmp_path / "out" / "differences.csv")
+    assert len(differences) == 2 * len(METRIC_NAMES)
+    for row in differences:
+        told = data["differences"][row["method"]][row["set"]][row["metric"]]
+        assert told == {name: float(row[name]) for name in ("difference", "low", "high", "share_sign_lost")}
+    # A perfect detector of the other nine in ten: 1 less half of a tenth.
+    assert data["contamination_limits"]["far"]["at_rate"]["auroc_ceiling"] == pytest.approx(0.95)
+
+
+def test_the_command_tells_its_figures_as_numbers_and_without_draws_no_intervals(features_dir, tmp_path, capsys):
+    arguments = ["score", "--features", str(features_dir), "--ood", "far", "--method", "msp", "--bootstrap", "0"]
+    assert run([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    (row,) = rows_of(tmp_path / "out" / "results.csv")
+    assert data == {
+        "figures": {"msp": {"far": {metric: {"value": float(row[metric])} for metric in METRIC_NAMES}}},
+        "fitted": {}, "refused": {}, "warnings": [],
+    }  # fmt: skip

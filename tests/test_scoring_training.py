@@ -182,6 +182,15 @@ def test_product_equals_numpy(n, k, m):
     np.testing.assert_allclose(product(rows, strided), as_float64(rows) @ as_float64(strided).T, atol=1e-5)
 
 
+@pytest.mark.parametrize(("k", "m"), [(24, 6), (768, 100), (600, 2), (600, 1)])
+def test_product_of_a_row_is_the_same_bits_however_many_are_beside_it(k, m):
+    generator = torch.Generator().manual_seed(0)
+    rows, weight = torch.randn(300, k, generator=generator), torch.randn(m, k, generator=generator)
+    together = product(rows, weight)
+    for n_rows in (1, 2, 9, 33, 127, 130):
+        assert torch.equal(product(rows[5 : 5 + n_rows], weight), together[5 : 5 + n_rows])
+
+
 @pytest.mark.parametrize("k", [5, 512, 1300])
 def test_triangular_product_and_moment_equal_the_full_ones(k):
     generator = torch.Generator().manual_seed(0)

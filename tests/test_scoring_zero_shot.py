@@ -17,7 +17,7 @@ from scoring.heads import read_head
 from scoring.odin_input import OdinInput, perturbed_pixels
 from scoring.pictures import pictures_in_folder
 from scoring.zero_shot import zero_shot_model
-from tests.test_scoring_extract import features_of, jpeg
+from tests.extract_world import features_of, jpeg
 from tests.tiny_clip import make_tiny_clip
 
 NAMES = ("tench", "goldfish", "great white shark", "sea", "tree")

@@ -1,5 +1,6 @@
 """Small masks as one more number for risk."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,13 +86,23 @@ def test_masks_tell_apart_what_the_sources_cannot(tmp_path: Path) -> None:
     without, _ = fit_calibration(workspace, sources, truth, None, **shared)
     assert with_masks.held_out_in.min() > with_masks.held_out_out.max()
     assert without.held_out_in.min() < without.held_out_out.max()
+    names = with_masks.model.names
+    other_names = tuple(name.replace(LOCALIZER, "00000000000000bb") for name in names)
     path = tmp_path / "calibration.json"
     with_masks.write(path)
     screen_pictures(workspace, classes, sources, ScreenRules(has_masks=True), calibration_path=path)
     risks = {image_id: found["risk"] for image_id, found in screened(workspace).items()}
     assert min(risks[k] for k in risks if int(k, 16) % 2) > max(risks[k] for k in risks if not int(k, 16) % 2)
-    with pytest.raises(InputError, match="made of other numbers of the same sources"):
+    with pytest.raises(InputError, match="--calibration: it was made with --masks: give --masks"):
         screen_pictures(workspace, classes, sources, ScreenRules(), calibration_path=path)
+    without.write(path)
+    said = "--masks: the calibration was made without --masks: leave it out, or run 'calibrate --masks'"
+    with pytest.raises(InputError, match=said):
+        screen_pictures(workspace, classes, sources, ScreenRules(has_masks=True), calibration_path=path)
+    with pytest.raises(
+        InputError, match=r"only in the calibration: localizer 0+bb: .*; only now: localizer 0+aa: "
+    ):
+        replace(with_masks, model=replace(with_masks.model, names=other_names)).check_holds_for(sources, names)
 
 
 def test_masks_without_a_calibration_or_of_other_pictures_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from curation.bench.risk import POPULATIONS, RiskFigures, risk_table
 from curation.screening.operating_point import (
     auroc,
     drop_bound,
@@ -13,6 +14,7 @@ from curation.screening.operating_point import (
 )
 from curation.screening.risk import RIDGE, fit_risk, unseen_risks
 from manifests.errors import InputError
+from manifests.proportions import counted_share
 
 
 def labelled(n_pictures=400, seed=0):
@@ -136,6 +138,25 @@ def test_an_unseen_risk_that_no_model_can_tell_is_one():
 def test_a_goal_that_is_no_share_is_refused(max_lost):
     with pytest.raises(InputError, match="--max-lost: expected a share of 0 to 1"):
         drop_bound(np.zeros(3, np.float32), max_lost)
+
+
+def test_the_bench_tells_its_figures_by_population_and_goal_as_its_table_does():
+    shares = tuple(counted_share(n_hits, 8) for n_hits in (1, 2, 4))
+    flagged, shown = (shares,) * len(POPULATIONS), (counted_share(6, 8),) * len(POPULATIONS)
+    aurocs, of_splits = (0.75,) * len(POPULATIONS), (0.7, 0.1, 0.005, 0.2, 0.01, 0.3, 0.05)
+    figures = RiskFigures("whole", aurocs, flagged, shares, shown, 0.125, of_splits)
+    told = figures.as_json()
+    assert [one["population"] for one in told["populations"]] == list(POPULATIONS)
+    first = told["populations"][0]
+    assert (first["auroc"], first["shown"]["n_hits"], first["shown"]["value"]) == (0.75, 6, 0.75)
+    assert [(one["max_lost"], one["value"]) for one in first["flagged"]] == [
+        (0.005, 0.125), (0.01, 0.25), (0.05, 0.5)
+    ]  # fmt: skip
+    assert told["lost"] == first["flagged"]
+    assert told["mean_of_splits"]["goals"][1] == {"max_lost": 0.01, "flagged": 0.2, "lost": 0.01}
+    lines = risk_table([figures]).splitlines()
+    assert lines[1].split() == ["whole", "whole", "8", "0.7500", "12.5%", "25.0%", "50.0%", "75.0%"]
+    assert "AUROC 0.7000; goal 0.5%: 10.0% of in, 0.5% of out" in lines[-1]
 
 
 def test_the_point_counts_held_out_pictures_above_the_bound():

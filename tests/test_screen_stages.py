@@ -1,7 +1,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from tests.conftest import REPOSITORY
 from tests.picture_workspace import add_pictures, jpeg, pictures, scene, tables_of
 from tests.screen_world import add_store, classes_csv, screened, sources_of
 from tests.tiny_clip import embed_pictures, make_tiny_clip
+from tests.waiting import HANGS_S, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +93,11 @@ def start_stage(workspace, command):
 def kill_in_the_middle(workspace, command, sign_of_work, n_signs):
     """Kill a stage as soon as its files show that it is at work; return whether it was still running."""
     with start_stage(workspace, command) as process:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(list(workspace.root.glob(sign_of_work))) < n_signs:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
+
+        def is_time() -> bool:
+            return len(list(workspace.root.glob(sign_of_work))) >= n_signs or process.poll() is not None
+
+        wait_until(is_time, gap_s=0.002)
         process.kill()
         process.communicate()
     return process.returncode == -signal.SIGKILL
@@ -104,7 +105,7 @@ def kill_in_the_middle(workspace, command, sign_of_work, n_signs):
 
 def finish(workspace, command):
     with start_stage(workspace, command) as process:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, errors.decode()
 
 

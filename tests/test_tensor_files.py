@@ -7,7 +7,8 @@ import safetensors
 import torch
 
 from manifests.devices import computes_in_bfloat16, repeatable
-from manifests.tensor_files import read_tensors, tensors_below, write_tensors
+from manifests.errors import ModelError
+from manifests.tensor_files import check_is_file, read_record, read_tensors, tensors_below, write_tensors
 
 TENSORS = {"b.weight": torch.arange(6.0).view(2, 3).T, "a.step": torch.tensor(3)}
 
@@ -35,6 +36,34 @@ def test_a_damaged_file_is_the_librarys_error(tmp_path, content):
     (tmp_path / "one").write_bytes(content)
     with pytest.raises(safetensors.SafetensorError):
         read_tensors(tmp_path / "one", "what")
+    with pytest.raises(safetensors.SafetensorError):
+        read_record(tmp_path / "one", "what")
+
+
+def test_the_record_alone_is_read_and_a_file_that_lost_its_end_is_refused_by_it(tmp_path):
+    path = tmp_path / "one"
+    write_tensors(path, TENSORS, "what", {"epochs": 2})
+    assert read_record(path, "what") == '{"epochs": 2}'
+    assert read_record(path, "another") is None
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(safetensors.SafetensorError):
+        read_record(path, "what")
+
+
+def test_a_folder_in_place_of_a_checkpoint_is_told_with_the_file_in_it(tmp_path):
+    (tmp_path / "net.bin").touch()
+    check_is_file(tmp_path / "net.bin")
+    cases = [
+        (tmp_path, None, f"--checkpoint {tmp_path}: expected a file, found a folder"),
+        (tmp_path, "else.bin", f"--checkpoint {tmp_path}: expected a file, found a folder"),
+        (tmp_path, "net.bin",
+         f"--checkpoint {tmp_path}: expected a file, found a folder; give {tmp_path / 'net.bin'}"),
+        (tmp_path / "none", "net.bin", f"--checkpoint {tmp_path / 'none'}: no such file"),
+    ]  # fmt: skip
+    for given, file_name, said in cases:
+        with pytest.raises(ModelError) as refused:
+            check_is_file(given, "--checkpoint", file_name=file_name)
+        assert str(refused.value) == said
 
 
 def test_tensors_below_a_prefix_lose_it_and_others_stay_away():

@@ -2,7 +2,6 @@ import errno
 import json
 import multiprocessing
 import os
-import time
 
 import pyarrow as pa
 import pytest
@@ -12,18 +11,19 @@ import cli
 from manifests import schema
 from manifests.durable import cut_torn_tail, read_json_lines, replacing, write_text
 from manifests.errors import InputError, StageMissingError, TableError, WorkspaceLockedError
-from manifests.image_ids import is_image_id, read_image_ids
+from manifests.image_ids import is_image_id, read_image_ids, shard_of
 from manifests.label_space import ClassName, read_label_space, write_label_space
 from manifests.parquet import write_parquet
 from manifests.schema import TableSpec
 from manifests.workspace import Workspace, checked_name
 from tests.picture_workspace import add_pictures, pictures
+from tests.waiting import HANGS_S
 
 
 def hold(root, ready, release):
     with Workspace(root).stage("download", {}):
         ready.set()
-        release.wait(20)
+        release.wait(HANGS_S)
 
 
 def test_a_second_process_is_told_who_holds_the_workspace(tmp_path):
@@ -32,7 +32,7 @@ def test_a_second_process_is_told_who_holds_the_workspace(tmp_path):
     process = context.Process(target=hold, args=(tmp_path, ready, release))
     process.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(HANGS_S)
         with (
             pytest.raises(WorkspaceLockedError, match=rf"process {process.pid} on .* \(download, since"),
             Workspace(tmp_path).stage("screen", {}),
@@ -50,12 +50,11 @@ def test_a_killed_holder_frees_the_workspace(tmp_path):
     ready, release = context.Event(), context.Event()
     process = context.Process(target=hold, args=(tmp_path, ready, release))
     process.start()
-    assert ready.wait(20)
+    assert ready.wait(HANGS_S)
     process.kill()
     process.join()
-    started = time.monotonic()
     with Workspace(tmp_path).stage("screen", {}):
-        assert time.monotonic() - started < 1
+        pass
 
 
 def test_failed_replacement_keeps_the_old_file_and_leaves_no_other(tmp_path):
@@ -282,3 +281,10 @@ def test_a_damaged_label_space_is_refused_by_line(tmp_path, content, message):
     (tmp_path / "classes.csv").write_text(content)
     with pytest.raises(InputError, match=message):
         read_label_space(tmp_path / "classes.csv")
+
+
+def test_the_shard_of_an_image_is_what_is_left_of_the_beginning_of_its_digest():
+    # SHA-256 of "abc" begins with ba7816bf 8f01cfea (FIPS 180-2, appendix B.1).
+    assert shard_of("abc", 256) == 0xEA
+    assert shard_of("abc", 64) == 0xEA % 64
+    assert shard_of("abc", 1_000) == 0xBA7816BF8F01CFEA % 1_000

@@ -1,6 +1,6 @@
 """Planning an audit: a blind sample, drawn from a frozen set, and the rule by which it will be read.
 
-Nobody chooses the seed: it follows from the set and from how many audits its images had before.
+The seed follows from the set and from how many audits its images had before: nobody names one.
 
 The plan, ``audits/<audit>.json``, never changes. The table beside it holds the images drawn so far, which are
 those of the first looks in the order of the draw; what the next look needs is drawn only when it is needed.

@@ -14,7 +14,7 @@ from annotation.statistics.agreement import (
 )
 from annotation.statistics.answer_matrix import ANSWER_WORDS, IN, OUT
 from annotation.statistics.shared_mistakes import shared_mistakes
-from manifests.proportions import Share, counted_share
+from manifests.proportions import counted_share
 from manifests.report.parts import Part, Section, Table, Text
 
 KEY, TITLE = "agreement", "Agreement"
@@ -110,10 +110,10 @@ def _gold_part(team: Team) -> Part:
         right, gold = report.on_gold, report.gold
         rows.append((
             name, f"{right.n_all:,}", f"{right.value:.1%}", f"{right.low:.1%} to {right.high:.1%}",
-            _share(counted_share(int(gold[IN, OUT]), int(gold[IN].sum()))),
-            _share(counted_share(int(gold[OUT, IN]), int(gold[OUT].sum()))),
-            _share(counted_share(int(gold[:, ANSWER_WORDS.index("difficult")].sum()), right.n_all)),
-            _share(report.right_class), _share(report.with_others),
+            counted_share(int(gold[IN, OUT]), int(gold[IN].sum())).brief,
+            counted_share(int(gold[OUT, IN]), int(gold[OUT].sum())).brief,
+            counted_share(int(gold[:, ANSWER_WORDS.index("difficult")].sum()), right.n_all).brief,
+            report.right_class.brief, report.with_others.brief,
         ))  # fmt: skip
     header = (
         "annotator", "gold answers", "right", "95 % interval", "in taken for out", "out taken for in",
@@ -124,7 +124,3 @@ def _gold_part(team: Team) -> Part:
         "the set. The last column needs no gold: of the images on which all others agree, those answered so too."
     )
     return Table(header, rows, caption, frozenset(range(1, len(header))))
-
-
-def _share(share: Share) -> str:
-    return f"{share.value:.1%} of {share.n_all:,}" if share.n_all else "-"

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from annotation.decisions import Decision
 from annotation.report.team import NOBODY, Team
+from annotation.verdicts import n_votes_of
 from manifests import schema
 from manifests.report.own_pictures import own_pictures
 from manifests.report.parts import Card, Gallery, Section, Table
@@ -62,7 +63,7 @@ def _gallery(team: Team, disputed: pa.Table) -> list[Gallery]:
     # What waits for a ruling first; then where most was said.
     ordered = sorted(
         disputed.to_pylist(),
-        key=lambda row: (row["verdict"] != "disputed", -_n_votes(row), row["image_id"]),
+        key=lambda row: (row["verdict"] != "disputed", -n_votes_of(row), row["image_id"]),
     )
     shown = ordered[:MOST_CARDS]
     pictures = own_pictures(team.workspace, [row["image_id"] for row in shown])
@@ -73,10 +74,6 @@ def _gallery(team: Team, disputed: pa.Table) -> list[Gallery]:
         "annotators: an adjudicator sees the same on the screen, whoever votes must not."
     )
     return [Gallery("Disputes", cards, caption)]
-
-
-def _n_votes(row: Mapping[str, Any]) -> int:
-    return int(row["n_out"] + row["n_in"] + row["n_difficult"])
 
 
 def _lines(

@@ -169,15 +169,11 @@ def _cells(report: AnnotatorReport) -> list[str]:
         by_queue or "0",
         *(f"{value:.2f}" if report.n_answers else "-" for value in (report.median_s, report.p10_s, report.p90_s)),
         f"{report.n_too_fast:,}",
-        _share(on_gold),
+        on_gold.brief,
         f"{on_gold.low:.1%} to {on_gold.high:.1%}" if on_gold.n_all else "-",
-        _share(report.right_class),
-        _share(report.with_others),
+        report.right_class.brief,
+        report.with_others.brief,
     ]
-
-
-def _share(share: Share) -> str:
-    return f"{share.value:.1%} of {share.n_all:,}" if share.n_all else "-"
 
 
 def _confusion_lines(report: AnnotatorReport) -> list[str]:

@@ -124,7 +124,7 @@ def plan_rows(
     return [_row(errors, n_votes, n_images, seconds, seed) for n_votes in range(1, votes_max + 1)]
 
 
-def votes_needed(rows: Sequence[PlanRow], target: float) -> tuple[int | None, int | None]:
+def fewest_votes(rows: Sequence[PlanRow], target: float) -> tuple[int | None, int | None]:
     """Return the fewest votes, two at least, that meet `target` as expected, and with the whole interval."""
     expected = [row.n_votes for row in rows if row.n_votes >= 2 and row.contamination <= target]
     surely = [row.n_votes for row in rows if row.n_votes >= 2 and row.high <= target]
@@ -259,7 +259,7 @@ def _answer(errors: TeamErrors, rows: Sequence[PlanRow], target: float) -> str:
         )
         would = "no number of votes here would do" if enough is None else f"{enough} votes would do"
         return f"whether {target:.2%} is met cannot be known without gold; were errors independent, {would}"
-    expected, surely = votes_needed(rows, target)
+    expected, surely = fewest_votes(rows, target)
     if expected is None:
         return f"no number of votes up to {most} is expected to meet {target:.2%}"
     if surely is None:

@@ -4,13 +4,14 @@ All of a kind have the same pixels and differ in a comment that holds the image 
 (one digest under many ids is a placeholder) and a server can answer without making a picture for each request.
 """
 
-import io
 import random
 import struct
 import zlib
 from dataclasses import dataclass
 
 from PIL import Image
+
+from manifests.images import jpeg_bytes
 
 BODY_BYTES = 287_000
 """What a picture of Open Images has on average: 36 GB / 125,436."""
@@ -66,7 +67,7 @@ def photo_body() -> Body:
     low, high = 0.0, 1.0
     for _ in range(12):
         amount = (low + high) / 2
-        encoded = _jpeg(_waves_and_noise(amount))
+        encoded = jpeg_bytes(_waves_and_noise(amount), 88)
         if abs(len(encoded) - BODY_BYTES) < abs(len(best) - BODY_BYTES):
             best = encoded
         low, high = (amount, high) if len(encoded) < BODY_BYTES else (low, amount)
@@ -83,9 +84,3 @@ def _waves_and_noise(amount: float) -> Image.Image:
     noise = Image.frombytes("L", (width, height), random.Random(0).randbytes(width * height))
     grey = Image.blend(waves, noise, amount)
     return Image.merge("RGB", (grey, waves, grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=88)
-    return stream.getvalue()

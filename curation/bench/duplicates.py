@@ -12,8 +12,9 @@ import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont
@@ -24,7 +25,7 @@ from curation.embedding_store import EmbeddingStore
 from manifests import schema
 from manifests.durable import write_bytes
 from manifests.errors import InputError, UnreadableImageError
-from manifests.images import read_image
+from manifests.images import jpeg_bytes, read_image
 from manifests.workspace import Workspace
 
 LARGEST_SIDE_PX = 512
@@ -56,7 +57,7 @@ def _mirrored(image: Image.Image, _: np.random.Generator) -> Image.Image:
 
 def _re_encoded(quality: int) -> Copy:
     def re_encode(image: Image.Image, _: np.random.Generator) -> Image.Image:
-        return Image.open(io.BytesIO(_jpeg(image, quality))).convert("RGB")
+        return Image.open(io.BytesIO(jpeg_bytes(image, quality))).convert("RGB")
 
     return re_encode
 
@@ -113,6 +114,20 @@ COPIES: Mapping[str, Copy] = {
 
 
 @dataclass(frozen=True)
+class Recall:
+    """What was found of the copies made in one way."""
+
+    copy: str
+    n_planted: int
+    n_found: int
+
+    @property
+    def recall(self) -> float | None:
+        """Share of them that was found; None where fewer pictures than ways left none."""
+        return self.n_found / self.n_planted if self.n_planted else None
+
+
+@dataclass(frozen=True)
 class DuplicateBench:
     """What was planted and found.
 
@@ -138,15 +153,36 @@ class DuplicateBench:
     missed: list[tuple[str, str]]
     others: list[tuple[str, str]]
 
+    @property
+    def recalls(self) -> list[Recall]:
+        """Of every way that copies were made in, and of all together in the end."""
+        by_way = [Recall(way, n, self.found[way]) for way, n in self.planted.items()]
+        return [*by_way, Recall("all", self.planted.total(), self.found.total())]
+
+    @property
+    def precision(self) -> float | None:
+        """Share of those called a duplicate that are right; None where none is."""
+        return self.n_right / self.n_called if self.n_called else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return {
+            "n_pictures": self.n_pictures,
+            "copies": [{**asdict(one), "recall": one.recall} for one in self.recalls],
+            "n_called": self.n_called,
+            "n_right": self.n_right,
+            "precision": self.precision,
+            "missed": [{"path": path, "copy": way} for path, way in self.missed],
+            "others": self.others,
+        }
+
     def table(self) -> str:
         """Return the figures as a table to print."""
         lines = [f"{'copy':32} planted  found  recall"]
-        for way, n in self.planted.items():
-            lines.append(f"{way:32} {n:7,} {self.found[way]:6,} {self.found[way] / n:7.3f}")
-        n_planted, n_found = self.planted.total(), self.found.total()
-        lines.append(f"{'all':32} {n_planted:7,} {n_found:6,} {n_found / max(1, n_planted):7.3f}")
-        precision = self.n_right / max(1, self.n_called)
-        lines.append(f"precision {precision:.4f}: {self.n_right:,} of {self.n_called:,} called a duplicate")
+        for one in self.recalls:
+            lines.append(f"{one.copy:32} {one.n_planted:7,} {one.n_found:6,} {_share(one.recall, 3):>7}")
+        called = f"{self.n_right:,} of {self.n_called:,} called a duplicate"
+        lines.append(f"precision {_share(self.precision, 4)}: {called}")
         lines += [f"  of different sources: {first} and {second}" for first, second in self.others]
         return "\n".join(lines)
 
@@ -235,7 +271,7 @@ def _readable(paths: Sequence[Path]) -> Iterator[tuple[Path, Image.Image]]:
 def _written(
     workspace: Workspace, image_id: str, image: Image.Image
 ) -> tuple[dict[str, object], dict[str, object]]:
-    content = _jpeg(image, _QUALITY)
+    content = jpeg_bytes(image, _QUALITY)
     path = workspace.relative_image_path(image_id)
     write_bytes(workspace.root / path, content)
     return {"image_id": image_id, "subset": "test", "url": "planted"}, {
@@ -244,15 +280,13 @@ def _written(
     }  # fmt: skip
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
-
-
 def duplicates_table(results: Mapping[str, DuplicateBench]) -> str:
     """Return the figures of every way of searching as a text to print."""
     return "\n\n".join(f"duplicates by {way}:\n{result.table()}" for way, result in results.items())
+
+
+def _share(value: float | None, n_digits: int) -> str:
+    return "-" if value is None else f"{value:.{n_digits}f}"
 
 
 def _counted(sources: Mapping[str, str], ways: Mapping[str, str], kept_of: Mapping[str, str]) -> DuplicateBench:

@@ -6,7 +6,7 @@ pictures (``--data``) its figures show the machinery and what chance reaches.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,18 +89,14 @@ class LocalizeFigures:
         mean, error = float(np.mean(self.ious)), float(1.96 * np.std(self.ious) / np.sqrt(len(self.ious)))
         return mean, mean - error, mean + error
 
-    def record(self) -> dict[str, Any]:
-        """Return it as JSON values; the share of no picture is null."""
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
         mean, low, high = self.mean_iou
-        shares = {name: value for name, value in vars(self).items() if isinstance(value, Share)}
         return {
             "population": self.population,
             "n_pictures": len(self.ious),
             "mean_iou": {"value": mean, "low": low, "high": high},
-            **{
-                name: {**asdict(share), "value": share.value if share.n_all else None}
-                for name, share in shares.items()
-            },
+            **{name: value.as_json() for name, value in vars(self).items() if isinstance(value, Share)},
         }
 
 

@@ -56,7 +56,7 @@ def read_real_pictures(data_dir: Path) -> list[RealPicture]:
             RealPicture(Path(row["file"]).stem, "in", int(row["class_index"]), val / row["file"])
             for row in _rows(val / "labels.csv")
         ]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, csv.Error) as error:
         raise InputError(
             f"--data {data_dir}: expected pool/truth.csv and imagenet_val/labels.csv ({error!r})"
         ) from error

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,13 @@ from curation.bench.pasted import AREA_SHARES, read_truth_rows
 from curation.embedding_store import EmbeddedImage, EmbeddingStore
 from curation.screening.calibrate import N_FOLDS
 from curation.screening.gather import gather, number_names
-from curation.screening.operating_point import auroc, drop_bound, expected_calibration_error, reliability
+from curation.screening.operating_point import (
+    auroc,
+    drop_bound,
+    expected_calibration_error,
+    reliability,
+    share_above,
+)
 from curation.screening.risk import fit_risk, unseen_risks
 from curation.screening.sources import ClassSource
 from curation.screening.truth import fold_of, is_held_out
@@ -69,6 +76,32 @@ class RiskFigures:
     calibration_error: float
     many_splits: tuple[float, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values; `max_lost` is the goal that a bound was chosen for."""
+        mean_auroc, *means = self.many_splits
+        populations = zip(POPULATIONS, self.aurocs, self.flagged, self.shown, strict=True)
+        return {
+            "views": self.views,
+            "populations": [
+                {"population": name, "auroc": auroc, "flagged": _by_goal(flagged), "shown": shown.as_json()}
+                for name, auroc, flagged, shown in populations
+            ],
+            "lost": _by_goal(self.lost),
+            "calibration_error": self.calibration_error,
+            "mean_of_splits": {
+                "n_splits": N_SPLITS,
+                "auroc": mean_auroc,
+                "goals": [
+                    {"max_lost": goal, "flagged": flagged, "lost": lost}
+                    for goal, flagged, lost in zip(MAX_LOST, means[::2], means[1::2], strict=True)
+                ],
+            },
+        }
+
+
+def _by_goal(shares: Sequence[Share]) -> list[dict[str, Any]]:
+    return [{"max_lost": goal, **share.as_json()} for goal, share in zip(MAX_LOST, shares, strict=True)]
+
 
 def measure_risk(
     workspace: Workspace, sources: Sequence[ClassSource], truth_path: Path, seed: int
@@ -120,8 +153,8 @@ def _figures(
     return RiskFigures(
         views,
         tuple(auroc(risks[which], out) for which in own),
-        tuple(tuple(_above(risks[which], bound) for bound in bounds) for which in own),
-        tuple(_above(out, bound) for bound in bounds),
+        tuple(tuple(share_above(risks[which], bound) for bound in bounds) for which in own),
+        tuple(share_above(out, bound) for bound in bounds),
         tuple(counted_share(int(is_shown[which].sum()), int(which.sum())) for which in own),
         expected_calibration_error(reliability(risks[is_in & held_out], out)),
         _many_splits(sources, numbers, is_in, is_out, image_ids),
@@ -165,10 +198,6 @@ def _many_splits(
             row += [float((ins > bound).mean()), float((outs > bound).mean())]
         rows.append(row)
     return tuple(np.mean(rows, axis=0).tolist())
-
-
-def _above(risks: npt.NDArray[np.float32], bound: float) -> Share:
-    return counted_share(int((risks > bound).sum()), len(risks))
 
 
 def risk_table(figures: Sequence[RiskFigures]) -> str:

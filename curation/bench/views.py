@@ -5,7 +5,6 @@ made 1024 x 768 px large as most of Open Images' copies are; then it is looked f
 """
 
 import csv
-import io
 import math
 import random
 import time
@@ -22,7 +21,7 @@ from PIL import Image
 from curation.encoder import Encoder
 from curation.views import cut_views, least_side_px
 from manifests.errors import InputError
-from manifests.images import decode_image, read_image
+from manifests.images import decode_image, jpeg_bytes, read_image
 from manifests.schema import N_SHOWN_CLASSES
 
 SHARES = (0.25, 0.10, 0.05)
@@ -73,7 +72,19 @@ class ViewsBench:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
-        return asdict(self)
+        grids = [
+            {
+                "grids": one.grids,
+                "n_views": one.n_views,
+                "pasted": [
+                    {"area_share": area_share, "best": best, "shown": shown}
+                    for area_share, best, shown in zip(SHARES, one.best, one.shown, strict=True)
+                ],
+            }
+            for one in self.grids
+        ]
+        fast = [asdict(one) for one in self.fast]
+        return {"model": self.model, "n_pictures": self.n_pictures, "grids": grids, "fast_decode": fast}
 
 
 @dataclass(frozen=True)
@@ -192,10 +203,8 @@ def pasted_pictures(data_dir: Path, n_pictures: int, seed: int) -> Iterator[Past
             image = background.copy()
             place = (drawn.randint(0, _SIZE_PX[0] - side), drawn.randint(0, _SIZE_PX[1] - side))
             image.paste(shown.resize((side, side), Image.Resampling.BICUBIC), place)
-            stream = io.BytesIO()
-            image.save(stream, "JPEG", quality=_JPEG_QUALITY)
             box = (*place, place[0] + side, place[1] + side)
-            yield Pasted(share, int(label["class_index"]), stream.getvalue(), box)
+            yield Pasted(share, int(label["class_index"]), jpeg_bytes(image, _JPEG_QUALITY), box)
 
 
 def _lists(data_dir: Path) -> tuple[list[dict[str, str]], list[str]]:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from curation.commands.class_sources import ClassChoice, Classifiers, class_sources
-from manifests.commands.bench import Bench, BenchOptions
+from manifests.commands.bench import Bench, BenchFigures, BenchOptions
 from manifests.commands.summary import announce
 from manifests.errors import InputError
-from manifests.run_report import current_report
 
 if TYPE_CHECKING:
     from curation.encoder import HeadedEncoder
@@ -29,58 +28,56 @@ def benches(classifiers: Classifiers) -> dict[str, Bench]:
     }
 
 
-def _download(given: BenchOptions) -> str:
+def _download(given: BenchOptions) -> BenchFigures:
     from curation.bench.report import bench_table
     from curation.bench.run import bench_download
 
     n_images = 2000 if given.images is None else given.images
-    return bench_table(
-        bench_download(
-            workdir=given.workspace, n_images=n_images, n_workers=given.workers, quick=given.quick,
-            peers=given.peers,
-        )
-    )  # fmt: skip
+    result = bench_download(
+        workdir=given.workspace, n_images=n_images, n_workers=given.workers, quick=given.quick, peers=given.peers
+    )
+    return BenchFigures(bench_table(result), result.as_json())
 
 
-def _metadata(given: BenchOptions) -> str:
+def _metadata(given: BenchOptions) -> BenchFigures:
     from curation.metadata.bench import bench_metadata, bench_metadata_table
 
     n_rows = 200_000 if given.rows is None else given.rows
-    return bench_metadata_table(bench_metadata(given.workspace, n_rows, seed=given.seed))
+    result = bench_metadata(given.workspace, n_rows, seed=given.seed)
+    return BenchFigures(bench_metadata_table(result), result.as_json())
 
 
-def _screen(given: BenchOptions) -> str:
+def _screen(given: BenchOptions) -> BenchFigures:
     from curation.bench.screen.report import screen_table
     from curation.bench.screen.run import bench_screen
 
     wanted = (("n_rows", given.rows), ("n_pictures", given.images))
     sizes = {name: size for name, size in wanted if size is not None}
-    return screen_table(
-        bench_screen(
-            workdir=given.workspace, quick=given.quick, peers=given.peers, seed=given.seed, device=given.device,
-            **sizes,
-        )
+    result = bench_screen(
+        workdir=given.workspace, quick=given.quick, peers=given.peers, seed=given.seed, device=given.device,
+        **sizes,
     )  # fmt: skip
+    return BenchFigures(screen_table(result), result.as_json())
 
 
-def _localize(given: BenchOptions) -> str:
+def _localize(given: BenchOptions) -> BenchFigures:
     from curation.bench.localize import bench_localize, localize_table
 
     figures = bench_localize(given.data, n_pictures=given.images, seed=given.seed, device=given.device)
-    current_report().data = {"figures": [one.record() for one in figures]}
-    return localize_table(figures)
+    return BenchFigures(localize_table(figures), {"figures": [one.as_json() for one in figures]})
 
 
-def _views(classifiers: Classifiers, given: BenchOptions) -> str:
+def _views(classifiers: Classifiers, given: BenchOptions) -> BenchFigures:
     from curation.bench.views import bench_views, views_table
 
     data = _given(given.data, "bench views: expected --data FOLDER")
     encoder = _real_classifier(classifiers, data, given.device)
     n_pictures = 100 if given.images is None else given.images
-    return views_table(bench_views(encoder, encoder.head_rows(), data, n_pictures=n_pictures, seed=given.seed))
+    result = bench_views(encoder, encoder.head_rows(), data, n_pictures=n_pictures, seed=given.seed)
+    return BenchFigures(views_table(result), result.as_json())
 
 
-def _risk(classifiers: Classifiers, given: BenchOptions) -> str:
+def _risk(classifiers: Classifiers, given: BenchOptions) -> BenchFigures:
     from curation.bench.pasted import make_workspace
     from curation.bench.risk import measure_risk, risk_table
     from curation.embed import EmbedRules, ModelChoice, embed_with
@@ -95,10 +92,11 @@ def _risk(classifiers: Classifiers, given: BenchOptions) -> str:
     summary = embed_with(space, choice, EmbedRules(n_workers=os.cpu_count() or 1), announce=announce)
     announce(embed_summary(summary))
     _, sources = class_sources(classifiers, space, ClassChoice([summary.digest]), given.device)
-    return risk_table(measure_risk(space, sources, truth_path, given.seed))
+    figures = measure_risk(space, sources, truth_path, given.seed)
+    return BenchFigures(risk_table(figures), {"figures": [one.as_json() for one in figures]})
 
 
-def _duplicates(classifiers: Classifiers, given: BenchOptions) -> str:
+def _duplicates(classifiers: Classifiers, given: BenchOptions) -> BenchFigures:
     from curation.bench.duplicates import bench_duplicates, duplicates_table
     from curation.duplicates.rules import DuplicateRules
     from curation.embed import EmbedRules, ModelChoice, embed_with
@@ -115,7 +113,8 @@ def _duplicates(classifiers: Classifiers, given: BenchOptions) -> str:
         data, given.workspace, DuplicateRules(), embed=embed_whole if has_classifier else None,
         most_pictures=given.images, seed=given.seed,
     )  # fmt: skip
-    return duplicates_table(results)
+    searches = [{"by": way, **one.as_json()} for way, one in results.items()]
+    return BenchFigures(duplicates_table(results), {"searches": searches})
 
 
 def _given(folder: Path | None, otherwise: str) -> Path:

@@ -61,6 +61,7 @@ def localize(
         refuse_without_effect(context, "with --model", ["embeddings"])
     if checkpoint is not None:
         refuse_without_effect(context, "with --checkpoint", ["templates"])
+    from curation.localize.checkpoints import check_checkpoint
     from curation.localize.loading import choose_localizer
     from curation.localize.localize import LocalizeRules, localize_pictures, plan_localize
     from manifests.workspace import Workspace
@@ -76,6 +77,8 @@ def localize(
     }  # fmt: skip
     rules = LocalizeRules(has_dropped, limit, workers)
     if current_report().is_dry_run:
+        if checkpoint is not None:
+            check_checkpoint(checkpoint)
         current_report().plan = plan_localize(space, told, rules).recorded_as(workspace, "localize")
         return
     print(localize_pictures(space, load, told, rules, announce=announce))
@@ -168,7 +171,7 @@ def train_localizer(
         plan = plan_training(towers, given, n_scenes=scenes, root=data, out_dir=folder, amp=amp)
         current_report().plan = plan.recorded_as(workspace, "train-localizer")
         return
-    with space.stage("train-localizer", recorded_arguments(context)) as record:
+    with space.stage("train-localizer", recorded_arguments(context), out_dir=folder) as record:
         record.seed = seed if convert is None else None
         if convert is not None:
             lines = [str(path) for path in convert_checkpoint(convert, str(model), folder, n_words=n_words or 17)]
@@ -195,8 +198,8 @@ def _localize_by(
 ) -> NextStep:
     """Return the command that uses the localizer in `folder`, with the CLIP that it belongs to."""
     from curation.localize.authors import CLIP_FILE
+    from curation.localize.checkpoints import LOCALIZER_FILE
     from curation.localize.scene_clip import CONFIG_FILE, WEIGHTS_FILE
-    from curation.localize.train import LOCALIZER_FILE
 
     weights = folder / CLIP_FILE if is_converted else folder / WEIGHTS_FILE if model is None else pretrained
     words_of_command = [

@@ -20,6 +20,7 @@ from curation.engine.local import LocalEngine
 from curation.verified_bytes import verified_bytes
 from manifests.durable import delete
 from manifests.errors import UnreadableImageError
+from manifests.image_ids import shard_of
 from manifests.parquet import read_written_as, write_parquet
 from manifests.stage_progress import ProgressBar
 from manifests.stored_pictures import StoredPicture
@@ -142,7 +143,7 @@ class FingerprintStore:
         """
         wanted: dict[int, list[FileToRead]] = {shard: [] for shard in range(N_SHARDS)}
         for file in files:
-            wanted[_shard_of(file.name)].append(file)
+            wanted[shard_of(file.name, N_SHARDS)].append(file)
         counts: Counter[str] = Counter(new=0, kept=0, unreadable=0)
         work = []
         for shard, shard_files in wanted.items():
@@ -199,17 +200,13 @@ class FingerprintStore:
         path = self._path(shard)
         if not path.exists():
             return SCHEMA.empty_table()
-        return read_written_as(path, SCHEMA, remedy=f"delete {self.folder} and run the same command again")
+        return read_written_as(path, SCHEMA, rerun="run the same command again")
 
     def _write(self, shard: int, table: pa.Table) -> None:
         if table.num_rows:
             write_parquet(self._path(shard), table)
         else:
             delete(self._path(shard))
-
-
-def _shard_of(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % N_SHARDS
 
 
 def _fingerprints(table: pa.Table) -> Fingerprints:

@@ -2,12 +2,12 @@
 
 import multiprocessing
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from manifests.ahead import prepared_ahead
 from manifests.errors import OpenImageOError
 
 _SHARDS_A_PROCESS = 2
@@ -53,21 +53,25 @@ class LocalEngine:
         pool = ProcessPoolExecutor(
             n_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_interrupts
         )
-        waiting: deque[Future[ResultT]] = deque()
+        n_at_once = n_processes * _SHARDS_A_PROCESS
+
+        def run(shard: ShardT) -> ResultT:
+            # Not in the main thread: the pool waits in Python, where a signal could leave a lock taken.
+            return pool.submit(function, shard).result()
+
+        results = prepared_ahead(run, shards, n_workers=n_at_once, n_ahead=n_at_once - 1)
         try:
-            for shard in shards:
-                waiting.append(pool.submit(function, shard))
-                if len(waiting) == n_processes * _SHARDS_A_PROCESS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            for _, result in results:
+                yield result
         except BrokenProcessPool as error:
             raise OpenImageOError(
                 "a worker process was ended from outside, by a lack of memory for one: give fewer workers; what "
                 "was done is saved"
             ) from error
         finally:
+            # The pool first: its end is that of what waits in `run`.
             pool.shutdown(wait=True, cancel_futures=True)
+            results.close()
 
 
 def _leave_interrupts() -> None:

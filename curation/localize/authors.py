@@ -4,6 +4,9 @@ Their ``{last,best}_model.pth`` holds under ``state_dict`` the whole network as 
 every name begins with ``module.``; CLIP (``backbone``) is in it. It has to be kept: their training froze CLIP's
 weights but not the statistics of its BatchNorm layers, which by its end are not OpenAI's any more. So converting
 writes two files: CLIP as open_clip takes it, and the localizer that belongs to it.
+
+The network is theirs to the weight; its input is not to the last pixel, as pictures are shrunk by another filter
+(`curation.localize.letterbox`).
 """
 
 import re
@@ -16,12 +19,12 @@ from safetensors.torch import save
 
 from curation.clip import load_encoder
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import LocalizerFacts, save_localizer
+from curation.localize.checkpoints import LOCALIZER_FILE, LocalizerFacts, save_localizer
 from curation.localize.network import LocalizerNetwork, NetworkSizes
 from curation.localize.towers import VitTower, frozen_towers
-from curation.localize.train import LOCALIZER_FILE
 from manifests.durable import write_bytes
 from manifests.errors import ModelError, one_line
+from manifests.tensor_files import check_is_file
 from manifests.torch_files import TORCH_DAMAGE_ERRORS, check_torch_pickle
 
 CLIP_FILE = "clip.safetensors"
@@ -192,6 +195,7 @@ def _state_of(source: Path) -> dict[str, torch.Tensor]:
     ModelError
         It cannot be read, or holds anything else.
     """
+    check_is_file(source, "--convert")
     try:
         check_torch_pickle(source)
         content = torch.load(source, map_location="cpu", weights_only=True)

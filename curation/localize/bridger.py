@@ -60,6 +60,9 @@ class Bridger(nn.Module):
     1.39 M. The ResNets' design on a vision transformer (zoom layers 2, 1, 2 and whole interactors) has 1,385,024,
     which is; that is what ``paper`` builds. Its stages then lie on grids of different size, and what one stage
     hands on is resized to the next one's grid (bilinear, no weights): how the paper did this, it does not say.
+
+    The paper prints 1.61 % to 3.38 % of the image tower: these are 1.607 % of ViT-B/16's and 3.389 % of RN101's,
+    the one rounded and the other cut. RN50's 4.81 % lies outside that range.
     """
 
     def __init__(

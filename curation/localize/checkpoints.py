@@ -19,7 +19,10 @@ from curation.localize.network import LocalizerNetwork, NetworkSizes
 from curation.localize.towers import frozen_towers
 from curation.localize.trained import AUTHORS_THRESHOLD, TrainedLocalizer
 from manifests.errors import ModelError, one_line
-from manifests.tensor_files import read_tensors, write_tensors
+from manifests.tensor_files import check_is_file, read_record, read_tensors, write_tensors
+
+LOCALIZER_FILE = "localizer.safetensors"
+"""What a training or a conversion calls it, in its folder."""
 
 _METADATA_KEY = "localizer"
 
@@ -68,7 +71,7 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
     ModelError
         The file is no such checkpoint, or belongs to another CLIP model.
     """
-    weights, facts = _read(checkpoint)
+    facts = check_checkpoint(checkpoint)
     if facts.clip_digest != encoder.digest:
         raise ModelError(
             f"--checkpoint {checkpoint}: it belongs to {facts.clip_name} ({facts.clip_digest}), "
@@ -76,23 +79,27 @@ def load_localizer(checkpoint: Path, encoder: ClipEncoder) -> Localizer:
         )
     network = LocalizerNetwork(frozen_towers(encoder.network), facts.sizes)
     try:
+        weights, _ = read_tensors(checkpoint, _METADATA_KEY)
         network.load_state_dict(weights)
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(checkpoint, error) from error
     except RuntimeError as error:
         raise ModelError(f"--checkpoint {checkpoint}: its weights do not fit ({one_line(error)})") from error
     return trained_localizer(network.to(encoder.device), encoder, facts)
 
 
-def check_checkpoint(checkpoint: Path) -> None:
-    """Refuse what is no localizer of any CLIP model, before one is loaded; raises as `load_localizer`."""
-    _read(checkpoint)
-
-
-def _read(checkpoint: Path) -> tuple[dict[str, torch.Tensor], LocalizerFacts]:
+def check_checkpoint(checkpoint: Path) -> LocalizerFacts:
+    """Return what the header of a checkpoint says, before any CLIP model is loaded; raises as `load_localizer`."""
+    check_is_file(checkpoint, "--checkpoint", file_name=LOCALIZER_FILE)
     try:
-        weights, said = read_tensors(checkpoint, _METADATA_KEY)
+        said = read_record(checkpoint, _METADATA_KEY)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"--checkpoint {checkpoint}: cannot be read ({one_line(error)})") from error
-    return weights, _facts(checkpoint, said)
+        raise _unreadable(checkpoint, error) from error
+    return _facts(checkpoint, said)
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> ModelError:
+    return ModelError(f"--checkpoint {checkpoint}: cannot be read ({one_line(error)})")
 
 
 def trained_localizer(network: LocalizerNetwork, encoder: ClipEncoder, facts: LocalizerFacts) -> TrainedLocalizer:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from curation.localize.history import EpochRecord
+from curation.localize.history import EpochFigures
 from curation.localize.metrics import PRECISION_AT
 from manifests.plots.curves import CurvePanel, curves_figure
 from manifests.plots.style import ON_PAPER
@@ -12,12 +12,12 @@ from manifests.plots.style import ON_PAPER
 _PRECISIONS = (0.5, 0.7, 0.9)
 
 
-def write_curves(history: Sequence[EpochRecord], path: Path, *, title: str) -> None:
+def write_curves(history: Sequence[EpochFigures], path: Path, *, title: str) -> None:
     """Write a PNG of three plots side by side; a dotted line stands where the learning rate falls.
 
     Parameters
     ----------
-    history : sequence of EpochRecord
+    history : sequence of EpochFigures
         At least one.
     path : Path
         The file.

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from curation.localize.localizer import Localizer
 from curation.localize.metrics import SegmentationFigures, count_pixels, segmentation_figures
 from curation.localize.referring_set import ReferringExample
+from manifests.stage_progress import ProgressBar
 
 LEAST_EVIDENCE = 0.5
 """From which evidence on a place counts as named; `Localizer` promises it."""
@@ -63,11 +63,13 @@ def _answers(
     localizer: Localizer, examples: Sequence[ReferringExample], n_phrases: int | None
 ) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]]:
     """Yield the true mask and the evidence of each phrase, both of the picture's size."""
-    for example in tqdm(examples, desc=f"evaluate {localizer.name}", unit="example", disable=None, leave=False):
-        picture, mask = example.read()
-        truth = np.array(mask) >= 128
-        for evidence in localizer.evidence(picture, example.phrases[:n_phrases]):
-            yield truth, at_size(evidence, picture.width, picture.height)
+    with ProgressBar(len(examples), f"evaluate {localizer.name}", unit="example") as bar:
+        for example in examples:
+            picture, mask = example.read()
+            truth = np.array(mask) >= 128
+            for evidence in localizer.evidence(picture, example.phrases[:n_phrases]):
+                yield truth, at_size(evidence, picture.width, picture.height)
+            bar.update()
 
 
 def at_size(evidence: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from curation.localize.metrics import PRECISION_AT, SegmentationFigures
 
 
 @dataclass(frozen=True)
-class EpochRecord:
+class EpochFigures:
     """What an epoch gave.
 
     Attributes
@@ -27,7 +27,7 @@ class EpochRecord:
     figures: SegmentationFigures
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "EpochRecord":
+    def from_record(cls, record: Mapping[str, Any]) -> "EpochFigures":
         """Return an epoch from what JSON made of `dataclasses.asdict`; TypeError or KeyError where it is none."""
         figures = SegmentationFigures(
             **{**record["figures"], "precision_at": tuple(record["figures"]["precision_at"])}

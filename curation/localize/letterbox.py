@@ -27,7 +27,14 @@ class Letterbox:
     height: int
 
     def place(self, picture: Image.Image, colour: tuple[int, int, int]) -> torch.Tensor:
-        """Return an RGB picture in the input, uint8 (3, side, side), with `colour` around it."""
+        """Return an RGB picture in the input, uint8 (3, side, side), with `colour` around it.
+
+        Notes
+        -----
+        The authors' ``utils/dataset.py`` scales with OpenCV's ``INTER_CUBIC``, which takes 4 x 4 pixels however
+        much it shrinks; Pillow's bicubic filter takes in all of them. A photograph of 1,024 px comes out smoother
+        here than what the authors' networks were trained on.
+        """
         square = Image.new("RGB", (self.side_px, self.side_px), colour)
         square.paste(picture.resize((self.width, self.height), Image.Resampling.BICUBIC), (self.left, self.top))
         return torch.from_numpy(np.array(square)).permute(2, 0, 1)

@@ -1,7 +1,6 @@
 """The stage `localize`: where in each picture under review each of its shown classes might be."""
 
 import itertools
-import sys
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from PIL import Image
-from tqdm import tqdm
 
 from curation.localize.localizer import Localizer
 from curation.localize.wanted import currency, in_shards, missing_by_shard
@@ -20,6 +18,8 @@ from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import decode_image
 from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of
+from manifests.stage_progress import ProgressBar
+from manifests.stored_pictures import stored_pictures
 from manifests.wanted_masks import Wanted, wanted_pictures
 from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
@@ -173,7 +173,13 @@ class _Run:
         chosen = self._chosen(missing, known)
         unreadable = self._fill_shards(shards, chosen, len(wanted) - n_missing)
         tried = {one.picture.image_id for group in chosen.values() for one in group}
-        untried = {k: v for k, v in known.items() if k in wanted and k not in tried}
+        pictures = stored_pictures(self.workspace)
+        # Wanted or not, as masks: `screen --masks` reads why a picture has none.
+        untried = {
+            image_id: (sha256, reason)
+            for image_id, (sha256, reason) in known.items()
+            if image_id not in tried and image_id in pictures and pictures[image_id].sha256 == sha256
+        }
         self.store.write_unreadable(untried | unreadable)
         self._write_table()
         n_chosen = len(tried)
@@ -205,16 +211,15 @@ class _Run:
             _read, itertools.chain.from_iterable(chosen.values()), n_workers=n_workers, n_ahead=2 * n_workers
         )
         total = n_kept + sum(map(len, chosen.values()))
-        progress = tqdm(total=total, initial=n_kept, desc="localize", unit="img", disable=not sys.stderr.isatty())
-        with progress as bar:
+        with ProgressBar(total, "localize", initial=n_kept) as bar:
             for shard in sorted({*shards, *self.store.numbers()}):
-                known = self.store.read_shard(shard, has_masks=False)
+                known = self.store.read_facts(shard)
                 if shard not in chosen and all(map(is_current, known.values())):
                     continue
                 images = {k: v for k, v in self.store.read_shard(shard).items() if is_current(v)}
                 for one, read in itertools.islice(results, len(chosen.get(shard, ()))):
-                    bar.update()
                     made = read if isinstance(read, str) else self._masked(one, read)
+                    bar.update(n_failed=int(isinstance(made, str)))
                     if isinstance(made, str):
                         unreadable[one.picture.image_id] = (one.picture.sha256, made)
                     else:
@@ -231,7 +236,7 @@ class _Run:
             for class_index, of_class in zip(one.names, evidence, strict=True)
         }
         facts = {index: MaskFacts(one.names[index], *mask_facts(mask)) for index, mask in masks.items()}
-        return MaskedImage(one.picture.image_id, one.picture.sha256, one.picture.rotation_deg or 0, facts, masks)
+        return MaskedImage(one.picture.image_id, *one.picture.pixels, facts, masks)
 
     def _write_table(self) -> None:
         facts = self.store.facts()

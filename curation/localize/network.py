@@ -88,6 +88,8 @@ class LocalizerNetwork(nn.Module):
     - Their training moves the statistics of the frozen tower's BatchNorm layers; here they stand still.
     - They freeze the projection beside the attention pool (``connect``), which no CLIP checkpoint holds, at its
       random start, as its name begins with ``backbone``; here it is trained, and counted with the decoder.
+    - They scale pictures and masks with OpenCV's bicubic and bilinear interpolation, which does not smooth what it
+      shrinks; here Pillow's filters do (`curation.localize.letterbox`).
     """
 
     def __init__(self, towers: FrozenTowers, sizes: NetworkSizes) -> None:
@@ -191,7 +193,7 @@ class ParameterCounts:
     def share_of_image_tower(self) -> float:
         """The Bridger's weights over the image tower's, the authors' shortcut counted with the latter.
 
-        The paper's 1.61 % to 3.38 % are of this: 1.61 % on ViT-B/16 (1.39 M), 3.38 % on RN101 (1.94 M).
+        The paper's 1.61 % to 3.38 % are of this: see `Bridger`.
         """
         return self.n_bridger / (self.n_image_tower + self.n_shortcut)
 

@@ -37,8 +37,8 @@ class PictureBytes(Protocol):
 
 
 @dataclass(frozen=True)
-class PictureFile:
-    """A picture in a file of its own.
+class LayoutFile:
+    """A picture in a file of the layout.
 
     Attributes
     ----------
@@ -141,8 +141,8 @@ def _from_layout(path: Path, pictures: Path, masks: Path) -> list[ReferringExamp
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: expected a list of entries, found {type(entries).__name__} without any")
 
-    def stored(segment_id: str, picture_name: str) -> tuple[PictureFile, PictureFile]:
-        return PictureFile(pictures / picture_name), PictureFile(masks / f"{segment_id}.png")
+    def stored(segment_id: str, picture_name: str) -> tuple[LayoutFile, LayoutFile]:
+        return LayoutFile(pictures / picture_name), LayoutFile(masks / f"{segment_id}.png")
 
     return [_example(entry, stored, f"{path}, entry {place}") for place, entry in enumerate(entries)]
 

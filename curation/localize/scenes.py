@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from curation.localize.scene_drawings import COLOURS, KINDS, draw_background, draw_thing
 from curation.localize.scene_phrases import Thing, phrases_of
 from manifests.durable import write_bytes, write_json
 from manifests.errors import InputError, one_line
+from manifests.stage_progress import ProgressBar
 
 SCENES = "scenes"
 """Name of the data set in the layout of `curation.localize.referring_set`."""
@@ -28,7 +28,7 @@ N_THINGS = (2, 4)
 N_PHRASES = 3
 _SPLITS = ("train", "val", "test")
 _N_TRIES = 200
-_RECIPE_FILE = "scenes.json"
+_SETTINGS_FILE = "scenes.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,7 @@ def _drawn(rng: np.random.Generator, things: list[Thing], phrases: tuple[str, ..
 
 
 def write_scenes(root: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write scenes in the layout of `curation.localize.referring_set`; what is there of the same recipe stays.
+    """Write scenes in the layout of `curation.localize.referring_set`; what is there of the same settings stays.
 
     Parameters
     ----------
@@ -126,34 +126,38 @@ def write_scenes(root: Path, counts: Mapping[str, int], seed: int) -> None:
     Raises
     ------
     InputError
-        Scenes of another recipe are there, which a training may have learnt from.
+        Scenes of other settings are there, which a training may have learnt from.
     """
     if check_scenes(root, counts, seed):
         return
-    for split, n_scenes in counts.items():
-        numbers = tqdm(range(n_scenes), desc=f"scenes, {split}", unit="scene", disable=None)
-        entries = [_written(root, make_scene(seed, split, number), f"{split}_{number:05d}") for number in numbers]
-        write_bytes(root / "anns" / SCENES / f"{split}.json", json.dumps(entries, indent=0).encode())
-    write_json(root / _RECIPE_FILE, _recipe(counts, seed))
+    with ProgressBar(sum(counts.values()), "draw", unit="scene") as bar:
+        for split, n_scenes in counts.items():
+            entries = []
+            for number in range(n_scenes):
+                entries.append(_written(root, make_scene(seed, split, number), f"{split}_{number:05d}"))
+                bar.update()
+            write_bytes(root / "anns" / SCENES / f"{split}.json", json.dumps(entries, indent=0).encode())
+    write_json(root / _SETTINGS_FILE, _settings(counts, seed))
 
 
-def _recipe(counts: Mapping[str, int], seed: int) -> dict[str, object]:
+def _settings(counts: Mapping[str, int], seed: int) -> dict[str, object]:
     sizes = {size: list(sides) for size, sides in SIZES.items()}
     return {"seed": seed, "counts": dict(counts), "scene_px": SCENE_PX, "sizes": sizes}
 
 
 def check_scenes(root: Path, counts: Mapping[str, int], seed: int) -> bool:
     """Return whether scenes are drawn already; parameters and InputError as `write_scenes`."""
-    path = root / _RECIPE_FILE
+    path = root / _SETTINGS_FILE
     if not path.exists():
         return False
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: not the recipe of drawn scenes ({one_line(error)}); delete the folder, or give another --out"
+            f"{path}: not the settings of drawn scenes ({one_line(error)}); delete the folder, or give another "
+            "--out"
         ) from error
-    for name, value in _recipe(counts, seed).items():
+    for name, value in _settings(counts, seed).items():
         if found.get(name) != value:
             raise InputError(
                 f"{path}: {name}: the scenes there were drawn with {found.get(name)}, and now it is {value}; "

@@ -7,35 +7,34 @@ CPU of one machine a training that was killed ends in the same bytes as one that
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from curation.clip import ClipEncoder
 from curation.localize.batches import Batch, BatchMaker
-from curation.localize.checkpoints import LocalizerFacts, save_localizer, trained_localizer
+from curation.localize.checkpoints import LOCALIZER_FILE, LocalizerFacts, save_localizer, trained_localizer
 from curation.localize.curves import write_curves
 from curation.localize.evaluate import evaluate
-from curation.localize.history import EpochRecord
+from curation.localize.history import EpochFigures
 from curation.localize.loss import text_to_pixel_loss
 from curation.localize.network import LocalizerNetwork, NetworkSizes, ParameterCounts
+from curation.localize.recipe import Recipe
 from curation.localize.referring_set import ReferringExample, examples_digest
 from curation.localize.towers import frozen_towers
 from curation.localize.trained import TrainedLocalizer, pixel_scale
-from curation.localize.training_plan import TrainingPlan
 from curation.localize.training_state import TrainingState, read_state, unusable_state, write_state
 from manifests.allocator import keep_freed_memory
 from manifests.devices import computes_in_bfloat16, repeatable
 from manifests.durable import remove_left_overs
 from manifests.errors import ModelError, one_line
+from manifests.stage_progress import ProgressBar
 from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
 
-LOCALIZER_FILE = "localizer.safetensors"
 STATE_FILE = "training.safetensors"
 
 OTHER_FOLDER = "give the same, or another --out"
@@ -45,7 +44,7 @@ _OF_ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
-class TrainingData:
+class TrainingExamples:
     """What to learn from, and what to choose the best epoch by.
 
     Attributes
@@ -64,13 +63,13 @@ class TrainingData:
 def train_localizer(
     encoder: ClipEncoder,
     sizes: NetworkSizes,
-    plan: TrainingPlan,
-    data: TrainingData,
+    recipe: Recipe,
+    data: TrainingExamples,
     *,
     out_dir: Path,
     amp: bool | None = None,
     announce: Callable[[str], None],
-) -> tuple[EpochRecord, ...]:
+) -> tuple[EpochFigures, ...]:
     """Train, or go on with a training that lies in `out_dir`, and return its epochs.
 
     `out_dir` then holds the localizer of the epoch with the largest mean IoU on the validation examples, the state
@@ -80,7 +79,7 @@ def train_localizer(
     ----------
     encoder : ClipEncoder
         Whose towers are bridged, on the device to train on.
-    sizes, plan, data
+    sizes, recipe, data
         Network, settings and examples.
     out_dir : Path
         Of this training alone; made where needed.
@@ -94,52 +93,59 @@ def train_localizer(
     Raises
     ------
     InputError
-        In `out_dir` lies a training of another plan, network, CLIP model, device or set of examples.
+        In `out_dir` lies a training of another recipe, network, CLIP model, device or set of examples.
     ModelError
         Its state is damaged, its localizer is gone, or the loss is no longer finite.
     """
     keep_freed_memory()
     remove_left_overs(out_dir, recursive=False)
     path = out_dir / STATE_FILE
-    files = EpochFiles(out_dir, EpochRecord.row, partial(write_curves, title=f"localizer on {encoder.name}"))
+    files = EpochFiles(out_dir, EpochFigures.row, partial(write_curves, title=f"localizer on {encoder.name}"))
     with repeatable(encoder.device):
-        settings = _settings(encoder, sizes, plan, data, amp)
-        training = _Training(encoder, sizes, plan, data, has_amp=settings["amp"])
-        history: tuple[EpochRecord, ...] = ()
-        if path.exists():
-            found = read_state(path)
-            check_same_settings(path, found.settings, settings, instead=OTHER_FOLDER)
-            training.restore(found, path)
-            if not (out_dir / LOCALIZER_FILE).exists():
-                raise ModelError(
-                    f"{out_dir / LOCALIZER_FILE}: the best epoch's weights are gone, and {path.name} has the last "
-                    f"one's alone: bring them back, or delete {path.name} to begin anew"
-                )
-            history = found.history
+        settings = _settings(encoder, sizes, recipe, data, amp)
+        training = _Training(encoder, sizes, recipe, data, has_amp=settings["amp"])
+        history = _restored(training, path, settings) if path.exists() else ()
         if not history:
             for line in training.parameter_counts().lines():
                 announce(line)
-        for epoch in range(len(history), plan.n_epochs):
-            loss, images_per_s = training.run_epoch(epoch)
-            figures = evaluate(training.localizer(), data.val, n_phrases=1)
-            record = EpochRecord(epoch + 1, plan.learning_rate_at(epoch), loss, figures)
-            # The state last: killed between the two, the epoch is run again and writes the same localizer.
-            if all(figures.mean_iou > before.figures.mean_iou for before in history):
-                training.save_localizer(out_dir / LOCALIZER_FILE)
-            history = (*history, record)
-            write_state(path, training.state(settings, history))
-            files.after_epoch(history)
-            announce(record.told(plan.n_epochs, images_per_s))
+        n_steps = training.n_steps
+        with ProgressBar(recipe.n_epochs * n_steps, "train", unit="step", initial=len(history) * n_steps) as bar:
+            for epoch in range(len(history), recipe.n_epochs):
+                bar.rename(f"epoch {epoch + 1} of {recipe.n_epochs}")
+                loss, images_per_s = training.run_epoch(epoch, bar)
+                figures = evaluate(training.localizer(), data.val, n_phrases=1)
+                record = EpochFigures(epoch + 1, recipe.learning_rate_at(epoch), loss, figures)
+                # The state last: killed between the two, the epoch is run again and writes the same localizer.
+                if all(figures.mean_iou > before.figures.mean_iou for before in history):
+                    training.save_localizer(out_dir / LOCALIZER_FILE)
+                history = (*history, record)
+                write_state(path, training.state(settings, history))
+                files.after_epoch(history)
+                announce(record.told(recipe.n_epochs, images_per_s))
     files.at_end(history)
     return history
 
 
+def _restored(training: "_Training", path: Path, settings: Mapping[str, Any]) -> tuple[EpochFigures, ...]:
+    """Let a training go on from the state in `path`, and return the epochs that are done."""
+    found = read_state(path)
+    check_same_settings(path, found.settings, settings, instead=OTHER_FOLDER)
+    training.restore(found, path)
+    localizer_path = path.with_name(LOCALIZER_FILE)
+    if not localizer_path.exists():
+        raise ModelError(
+            f"{localizer_path}: the best epoch's weights are gone, and {path.name} has the last one's alone: "
+            f"bring them back, or delete {path.name} to begin anew"
+        )
+    return found.history
+
+
 def settings_without_data(
-    sizes: NetworkSizes, plan: TrainingPlan, place: torch.device, amp: bool | None
+    sizes: NetworkSizes, recipe: Recipe, place: torch.device, amp: bool | None
 ) -> dict[str, Any]:
     """Return what a training that goes on must keep, but for CLIP and examples; `train_localizer` has the rest."""
     return {
-        "plan": plan.record(),
+        "recipe": recipe.record(),
         "network": dataclasses.asdict(sizes),
         "device": place.type,
         "amp": computes_in_bfloat16(place) if amp is None else amp,
@@ -147,10 +153,10 @@ def settings_without_data(
 
 
 def _settings(
-    encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, amp: bool | None
+    encoder: ClipEncoder, sizes: NetworkSizes, recipe: Recipe, data: TrainingExamples, amp: bool | None
 ) -> dict[str, Any]:
     return {
-        **settings_without_data(sizes, plan, encoder.device, amp),
+        **settings_without_data(sizes, recipe, encoder.device, amp),
         "CLIP model": encoder.digest,
         "examples to learn from": examples_digest(data.train),
         "examples to choose by": examples_digest(data.val),
@@ -161,14 +167,14 @@ class _Training:
     """Network and optimiser of one training."""
 
     def __init__(
-        self, encoder: ClipEncoder, sizes: NetworkSizes, plan: TrainingPlan, data: TrainingData, *, has_amp: bool
+        self, encoder: ClipEncoder, sizes: NetworkSizes, recipe: Recipe, data: TrainingExamples, *, has_amp: bool
     ) -> None:
-        self._encoder, self._plan, self._has_amp = encoder, plan, has_amp
+        self._encoder, self._recipe, self._has_amp = encoder, recipe, has_amp
         self._scale = pixel_scale(encoder)
         self._batches = BatchMaker(
-            data.train, plan.batch_size, sizes.input_px, self._scale.colour, plan.seed, data.n_workers
+            data.train, recipe.batch_size, sizes.input_px, self._scale.colour, recipe.seed, data.n_workers
         )
-        torch.manual_seed(plan.seed_of("weights"))
+        torch.manual_seed(recipe.seed_of("weights"))
         self._network = LocalizerNetwork(frozen_towers(encoder.network), sizes).to(encoder.device)
         named = dict(self._network.named_parameters())
         in_bridger = {name: weight for name, weight in named.items() if name.startswith("bridger.")}
@@ -178,17 +184,22 @@ class _Training:
         self._numbers = {name: number for number, name in enumerate(self._weights) if self._weights[name].numel()}
         self._optimizer = torch.optim.Adam(
             [
-                {"params": list(in_bridger.values()), "factor": plan.bridger_factor},
+                {"params": list(in_bridger.values()), "factor": recipe.bridger_factor},
                 {"params": list(others.values()), "factor": 1.0},
             ],
-            lr=plan.learning_rate,
+            lr=recipe.learning_rate,
         )
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return self._batches.n_batches
 
     def parameter_counts(self) -> ParameterCounts:
         """Return how many weights each part of the network has."""
         return self._network.parameter_counts()
 
-    def state(self, settings: dict[str, Any], history: tuple[EpochRecord, ...]) -> TrainingState:
+    def state(self, settings: dict[str, Any], history: tuple[EpochFigures, ...]) -> TrainingState:
         """Return what the next epoch depends on."""
         remembered = self._optimizer.state
         adam = {
@@ -212,22 +223,20 @@ class _Training:
                     raise unusable_state(path, f"{what}.{name} is of another shape")
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": remembered})
 
-    def run_epoch(self, epoch: int) -> tuple[float, float]:
+    def run_epoch(self, epoch: int, progress: ProgressBar) -> tuple[float, float]:
         """Learn from the examples once; return the mean loss, and how many pictures went by a second."""
         # Dropout draws from torch's own generator: set anew, it depends on the epoch alone.
-        torch.manual_seed(self._plan.seed_of("dropout", epoch))
+        torch.manual_seed(self._recipe.seed_of("dropout", epoch))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._plan.learning_rate_at(epoch) * group["factor"]
+            group["lr"] = self._recipe.learning_rate_at(epoch) * group["factor"]
         self._network.train()
-        n_images = self._batches.n_batches * self._plan.batch_size
         total = torch.zeros((), dtype=torch.float64, device=self._encoder.device)
         began = time.monotonic()
-        with tqdm(total=n_images, desc=f"epoch {epoch + 1}", unit="image", disable=None, leave=False) as progress:
-            for batch in self._batches.of_epoch(epoch):
-                total += self._step(batch)
-                progress.update(self._plan.batch_size)
-        loss = float(total) / self._batches.n_batches
-        images_per_s = n_images / (time.monotonic() - began)
+        for batch in self._batches.of_epoch(epoch):
+            total += self._step(batch)
+            progress.update()
+        loss = float(total) / self.n_steps
+        images_per_s = self.n_steps * self._recipe.batch_size / (time.monotonic() - began)
         check_finite_loss(loss, epoch)
         return loss, images_per_s
 

@@ -13,24 +13,23 @@ import torch
 
 from curation.clip import ClipEncoder, load_encoder
 from curation.localize.bridger import BridgeSizes
-from curation.localize.checkpoints import load_localizer
+from curation.localize.checkpoints import LOCALIZER_FILE, load_localizer
 from curation.localize.decoder import DecoderSizes
 from curation.localize.heat_map import HeatMap
 from curation.localize.judgement import Judgement
 from curation.localize.network import NetworkSizes
+from curation.localize.recipe import Recipe
 from curation.localize.referring_set import ReferringExample, read_examples
 from curation.localize.scene_clip import make_scene_clip
 from curation.localize.scenes import SCENE_PX, SCENES, check_scenes, write_scenes
 from curation.localize.towers import VitTower, frozen_towers
 from curation.localize.train import (
-    LOCALIZER_FILE,
     OTHER_FOLDER,
     STATE_FILE,
-    TrainingData,
+    TrainingExamples,
     settings_without_data,
     train_localizer,
 )
-from curation.localize.training_plan import TrainingPlan
 from curation.localize.training_state import read_state
 from curation.localize.trial import Entrant, Trial, judge_once
 from curation.localize.trivial_answers import CentredBox, ColourContrast, mean_area_share
@@ -48,12 +47,12 @@ SCENE_SIZES = NetworkSizes(
 )
 """A network that a CPU trains on scenes in minutes."""
 
-SCENE_PLAN = TrainingPlan(n_epochs=10, milestone=7, batch_size=8, learning_rate=1e-3)
+SCENE_RECIPE = Recipe(n_epochs=10, milestone=7, batch_size=8, learning_rate=1e-3)
 
 N_HELD_OUT_SCENES = 150
 """Scenes to choose the epoch by, and others to judge it by."""
 
-Recipe = TypeVar("Recipe", NetworkSizes, TrainingPlan)
+SettingsT = TypeVar("SettingsT", NetworkSizes, Recipe)
 
 _N_TO_FIT = 100
 """Examples of the training that thresholds and areas of what is not trained are fitted on."""
@@ -125,12 +124,13 @@ def train_on_layout(
     encoder = towers.load()
     n_heads = 8 if isinstance(frozen_towers(encoder.network).image, VitTower) else 4
     sizes = _replaced(NetworkSizes(bridge=BridgeSizes(n_heads=n_heads)), given)
-    plan = _replaced(TrainingPlan(), given)
+    recipe = _replaced(Recipe(), given)
     splits = {
         name: read_examples(layout.root, layout.dataset, name) for name in ("train", "val", *layout.test_splits)
     }
-    data = TrainingData(splits["train"], splits["val"], layout.n_workers)
-    train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
+    data = TrainingExamples(splits["train"], splits["val"], layout.n_workers)
+    announce(_announced(data, recipe))
+    train_localizer(encoder, sizes, recipe, data, out_dir=out_dir, amp=amp, announce=announce)
     titles = {name: name for name in layout.test_splits} or {"val": "val, by which the epoch was chosen too"}
     fitted_on = splits["train"][:_N_TO_FIT]
     trial = Trial(
@@ -158,14 +158,16 @@ def train_on_scenes(
     of answers that read no phrase.
     """
     encoder = make_scene_clip(out_dir, towers.device) if towers.model is None else towers.load()
-    sizes, plan = _replaced(SCENE_SIZES, given), _replaced(SCENE_PLAN, given)
-    root = out_dir / SCENES
+    sizes, recipe = _replaced(SCENE_SIZES, given), _replaced(SCENE_RECIPE, given)
+    root, counts = out_dir / SCENES, _scene_counts(n_scenes)
+    announce(f"train-localizer: {n_scenes:,} scenes, and {counts['val'] + counts['test']:,} held out")
     # On a CPU, layers this small are done before a second thread has woken.
     with one_thread() if encoder.device.type == "cpu" else contextlib.nullcontext():
-        write_scenes(root, _scene_counts(n_scenes), plan.seed)
+        write_scenes(root, counts, recipe.seed)
         train, val, test = (read_examples(root, SCENES, split) for split in ("train", "val", "test"))
-        data = TrainingData(train, val)
-        train_localizer(encoder, sizes, plan, data, out_dir=out_dir, amp=amp, announce=announce)
+        data = TrainingExamples(train, val)
+        announce(_announced(data, recipe))
+        train_localizer(encoder, sizes, recipe, data, out_dir=out_dir, amp=amp, announce=announce)
         fitted_on = train[:_N_TO_FIT]
         entrants = [_trained(out_dir, encoder), *_untrained(towers, encoder), *_boxes(fitted_on)]
         trial = Trial(entrants, {"scenes held out": test}, fitted_on, test[:_N_ON_SHEET], encoder.device.type)
@@ -174,6 +176,15 @@ def train_on_scenes(
 
 def _scene_counts(n_scenes: int) -> dict[str, int]:
     return {"train": n_scenes, "val": N_HELD_OUT_SCENES, "test": N_HELD_OUT_SCENES}
+
+
+def _announced(data: TrainingExamples, recipe: Recipe) -> str:
+    """Return in one line how much is to be done."""
+    n_phrases = sum(len(example.phrases) for example in data.train)
+    return (
+        f"train-localizer: {len(data.train):,} masks with {n_phrases:,} phrases to learn from, {len(data.val):,} "
+        f"masks to choose the epoch by; epochs: {recipe.n_epochs:,}"
+    )
 
 
 def _trained(out_dir: Path, encoder: ClipEncoder) -> Entrant:
@@ -218,12 +229,12 @@ def plan_training(
         The state cannot be read.
     """
     is_layout = n_scenes is None
-    plan = _replaced(TrainingPlan() if is_layout else SCENE_PLAN, given)
+    recipe = _replaced(Recipe() if is_layout else SCENE_RECIPE, given)
     if n_scenes is not None:
-        check_scenes(out_dir / SCENES, _scene_counts(n_scenes), plan.seed)
+        check_scenes(out_dir / SCENES, _scene_counts(n_scenes), recipe.seed)
     place = torch.device(device_name(towers.device, has_cuda=torch.cuda.is_available()))
     sizes = _replaced(NetworkSizes() if is_layout else SCENE_SIZES, given)
-    now = settings_without_data(sizes, plan, place, amp)
+    now = settings_without_data(sizes, recipe, place, amp)
     if is_layout:
         # Its heads depend on the kind of the model's image tower.
         del now["network"]["bridge"]
@@ -233,7 +244,7 @@ def plan_training(
     ]
     fetches = [] if towers.model is None else weights_to_fetch(towers.model, towers.pretrained or "")
     return WorkPlan(
-        max(0, plan.n_epochs - n_done), n_done, unit="epochs", reads=reads, fetches=fetches,
+        max(0, recipe.n_epochs - n_done), n_done, unit="epochs", reads=reads, fetches=fetches,
         writes=[str(out_dir)], notes=[ONLY_THE_RUN_SEES] if n_done else [],
     )  # fmt: skip
 
@@ -253,9 +264,9 @@ def phrase_heat_map(encoder: ClipEncoder) -> HeatMap:
     return HeatMap.of_label_space(encoder, encode_names, (), np.zeros((0, encoder.n_dimensions), np.float32))
 
 
-def _replaced(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """Return a recipe with those of its fields that are given, and not None, as given."""
-    fields = {field.name for field in dataclasses.fields(recipe)}
+def _replaced(settings: SettingsT, given: Mapping[str, Any]) -> SettingsT:
+    """Return settings with those of their fields that are given, and not None, as given."""
+    fields = {field.name for field in dataclasses.fields(settings)}
     return dataclasses.replace(
-        recipe, **{name: value for name, value in given.items() if name in fields and value is not None}
+        settings, **{name: value for name, value in given.items() if name in fields and value is not None}
     )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from curation.localize.history import EpochRecord
+from curation.localize.history import EpochFigures
 from manifests.errors import ModelError, one_line
 from manifests.tensor_files import read_tensors, tensors_below, write_tensors
 
@@ -25,7 +25,7 @@ class TrainingState:
     ----------
     settings : mapping
         What a training that goes on must have in common with this one, as JSON values.
-    history : tuple of EpochRecord
+    history : tuple of EpochFigures
         Of the epochs that are done.
     network : mapping of str to Tensor
         Weights and running means of the network.
@@ -34,7 +34,7 @@ class TrainingState:
     """
 
     settings: Mapping[str, Any]
-    history: tuple[EpochRecord, ...]
+    history: tuple[EpochFigures, ...]
     network: Mapping[str, torch.Tensor]
     adam: Mapping[str, torch.Tensor]
 
@@ -58,7 +58,7 @@ def read_state(path: Path) -> TrainingState:
     try:
         tensors, said = read_tensors(path, _RECORD_KEY)
         record = json.loads(said or "{}")
-        history = tuple(EpochRecord.from_record(epoch) for epoch in record["history"])
+        history = tuple(EpochFigures.from_record(epoch) for epoch in record["history"])
         settings = dict(record["settings"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise unusable_state(path, one_line(error)) from error

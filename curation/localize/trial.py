@@ -5,6 +5,7 @@ the digests of both, and takes them from there as long as these are the same.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,6 +111,9 @@ def judge_once(trial: Trial, out_dir: Path, *, announce: Callable[[str], None]) 
     if stored is not None and stored.inputs == inputs and stored.is_of_sheet(sheet_path):
         announce(f"{path}: this localizer was judged on these examples before")
         return stored.judgements
+    judged_on = list(itertools.chain.from_iterable(trial.judged_on.values()))
+    n_phrases = sum(len(example.phrases) for example in judged_on)
+    announce(f"judging {len(trial.entrants)} answers to {n_phrases:,} phrases of {len(judged_on):,} masks")
     pairs = [(one, one.contender(trial.fitted_on)) for one in trial.entrants]
     write_contact_sheet(sheet_path, trial.shown, [contender for one, contender in pairs if one.is_shown])
     contenders = [contender for _, contender in pairs]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from manifests.masks import MaskedImage, MaskStore
+from manifests.masks import LocatedImage, MaskStore
 from manifests.stored_pictures import stored_pictures
 from manifests.wanted_masks import Wanted, asked_names
 from manifests.workspace import Workspace
@@ -20,19 +20,19 @@ def missing_by_shard(store: MaskStore, shards: Mapping[int, Sequence[Wanted]]) -
     """Return those of `in_shards` whose masks are not there or of something else, shard by shard in order."""
     missing = {}
     for shard, of_shard in sorted(shards.items()):
-        stored = store.read_shard(shard, has_masks=False)
+        stored = store.read_facts(shard)
         missing[shard] = [one for one in of_shard if not one.is_met_by(stored.get(one.picture.image_id))]
     return missing
 
 
-def currency(workspace: Workspace) -> Callable[[MaskedImage], bool]:
+def currency(workspace: Workspace) -> Callable[[LocatedImage], bool]:
     """Return what says of stored masks whether they are still of their picture, and of classes called so.
 
     Wanted or not: what a run without ``--dropped`` does not ask for, the next may.
     """
     pictures, name_of = stored_pictures(workspace), asked_names(workspace)
 
-    def is_current(image: MaskedImage) -> bool:
+    def is_current(image: LocatedImage) -> bool:
         picture = pictures.get(image.image_id)
         return (
             picture is not None

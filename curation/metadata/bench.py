@@ -6,8 +6,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -55,6 +56,11 @@ class MetadataBench:
 
     size_bytes: int
     passes: tuple[Pass, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values, with the rates."""
+        passes = [{**asdict(one), "rows_per_s": one.rows_per_s} for one in self.passes]
+        return {"size_bytes": self.size_bytes, "passes": passes}
 
 
 def bench_metadata(folder: Path, n_rows: int, *, seed: int = 0) -> MetadataBench:

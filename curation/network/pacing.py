@@ -44,10 +44,10 @@ class HostGate:
 
     Three things are kept: how many requests are in flight, how many were let through a second, and whether the
     host is there at all. A host that often says "later" has its rate halved, and recovers with time. A host that
-    cannot be connected to is down, be it after many connections in a row, or as soon as one image would be given up
-    for it while nobody is answered: everyone waits while one at a time probes it, with growing waits, for as long
-    as one image may take. The time for which a host is down is no image's: whoever waited starts anew, so that an
-    outage within that bound costs no image its attempts, nor its deadline.
+    cannot be connected to is down, be it after many connections in a row, or as soon as one image would be given
+    up for it while nobody is answered: everyone waits while one at a time probes it, with growing waits, for as
+    long as one image may take. The time for which a host is down is no image's: whoever waited starts anew, so
+    that an outage within that bound costs no image its attempts, nor its deadline.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class HostGate:
     def _would_cost_the_image(self, patience: Patience) -> bool:
         """Whether a failure is the image's last, or near it, and nobody was answered since the one before.
 
-        Half of its time is left for a wait and one attempt more, which then fails before the deadline and not at it.
+        Half of its time is left for a wait and one attempt more, which fails before the deadline and not at it.
         """
         is_answered = self._answered_at > patience.failed_at
         is_last = patience.n_spent + 1 >= self._policy.max_attempts

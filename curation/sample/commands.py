@@ -157,7 +157,7 @@ def write_real_lists(data_dir: Path, lists_dir: Path) -> None:
             rows = list(csv.DictReader(stream))
         chosen = {word: [row for row in rows if row["truth"] == word] for word in ("in", "out")}
         labels = [(f"{row['image_id']}.jpg", row["class_index"]) for row in chosen["in"]]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"--real {data_dir}: expected pool/truth.csv with image_id, truth, class_index ({error})"
         ) from error

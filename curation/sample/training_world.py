@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from curation.sample.world import SUBSET, make_world
 from curation.sample.world_plan import plan_candidates
@@ -35,7 +36,7 @@ def draw_training_world(
     """
     arguments = {"seed": seed, "n_train": n_train, "n_val": n_val, "n_candidates": n_candidates}
     record_path, out_dir = folder / _DRAWN_FILE_NAME, folder / "out"
-    if not record_path.is_file() or json.loads(record_path.read_text(encoding="utf-8")) != arguments:
+    if _drawn(record_path) != arguments:
         for old in (record_path, out_dir, folder / "imagenet", folder / "mirror"):
             shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
         world = make_world(folder, **arguments)
@@ -46,3 +47,11 @@ def draw_training_world(
                 shutil.copyfile(world.mirror_dir / SUBSET / name, out_dir / name)
         write_json(record_path, arguments)
     return folder / "imagenet", out_dir
+
+
+def _drawn(record_path: Path) -> Any:
+    """Return what a finished drawing was told; None where there is none, or its record is damaged."""
+    try:
+        return json.loads(record_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

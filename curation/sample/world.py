@@ -2,21 +2,21 @@
 
 import csv
 import io
-import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from curation.engine.local import LocalEngine
 from curation.sample.made_up_rows import COLUMNS, make_up_row
 from curation.sample.pictures import IN_CLASSES, Corner, draw_example, draw_in_picture, draw_out_picture
 from curation.sample.world_plan import CORNER_WIDTH_SHARE, CandidatePlan, plan_candidates
 from manifests.durable import write_bytes, write_text
 from manifests.errors import InputError
+from manifests.images import jpeg_bytes
 from manifests.label_space import ClassName, write_label_space
 
 SUBSET = "test"
@@ -31,6 +31,8 @@ EXAMPLE_SIDE_PX = 160
 MIRROR_QUALITY, ORIGINAL_QUALITY = 88, 95
 SERIAL_BELOW = 250
 """Fewer pictures than this are drawn before a pool of processes has started."""
+_TASKS_A_PART = 32
+"""A message to a process and back takes about as long as one picture."""
 
 _HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>Photo unavailable</title></head><body>410</body></html>\n"
 
@@ -166,10 +168,13 @@ def _labelled(part: str, seed: int, n_pictures: int) -> list[_LabelledPicture]:
 def _drawn(tasks: Sequence[_Task], n_workers: int | None) -> list[dict[str, str] | None]:
     workers = min(4, os.cpu_count() or 1) if n_workers is None else n_workers
     if workers < 2 or len(tasks) < SERIAL_BELOW:
-        return [_draw(task) for task in tasks]
-    # Spawned, not forked: the caller may have started torch's threads, which a fork does not carry over.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(_draw, tasks, chunksize=32))
+        return _draw_part(tasks)
+    parts = [tasks[begin : begin + _TASKS_A_PART] for begin in range(0, len(tasks), _TASKS_A_PART)]
+    return [row for rows in LocalEngine(workers).map(_draw_part, parts) for row in rows]
+
+
+def _draw_part(tasks: Sequence[_Task]) -> list[dict[str, str] | None]:
+    return [_draw(task) for task in tasks]
 
 
 def _draw(task: _Task) -> dict[str, str] | None:
@@ -185,7 +190,7 @@ def _draw_labelled(world: World, picture: _LabelledPicture) -> None:
     folder = world.imagenet_train_dir if picture.part == "train" else world.imagenet_val_dir
     side = int(rng.integers(*IMAGENET_SIDE_PX))
     image = draw_in_picture(rng, picture.class_index, (side, side))
-    write_bytes(folder / picture.file, _jpeg(image, MIRROR_QUALITY))
+    write_bytes(folder / picture.file, jpeg_bytes(image, MIRROR_QUALITY))
 
 
 def _draw_candidate(world: World, plan: CandidatePlan) -> dict[str, str]:
@@ -194,8 +199,8 @@ def _draw_candidate(world: World, plan: CandidatePlan) -> dict[str, str]:
     own = np.random.default_rng([5, *bytes.fromhex(plan.image_id)])
     if plan.kind == "near_duplicate":
         image = _altered(own, image)
-    original = _jpeg(image, ORIGINAL_QUALITY)
-    stored = _jpeg(image.rotate(-plan.rotation_deg, expand=True), MIRROR_QUALITY)
+    original = jpeg_bytes(image, ORIGINAL_QUALITY)
+    stored = jpeg_bytes(image.rotate(-plan.rotation_deg, expand=True), MIRROR_QUALITY)
     content = _as_served(own, plan.kind, stored)
     if content is not None:
         write_bytes(world.mirror_dir / SUBSET / f"{plan.image_id}.jpg", content)
@@ -217,7 +222,7 @@ def _altered(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     scale = rng.uniform(0.85, 0.98)
     smaller = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     brighter = ImageEnhance.Brightness(smaller).enhance(rng.uniform(0.9, 1.12))
-    return Image.open(io.BytesIO(_jpeg(brighter, int(rng.integers(60, 85))))).convert("RGB")
+    return Image.open(io.BytesIO(jpeg_bytes(brighter, int(rng.integers(60, 85))))).convert("RGB")
 
 
 def _as_served(rng: np.random.Generator, kind: str, stored: bytes) -> bytes | None:
@@ -235,18 +240,12 @@ def _as_served(rng: np.random.Generator, kind: str, stored: bytes) -> bytes | No
     return stored
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
-
-
 def _write_classes(world: World) -> None:
     """Write the label space, and the annotators' example of each class."""
     classes = [ClassName(class_index, known.name, known.wnid) for class_index, known in enumerate(IN_CLASSES)]
     write_label_space(world.classes_path, classes)
     for class_index in range(len(IN_CLASSES)):
-        example = _jpeg(draw_example(class_index, EXAMPLE_SIDE_PX), ORIGINAL_QUALITY)
+        example = jpeg_bytes(draw_example(class_index, EXAMPLE_SIDE_PX), ORIGINAL_QUALITY)
         write_bytes(world.examples_dir / str(class_index) / "1.jpg", example)
 
 

@@ -22,7 +22,7 @@ from curation.screening.operating_point import (
 from curation.screening.plots.calibration import write_calibration_plot
 from curation.screening.risk import fit_risk, unseen_risks
 from curation.screening.screen import verified_of
-from curation.screening.small_masks import SmallMasks, check_masks, read_small_masks
+from curation.screening.small_masks import SmallMasks, check_masks, mask_files, read_small_masks
 from curation.screening.sources import ClassSource
 from curation.screening.truth import LabelledPicture, Truth, fold_of, is_held_out, read_truth
 from manifests import schema
@@ -117,7 +117,7 @@ def calibrate(
         "sources": [source.digest for source in sources],
     }  # fmt: skip
     inputs = [labelled_path, workspace.path_of(schema.DOWNLOADS), workspace.path_of(schema.LABELS)]
-    inputs += [workspace.path_of(schema.LOCALIZED)] if has_masks else []
+    inputs += mask_files(workspace) if has_masks else []
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage("calibrate", arguments, inputs) as record:
         verified = verified_of(workspace, classes, announce)
@@ -211,7 +211,12 @@ def fit_calibration(
     InputError
         As `calibrate`.
     """
-    gathered = list(gather(sources, _labelled_here(workspace, labelled), verified, masks))
+    pictures = _labelled_here(workspace, labelled)
+    for image_id in pictures.keys() & (masks.unreadable if masks else {}):
+        del pictures[image_id]
+    gathered = list(gather(sources, pictures, verified, masks))
+    if not gathered:
+        raise InputError("--labelled: none of its pictures here could be read: label others, or look at 'status'")
     all_ids = [image_id for block in gathered for image_id in block.image_ids]
     # Sorted by image id: sums must not depend on the order of shards.
     place_of = {image_id: place for place, image_id in enumerate(all_ids)}

@@ -19,6 +19,7 @@ from curation.screening.operating_point import (
 from curation.screening.risk import RiskModel
 from manifests.durable import write_json
 from manifests.errors import InputError
+from manifests.masks import RISK_NUMBER
 
 if TYPE_CHECKING:
     # It loads torch, which reading a calibration does not need.
@@ -79,10 +80,31 @@ class Calibration:
                 "run 'calibrate' with these embeddings and classes, or name the others"
             )
         if tuple(names) != self.model.names:
-            changed = ", ".join(sorted({*names} ^ {*self.model.names}))
+            alone = (("only in the calibration", self.model.names, names), ("only now", names, self.model.names))
+            told = [
+                f"{where}: {', '.join(sorted(of_one))}"
+                for where, ones, others in alone
+                if (of_one := {*ones} - {*others})
+            ]
             raise InputError(
                 "--calibration: made of other numbers of the same sources, as with or without what people "
-                f"verified (now or then alone: {changed}): run 'calibrate' again"
+                f"verified, or with another localizer ({'; '.join(told)}): run 'calibrate' again"
+            )
+
+    def check_made_with_masks(self, has_masks: bool) -> None:
+        """Refuse a calibration with the evidence of masks where `screen` takes none, and the reverse.
+
+        Raises
+        ------
+        InputError
+            They differ; the message says what to give or leave out.
+        """
+        is_made_with_masks = any(name.startswith(f"{RISK_NUMBER} ") for name in self.model.names)
+        if is_made_with_masks and not has_masks:
+            raise InputError("--calibration: it was made with --masks: give --masks")
+        if has_masks and not is_made_with_masks:
+            raise InputError(
+                "--masks: the calibration was made without --masks: leave it out, or run 'calibrate --masks'"
             )
 
     def write(self, path: Path) -> None:

@@ -57,6 +57,8 @@ def gather(
 ) -> Iterator[Gathered]:
     """Yield the evidence on `pictures`, those apart that a source could not read.
 
+    The number of a picture that `masks` calls unreadable is not a number; what is shown beside it is as of others.
+
     Only one shard of each store is held at a time: an image lies in the same shard of every store.
 
     Raises

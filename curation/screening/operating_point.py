@@ -109,11 +109,12 @@ def operating_point(
 ) -> OperatingPoint:
     """Return the bound chosen on the fit half and what it does to the held-out half."""
     bound = drop_bound(fit_out_risks, max_lost)
-    lost, flagged = (_share_above(risks, bound) for risks in (held_out_out_risks, held_out_in_risks))
+    lost, flagged = (share_above(risks, bound) for risks in (held_out_out_risks, held_out_in_risks))
     return OperatingPoint(max_lost, bound, len(fit_out_risks), lost, flagged)
 
 
-def _share_above(risks: npt.NDArray[np.float32], bound: float) -> Share:
+def share_above(risks: npt.NDArray[np.float32], bound: float) -> Share:
+    """Return the share of pictures whose risk, (n,), is above a bound."""
     return counted_share(int((risks > bound).sum()), len(risks))
 
 

@@ -1,6 +1,5 @@
 """The stage `quality`: scores and flags of every downloaded picture, in one pass over the files."""
 
-import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from curation.verified_bytes import verified_bytes
 from manifests import schema
 from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, StageMissingError, UnreadableImageError
+from manifests.image_ids import shard_of
 from manifests.images import decode_image
 from manifests.parquet import read_written_as, write_parquet
 from manifests.stage_progress import ProgressBar
@@ -73,7 +73,7 @@ def plan_quality(workspace: Workspace) -> WorkPlan:
 def _in_parts(pictures: Iterable[StoredPicture]) -> dict[int, list[StoredPicture]]:
     parts: dict[int, list[StoredPicture]] = {}
     for picture in pictures:
-        parts.setdefault(_part_of(picture.image_id), []).append(picture)
+        parts.setdefault(shard_of(picture.image_id, _N_PARTS), []).append(picture)
     return parts
 
 
@@ -114,10 +114,6 @@ _SCORES = [field for field in schema.QUALITY.schema if not field.name.startswith
 _PART_SCHEMA = pa.schema([*_SCORES, pa.field("rotation_deg", pa.int16(), nullable=False)])
 
 
-def _part_of(image_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8]) % _N_PARTS
-
-
 def _measured_part(workspace: Workspace, part: int, wanted: Collection[StoredPicture], n_workers: int) -> pa.Table:
     """Return the scores of `wanted`, after measuring those that the part on disk lacks and writing it anew."""
     path = _path_of_part(workspace, part)
@@ -140,13 +136,12 @@ def _known_of_part(path: Path, wanted: Collection[StoredPicture]) -> tuple[dict[
     """Return the rows on disk of those of `wanted` that have not changed since, and how many rows there are."""
     stored: dict[str, dict[str, Any]] = {}
     if path.exists():
-        table = read_written_as(path, _PART_SCHEMA, remedy=f"delete {path.parent} and run 'quality' again")
+        table = read_written_as(path, _PART_SCHEMA, rerun="run 'quality' again")
         stored = {row["image_id"]: row for row in table.to_pylist()}
     known = {
         picture.image_id: row
         for picture in wanted
-        if (row := stored.get(picture.image_id))
-        and (row["sha256"], row["rotation_deg"]) == (picture.sha256, picture.rotation_deg or 0)
+        if (row := stored.get(picture.image_id)) and (row["sha256"], row["rotation_deg"]) == picture.pixels
     }
     return known, len(stored)
 

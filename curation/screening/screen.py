@@ -21,7 +21,7 @@ from curation.screening.evidence import HIGHEST_COSINE, NUMBER_NAMES
 from curation.screening.gather import Gathered, gather, number_names, unreadable_reasons
 from curation.screening.operating_point import OperatingPoint, check_max_lost
 from curation.screening.quality import flagged_images
-from curation.screening.small_masks import check_masks, read_small_masks
+from curation.screening.small_masks import check_masks, mask_files, read_small_masks
 from curation.screening.sources import ClassSource
 from manifests import schema
 from manifests.errors import InputError
@@ -112,8 +112,8 @@ def screen_pictures(
     }  # fmt: skip
     tables = [schema.CANDIDATES, schema.DOWNLOADS, schema.LABELS, schema.LEAKS]
     tables += [schema.QUALITY] if rules.drop_quality else []
-    tables += [schema.LOCALIZED] if rules.has_masks else []
     inputs = [workspace.path_of(table) for table in tables]
+    inputs += mask_files(workspace) if rules.has_masks else []
     inputs += [path for source in sources for path in source.store.paths()]
     with workspace.stage(
         "screen", arguments, [*inputs, *([calibration_path] if calibration_path else [])]
@@ -126,9 +126,10 @@ def screen_pictures(
         if calibration is not None:
             calibration.check_holds_for(sources, names)
         unreadable = unreadable_reasons(sources, pictures)
-        low_quality = flagged_images(workspace, rules.drop_quality, but=unreadable)
+        unusable = unreadable if masks is None else {**unreadable, **masks.unreadable}
+        low_quality = flagged_images(workspace, rules.drop_quality, but=unusable)
         gathered = list(gather(sources, pictures, verified, masks))
-        reasons = _reasons(workspace, sources, rules, low_quality, unreadable)
+        reasons = _reasons(workspace, sources, rules, low_quality, unusable)
         table = _screened(gathered, calibration, rules, reasons)
         table = pa.concat_tables([_with_absent(table, verified), _unreadable_rows(unreadable)])
         write_label_space(workspace.classes_path, list(classes))
@@ -180,6 +181,7 @@ def _reasons(
     reasons = dict.fromkeys(duplicates, "duplicate")
     reasons |= dict.fromkeys(low_quality, "low_quality")
     reasons |= dict.fromkeys(leaked, "leak")
+    reasons |= dict.fromkeys(unreadable, "unreadable")
     return reasons, duplicates
 
 
@@ -191,6 +193,8 @@ def _screened(
 ) -> pa.Table:
     """Return the rows of all pictures with embeddings, but for what people verified as absent."""
     reasons, duplicates = dropped
+    if not gathered:
+        return schema.SCREEN.schema.empty_table()
     image_ids = [image_id for block in gathered for image_id in block.image_ids]
     numbers = np.concatenate([block.numbers for block in gathered])
     risks = stand_in_risks(numbers) if calibration is None else calibration.model.risks(numbers)
@@ -214,7 +218,8 @@ def _screened(
         for name in (field.name for field in schema.SCREEN.schema if field.name.startswith("shown_"))
     }
     columns = {
-        "image_id": image_ids, "status": statuses, "reason": own, "duplicate_of": duplicate_of, "risk": risks,
+        "image_id": image_ids, "status": statuses, "reason": own, "duplicate_of": duplicate_of,
+        "risk": pa.array(risks, mask=np.isnan(risks)),
         **shown, "absent_classes": pa.nulls(len(image_ids), pa.list_(pa.int16())), "is_control": is_control,
     }  # fmt: skip
     return pa.table(columns, schema=schema.SCREEN.schema)
@@ -269,6 +274,8 @@ def check_inputs(
     """
     _check_rules(rules, has_calibration=calibration_path is not None)
     calibration = Calibration.read(calibration_path) if calibration_path else None
+    if calibration is not None:
+        calibration.check_made_with_masks(rules.has_masks)
     optional = [table for table in (schema.LABELS, schema.LEAKS) if workspace.has(table)]
     quality = [schema.QUALITY] if rules.drop_quality else []
     for table in (schema.CANDIDATES, schema.DOWNLOADS, *optional, *quality):

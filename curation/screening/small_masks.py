@@ -1,11 +1,15 @@
 """Risk by masks: how sure a localizer is of some class on a small part of a picture, as `localize` wrote it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName, read_label_space
+from manifests.masks import RISK_NUMBER, MaskStore
+from manifests.stored_pictures import stored_pictures
 from manifests.wanted_masks import localized_images, wanted_pictures
 from manifests.workspace import Workspace
 
@@ -24,30 +28,41 @@ class SmallMasks:
     evidence : mapping of str to float
         By image id, the highest evidence among the masks that cover something, but at most `MOST_AREA_SHARE` of
         the picture; 0 where there is none.
+    unreadable : mapping of str to str
+        By image id, why `localize` could make no masks of a picture as it is stored now, as of one whose file was
+        damaged after `embed` had read it.
     """
 
     localizer: str
     evidence: Mapping[str, float]
+    unreadable: Mapping[str, str]
 
     @property
     def number_name(self) -> str:
         """What a calibration calls the number, and is told apart by."""
-        return f"localizer {self.localizer}: highest evidence of a small mask"
+        return f"{RISK_NUMBER} {self.localizer}: highest evidence of a small mask"
 
     def of(self, image_id: str) -> float:
-        """Return the number of a picture.
+        """Return the number of a picture; not a number where `localize` could not read it.
 
         Raises
         ------
         InputError
             It has no masks of the classes shown now, which is not the same as none that says something.
         """
+        if image_id in self.unreadable:
+            return math.nan
         if image_id not in self.evidence:
             raise InputError(
                 f"--masks: {image_id} and maybe others have no masks as they are stored and shown now: run "
                 "'screen' without --masks if they are new, then 'localize --dropped'"
             )
         return self.evidence[image_id]
+
+
+def mask_files(workspace: Workspace) -> list[Path]:
+    """Return the files that `read_small_masks` reads, for the record of a stage."""
+    return [workspace.path_of(schema.LOCALIZED), *sorted(workspace.masks_dir.glob("*/unreadable.parquet"))]
 
 
 def check_masks(workspace: Workspace, classes: Sequence[ClassName]) -> None:
@@ -95,4 +110,11 @@ def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> Smal
         for image_id, image in localized_images(table).items()
         if image_id in wanted and wanted[image_id].is_met_by(image)
     }
-    return SmallMasks(table.column("localizer")[0].as_py(), evidence)
+    localizer = table.column("localizer")[0].as_py()
+    pictures = stored_pictures(workspace)
+    unreadable = {
+        image_id: reason
+        for image_id, (sha256, reason) in MaskStore(workspace, localizer).read_unreadable().items()
+        if image_id in pictures and pictures[image_id].sha256 == sha256
+    }
+    return SmallMasks(localizer, evidence, unreadable)

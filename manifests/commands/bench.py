@@ -1,8 +1,9 @@
 """What `bench` gives each package's benchmarks, and this package's own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,14 @@ BENCH_OPTIONS = tuple(field.name for field in fields(BenchOptions))
 
 
 @dataclass(frozen=True)
+class BenchFigures:
+    """What a benchmark found: a table to print, and its figures as JSON values with units in their names."""
+
+    table: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Bench:
     """One benchmark.
 
@@ -35,12 +44,12 @@ class Bench:
     ----------
     takes : frozenset of str
         The options that mean something to it besides ``--workspace``; others are refused.
-    table : callable
-        Measures, and returns the table to print.
+    measure : callable
+        Returns what it found.
     """
 
     takes: frozenset[str]
-    table: Callable[[BenchOptions], str]
+    measure: Callable[[BenchOptions], BenchFigures]
 
 
 def benches() -> dict[str, Bench]:
@@ -48,9 +57,10 @@ def benches() -> dict[str, Bench]:
     return {"manifests": Bench(frozenset({"images"}), _manifests)}
 
 
-def _manifests(given: BenchOptions) -> str:
+def _manifests(given: BenchOptions) -> BenchFigures:
     from manifests.bench import OPENIMAGE_O, bench_manifests, timings_table
     from manifests.exporters.bench import EXPORT_STEPS
 
     n_images = OPENIMAGE_O if given.images is None else given.images
-    return timings_table(bench_manifests(given.workspace, EXPORT_STEPS, n_images=n_images))
+    timings = bench_manifests(given.workspace, EXPORT_STEPS, n_images=n_images)
+    return BenchFigures(timings_table(timings), {"timings": [asdict(one) for one in timings]})

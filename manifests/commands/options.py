@@ -24,8 +24,15 @@ _OF_EVERY_COMMAND = {"has_json", "is_dry_run"}
 """How to run and what to print, which `manifests.stage_commands` adds: no argument of what is recorded."""
 
 
-def pairs(values: Sequence[str], flag: str) -> dict[str, str]:
+def pairs(values: Sequence[str], flag: str, expected: str = "expected KEY=VALUE") -> dict[str, str]:
     """Return ``KEY=VALUE`` arguments as a dict.
+
+    Parameters
+    ----------
+    values : sequence of str
+        As they were given.
+    flag, expected : str
+        The option, and what its help calls an argument: for messages.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def pairs(values: Sequence[str], flag: str) -> dict[str, str]:
         key, _, value = given.partition("=")
         # An empty folder would be the current one.
         if not (key and value):
-            raise InputError(f"{flag}: expected KEY=VALUE, found {given!r}")
+            raise InputError(f"{flag}: {expected}, found {given!r}")
         if key in split:
             raise InputError(f"{flag}: expected each name once, found {' '.join(values)}")
         split[key] = value

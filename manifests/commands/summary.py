@@ -1,13 +1,14 @@
 """What commands say: notices while they work, and counts when they are done."""
 
-import sys
-
 from manifests.run_report import current_report
 
 
 def announce(line: str) -> None:
     """Print a notice, on standard error."""
-    print(line, file=sys.stderr)
+    # Not above: the help of a command needs no bars.
+    from manifests.stage_progress import say
+
+    say(line)
 
 
 def counted(stage: str, counts: dict[str, int]) -> None:

@@ -3,29 +3,29 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import filelock
-from tqdm import tqdm
 
+from manifests.ahead import done_in_threads
 from manifests.durable import cut_torn_tail, read_json_lines, remove_left_overs, write_text
 from manifests.errors import WorkspaceLockedError
 from manifests.image_ids import is_image_id
 from manifests.report.parts import CardPicture
+from manifests.stage_progress import ProgressBar
 from manifests.thumbnails import NO_PICTURE, data_address, thumbnail
 
 _INDEX_FILE = "index.jsonl"
 _LOCK_FILE = ".lock"
 
+_N_THREADS = os.cpu_count() or 1
+"""Pixels are decoded and encoded outside of Python's lock."""
+
 Source = tuple[Path, int | None]
 """A file and how it is turned: two pictures of one source are one thumbnail."""
-
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ def inline_pictures(pictures: Iterable[CardPicture], counts: PictureCounts) -> d
     """Return each picture as an address that holds it, by its source."""
     sources = list(dict.fromkeys(map(source_of, pictures)))
     found: dict[Source, Shown] = {}
-    for source, made in zip(sources, _in_threads(lambda source: thumbnail(*source), sources), strict=True):
+    thumbnails = done_in_threads(lambda source: thumbnail(*source), sources, n_threads=_N_THREADS)
+    for source, made in zip(sources, thumbnails, strict=True):
         found[source] = Shown(problem=made) if isinstance(made, str) else Shown(data_address(made))
         counts.made += not found[source].problem
         counts.without += bool(found[source].problem)
@@ -109,11 +110,15 @@ def _stored(folder: Path, names: Mapping[Source, str], counts: PictureCounts) ->
     known = _index(folder)
     found: dict[Source, Shown] = {}
     rows: dict[str, dict[str, Any]] = {}
-    results = _in_threads(lambda item: _entry(folder, item[1], item[0], known.get(item[1])), list(names.items()))
+    results = done_in_threads(
+        lambda item: _entry(folder, item[1], item[0], known.get(item[1])), names.items(), n_threads=_N_THREADS
+    )
     # Appended as they are made: after a kill, what was made is not made again.
-    with index_path.open("a", encoding="utf-8") as index:
-        progress = tqdm(results, total=len(names), desc="thumbnails", unit="picture", disable=None)
-        for (source, name), row in zip(names.items(), progress, strict=True):
+    with (
+        index_path.open("a", encoding="utf-8") as index,
+        ProgressBar(len(names), "thumbnails", unit="picture") as progress,
+    ):
+        for (source, name), row in zip(names.items(), results, strict=True):
             if row is not known.get(name):
                 index.write(_line(row))
             rows[name] = row
@@ -121,6 +126,7 @@ def _stored(folder: Path, names: Mapping[Source, str], counts: PictureCounts) ->
             counts.reused += row is known.get(name) and not row["problem"]
             counts.made += row is not known.get(name) and not row["problem"]
             counts.without += bool(row["problem"])
+            progress.update(n_failed=int(bool(row["problem"])))
     write_text(index_path, "".join(_line(rows[name]) for name in sorted(rows)))
     for name in known.keys() - rows.keys():
         # The index may have come from elsewhere: nothing is deleted but what this file could have made.
@@ -220,12 +226,3 @@ def _relative(path: Path, folder: Path) -> str:
 
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row, sort_keys=True) + "\n"
-
-
-def _in_threads(work: Callable[[_Job], _Result], jobs: list[_Job]) -> Iterator[_Result]:
-    """Yield what `work` makes of each job, in order; pixels are decoded and encoded outside of Python's lock."""
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
-    try:
-        yield from pool.map(work, jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -1,6 +1,6 @@
 """Benchmarks of this package, as `bench` runs them."""
 
-from manifests.commands.bench import Bench, BenchOptions
+from manifests.commands.bench import Bench, BenchFigures, BenchOptions
 
 
 def benches() -> dict[str, Bench]:
@@ -8,7 +8,7 @@ def benches() -> dict[str, Bench]:
     return {"scoring": Bench(frozenset({"size", "features", "method", "peers", "seed", "device"}), _scoring)}
 
 
-def _scoring(given: BenchOptions) -> str:
+def _scoring(given: BenchOptions) -> BenchFigures:
     from scoring.bench.report import bench_table
     from scoring.bench.run import bench_scoring
     from scoring.methods.table import METHOD_NAMES
@@ -17,4 +17,4 @@ def _scoring(given: BenchOptions) -> str:
         workdir=given.workspace, size=given.size, features_dir=given.features, device=given.device,
         methods=given.method or METHOD_NAMES, peers=given.peers, seed=given.seed,
     )  # fmt: skip
-    return bench_table(result)
+    return BenchFigures(bench_table(result), result.as_json())

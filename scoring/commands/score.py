@@ -95,7 +95,7 @@ def score(
     from scoring.score import score as score_sets
     from scoring.score_plan import plan_score
     from scoring.score_settings import FigureSettings, FitSettings, SetNames
-    from scoring.tables import results_table
+    from scoring.tables import results_data, results_table
 
     folder = Workspace(workspace).find_features(features)
     if second_features is not None:
@@ -125,6 +125,7 @@ def score(
             second_dir=second_features,
         )  # fmt: skip
         record.counts = dict(result.n_images)
+    current_report().data = results_data(result)
     print(results_table(result))
     print("score: " + ", ".join(map(str, result.paths)))
 

@@ -1,6 +1,6 @@
-"""`train-dml`: networks with a cosine classifier, whose features DML+ is made for."""
+"""`train-dml`: networks whose features DML+ is made for, and those that it is compared with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +11,11 @@ from manifests.commands.options import DEFAULT_WORKSPACE, DeviceOption, Workspac
 from manifests.commands.summary import announce
 from manifests.completion import words
 from manifests.errors import InputError
-from manifests.run_report import current_report
+from manifests.run_report import NextStep, current_report
 
 if TYPE_CHECKING:
     from manifests.work_plan import WorkPlan
-    from manifests.workspace import StageRecord
+    from manifests.workspace import StageRecord, Workspace
     from scoring.dml.recipe import Recipe
     from scoring.dml.stage import Folders
     from scoring.dml.train import TrainResult
@@ -43,13 +43,13 @@ def train_dml(
     loss: Annotated[
         list[str] | None,
         typer.Option(
-            help="mcf, mnc or cosine (plain cross-entropy); may be given several times.",
-            autocompletion=words("cosine", "mcf", "mnc"),
+            help="mcf, mnc, or to compare with: cosine, linear (cross-entropy); may be given several times.",
+            autocompletion=words("linear", "cosine", "mcf", "mnc"),
         ),
     ] = None,
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Instead of --loss: train with all three, score, and print the claims."),
+        typer.Option("--compare", help="Instead of --loss: train with all four, score, and print the claims."),
     ] = False,
     ood: Annotated[
         list[str] | None, typer.Option(help="NAME=FOLDER of an OOD set to write features of; repeatable.")
@@ -94,7 +94,7 @@ def train_dml(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Train networks with a cosine classifier for DML+ and write their features: MCF (focal), MNC (center loss).
+    """Train networks for DML+ and write their features: MCF (focal loss), MNC (center loss).
 
     \b
     Example: python cli.py train-dml --compare --sample --workspace dml
@@ -102,10 +102,8 @@ def train_dml(
     if sample == (data is not None):
         raise InputError("train-dml: expected either --data FOLDER or --sample")
     if compare == bool(loss):
-        raise InputError("train-dml: expected either --loss mcf|mnc|cosine or --compare")
-    folders = {key: Path(value) for key, value in pairs(ood or (), "--ood").items()}
-    if sample and SAMPLE_OOD_SET in folders:
-        raise InputError(f"--ood {SAMPLE_OOD_SET}: the sample has a set of this name; give another")
+        raise InputError("train-dml: expected either --loss mcf|mnc|cosine|linear or --compare")
+    folders = _ood_folders(ood or (), is_sample=sample)
     if compare and not (folders or sample):
         raise InputError("train-dml --compare: expected at least one --ood NAME=FOLDER to score")
     from manifests.workspace import Workspace, checked_name
@@ -135,7 +133,36 @@ def train_dml(
             data, out_dir = draw_world(world, seed)
             folders = {SAMPLE_OOD_SET: out_dir, **folders}
         lines = networks.train(data, side_px, folders, record, is_compared=compare)
+    if not compare:
+        current_report().next_step = _score_both(space, prefix, folders)
     print(*lines, sep="\n")
+
+
+def _ood_folders(given: Sequence[str], *, is_sample: bool) -> dict[str, Path]:
+    """Return folders by the name of the set; what is wrong with one is told before hours of training."""
+    folders = {name: Path(folder) for name, folder in pairs(given, "--ood", "expected NAME=FOLDER").items()}
+    if is_sample and SAMPLE_OOD_SET in folders:
+        raise InputError(f"--ood {SAMPLE_OOD_SET}: the sample has a set of this name; give another")
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise InputError(f"--ood {name}={folder}: no such folder")
+    return folders
+
+
+def _score_both(space: "Workspace", prefix: str, ood_sets: Iterable[str]) -> NextStep | None:
+    """Return the command that scores DML+, where both its networks have features of OOD sets; otherwise None."""
+    from manifests.next_command import step_of
+
+    pair = [f"{prefix}.{loss}" for loss in ("mcf", "mnc")]
+    there = [
+        name for name in ood_sets if all((space.features_dir / one / f"{name}.parquet").is_file() for one in pair)
+    ]
+    if not there:
+        return None
+    first, second = pair
+    options = [word for name in there for word in ("--ood", name)]
+    command = ("score", "--features", first, "--second-features", second, "--method", "dml_plus", *options)
+    return step_of(space, command, "both networks of DML+ have features of OOD sets")
 
 
 @dataclass(frozen=True)
@@ -151,9 +178,11 @@ class _Networks:
 
     def plan(self, data: Path, side_px: int | None, *, is_sample: bool) -> "WorkPlan":
         """Return what training would do; the sample may be yet to draw."""
-        from scoring.dml.data import preprocessing_of
+        from scoring.dml.data import check_layout, preprocessing_of
         from scoring.dml.stage import plan_networks
 
+        if not is_sample:
+            check_layout(data)
         data_name = "the sample's pictures, drawn first if need be" if is_sample else f"the pictures of {data}"
         return plan_networks(
             self.recipe, self.losses, self.places, preprocessing_of(data, side_px=side_px), name=self.name,
@@ -175,8 +204,8 @@ class _Networks:
         from scoring.dml.feature_folders import read_ood_sets
         from scoring.dml.stage import compare_losses, train_networks
 
-        read = read_training_data(data, side_px=side_px)
         ood_sets = read_ood_sets(ood_folders)
+        read = read_training_data(data, side_px=side_px)
         record.counts = {"train": len(read.train.image_ids), "val": len(read.val.image_ids)}
         if is_compared:
             comparison = compare_losses(
@@ -196,8 +225,9 @@ class _Networks:
 
     def _told(self, loss: str, result: "TrainResult") -> str:
         last = result.history[-1]
+        epochs = "epoch" if last.epoch == 1 else "epochs"
         return (
-            f"train-dml: {loss}, {last.epoch} epochs ({result.n_done_before} done before), right "
+            f"train-dml: {loss}, {last.epoch} {epochs} ({result.n_done_before} done before), right "
             f"{100 * last.val_accuracy:.2f} % of val; {self.places.features / f'{self.name}.{loss}'}, "
             f"{result.paths[-1]}"
         )

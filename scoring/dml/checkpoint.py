@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from manifests.errors import ModelError, one_line
-from manifests.tensor_files import read_tensors, tensors_below, write_tensors
+from manifests.tensor_files import check_is_file, read_tensors, tensors_below, write_tensors
 from scoring.dml.history import EpochFigures
 
 _RECORD_KEY = "training"
@@ -59,8 +59,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ModelError
         The file is not there, is damaged, or no training.
     """
-    if not path.is_file():
-        raise ModelError(f"{path}: no such checkpoint of a training")
+    check_is_file(path)
     try:
         tensors, said = read_tensors(path, _RECORD_KEY)
         record = json.loads(said or "{}")

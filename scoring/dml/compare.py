@@ -1,4 +1,4 @@
-"""Does it work? The three losses beside each other: WFC and CFC, and what each method makes of their features."""
+"""Does it work? The losses beside each other: WFC and CFC, and what each method makes of their features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from manifests.text_table import aligned, stacked
 from scoring.dml.feature_folders import VAL
 from scoring.dml.history import EpochFigures
-from scoring.figures import Figures, figures_of
+from scoring.figures import Figures, differences_data, figures_data, figures_of
 from scoring.score import score
 from scoring.score_settings import FigureSettings, SetNames
 
@@ -21,7 +21,17 @@ METHODS = ("max_logit", "max_cosine", "max_norm", "dml")
 """What is scored of each network."""
 
 DML_PLUS = "dml_plus of mcf and mnc"
-BASELINE = "max_logit of cosine"
+BASELINE = "max_logit of linear"
+"""MaxLogit of an ordinary classifier, as the authors' script ``test_vim.py`` scores it: there, neither weights nor
+features are normalised."""
+
+COSINE_BASELINE = "max_cosine of cosine"
+"""MaxLogit of the logits that ``cosine`` learnt by, in order: they were cosines times a constant."""
+
+_NORM_UNSEEN = (
+    "max_logit of cosine and of mcf: norm x cosine, of a norm that their loss never saw. Their logits in",
+    "training were cosines times a constant, whose MaxLogit is max_cosine in order.",
+)
 
 PUBLISHED_DATA = "cifar100"
 PUBLISHED = {
@@ -42,7 +52,7 @@ _FPR95_IN = "fpr95_in: share of OOD images let through where 95 % of ID images a
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the three networks came to.
+    """What the networks came to.
 
     Attributes
     ----------
@@ -52,6 +62,8 @@ class Comparison:
         The last epoch of each.
     figures : Figures
         Methods are called ``<method> of <loss>``; each is compared with `BASELINE`.
+    beside_cosine : Figures
+        Of DML+ and `COSINE_BASELINE`, compared with the latter.
     scale : float
         lambda of DML+.
     """
@@ -59,6 +71,7 @@ class Comparison:
     data_name: str
     last: Mapping[str, EpochFigures]
     figures: Figures
+    beside_cosine: Figures
     scale: float
 
 
@@ -71,7 +84,7 @@ def compare(
     data_name: str,
     device: str = "auto",
 ) -> Comparison:
-    """Return the figures of the networks in `features_dirs`, of ``cosine``, ``mcf`` and ``mnc``.
+    """Return the figures of the networks in `features_dirs`, by loss, of all of `scoring.dml.recipe.LOSSES`.
 
     Each folder is scored as the command ``score`` does, into a folder of its name below `scores_dir`, and DML+
     over two of them.
@@ -96,46 +109,40 @@ def compare(
     )  # fmt: skip
     tables[DML_PLUS] = (pair.paths[0], "dml_plus")
     scores = {name: _scores_by_set(*table) for name, table in tables.items()}
-    in_scores, *out_scores = ({name: by_set[one] for name, by_set in scores.items()} for one in (VAL, *ood_sets))
-    figures = figures_of(
-        in_scores, dict(zip(ood_sets, out_scores, strict=True)), n_draws=1000, baseline=BASELINE
-    )  # fmt: skip
-    return Comparison(data_name, dict(last), figures, pair.fitted["lambda of DML+"])
+    return Comparison(
+        data_name,
+        dict(last),
+        _compared_with(BASELINE, scores, ood_sets),
+        _compared_with(COSINE_BASELINE, {name: scores[name] for name in (COSINE_BASELINE, DML_PLUS)}, ood_sets),
+        pair.fitted["lambda of DML+"],
+    )
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Return the networks, the figures of all methods, and the paper's three claims with what was found."""
+    """Return the networks, the figures of all methods, and the paper's claims with what was found."""
     rows = [["network", "right of val, %", "WFC", "CFC"]]
     rows += [
         [loss, f"{100 * one.val_accuracy:.2f}", _number(one.wfc), _number(one.cfc)]
         for loss, one in comparison.last.items()
     ]
-    lines = [*aligned(rows), "", *_figure_lines(comparison), "", _FPR95_IN]
-    lines += ["", *_difference_lines(comparison.figures), "", *_claims(comparison)]
-    return "\n".join(lines)
+    lines = [*aligned(rows), "", *_figure_lines(comparison), "", _FPR95_IN, *_NORM_UNSEEN]
+    for figures in (comparison.figures, comparison.beside_cosine):
+        lines += ["", *_difference_lines(figures)]
+    return "\n".join([*lines, "", *_claims(comparison)])
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
-    """Return all figures, not those of the table alone, as JSON values: fractions and their 95 % intervals."""
+    """Return all figures, not those of the table alone, as JSON values: fractions and their 95 % intervals.
+
+    Differences stand below what each method is compared with.
+    """
     figures = comparison.figures
     return {
         "networks": {loss: asdict(one) for loss, one in comparison.last.items()},
-        "figures": [
-            {
-                "method": method,
-                "set": name,
-                **{
-                    metric: {"value": getattr(metrics, metric), "low": low, "high": high}
-                    for metric, (low, high) in figures.intervals[method, name].items()
-                },
-            }
-            for (method, name), metrics in figures.metrics.items()
-        ],
-        "baseline": figures.baseline,
-        "differences": [
-            {"method": method, "set": name, **{metric: asdict(one) for metric, one in by_metric.items()}}
-            for (method, name), by_metric in figures.differences.items()
-        ],
+        "figures": figures_data(figures),
+        "differences": {
+            compared.baseline: differences_data(compared) for compared in (figures, comparison.beside_cosine)
+        },
         "dml_plus_scale": comparison.scale,
         "published": _published(comparison),
     }
@@ -148,6 +155,14 @@ def _scores_by_set(path: Path, method: str) -> dict[str, NDArray[np.float64]]:
     )
     sets, values = np.array(table.column("set").to_pylist()), table.column(method).to_numpy()
     return {name: values[sets == name] for name in np.unique(sets)}
+
+
+def _compared_with(
+    baseline: str, scores: Mapping[str, Mapping[str, NDArray[np.float64]]], ood_sets: Sequence[str]
+) -> Figures:
+    """Return the figures of scores by method and set, each method compared with one of them."""
+    in_scores, *out_scores = ({name: by_set[one] for name, by_set in scores.items()} for one in (VAL, *ood_sets))
+    return figures_of(in_scores, dict(zip(ood_sets, out_scores, strict=True)), n_draws=1000, baseline=baseline)
 
 
 def _published(comparison: Comparison) -> dict[str, dict[str, float]] | None:
@@ -184,14 +199,14 @@ def _figure_rows(comparison: Comparison, metric: str) -> list[list[str]]:
 
 
 def _difference_lines(figures: Figures) -> list[str]:
-    """Return on which sets DML+ is ahead of the baseline."""
+    """Return on which sets DML+ is ahead of what the figures are compared with."""
     rows = []
     for name in figures.ood_sets:
         found = figures.differences[DML_PLUS, name]["auroc"]
         word = "ahead" if found.low > 0 else "behind" if found.high < 0 else "not told apart"
         ends = f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
         rows.append([name, word, f"{100 * found.difference:+.2f}", ends])
-    title = "AUROC of DML+ less that of MaxLogit of cosine, percentage points, with 95 % interval"
+    title = f"AUROC of DML+ less that of {figures.baseline}, percentage points, with 95 % interval"
     return [title, *aligned(rows, n_words=2)]
 
 

@@ -114,19 +114,30 @@ def read_training_data(folder: Path, *, side_px: int | None = None) -> TrainingD
         The folder is neither, a picture has no class or cannot be read, there is one class only, or the pixels
         would not fit into 32 GiB.
     """
-    if not folder.is_dir():
-        raise InputError(f"--data {folder}: no such folder")
+    check_layout(folder)
     preprocessing = preprocessing_of(folder, side_px=side_px)
     if cifar.is_cifar(folder):
         return _cifar_data(folder, preprocessing)
-    if not ((folder / "train").is_dir() and (folder / "val").is_dir()):
+    class_names = _class_names(folder / "train")
+    train, val = (_folder_part(folder, part, class_names, preprocessing) for part in ("train", "val"))
+    return TrainingData(folder.resolve().name, train, val, int(train.targets.max()) + 1, preprocessing)
+
+
+def check_layout(folder: Path) -> None:
+    """Refuse a folder that is laid out neither as CIFAR nor with ``train/`` and ``val/``. No picture is read.
+
+    Raises
+    ------
+    InputError
+        It is so, or is not there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--data {folder}: no such folder")
+    if not (cifar.is_cifar(folder) or ((folder / "train").is_dir() and (folder / "val").is_dir())):
         raise InputError(
             f"--data {folder}: expected the folders train and val, or the files of CIFAR (train and test, "
             f"data_batch_1 to 5 and test_batch, as pickles or .bin)"
         )
-    class_names = _class_names(folder / "train")
-    train, val = (_folder_part(folder, part, class_names, preprocessing) for part in ("train", "val"))
-    return TrainingData(folder.resolve().name, train, val, int(train.targets.max()) + 1, preprocessing)
 
 
 def preprocessing_of(folder: Path, *, side_px: int | None = None) -> Preprocessing:

@@ -113,6 +113,33 @@ class TinyNet(nn.Sequential):
         super().__init__(*layers, nn.Dropout2d(dropout), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
+class LinearNetwork(nn.Module):
+    """A network and a linear classifier, its weights of any length, with a bias.
+
+    Parameters
+    ----------
+    body : Module
+        Makes features (n, n_features).
+    n_features, n_classes : int
+        Of the classifier.
+    """
+
+    def __init__(self, body: nn.Module, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        layer = nn.Linear(n_features, n_classes)
+        self.weight, self.bias = layer.weight, layer.bias
+
+    @property
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The weights (n_classes, n_features) and the bias (n_classes,)."""
+        return self.weight, self.bias
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return penultimate features, (n, n_features)."""
+        return self.body(pixels)
+
+
 class CosineNetwork(nn.Module):
     """A network and the directions of a cosine classifier, which has no bias.
 
@@ -132,16 +159,21 @@ class CosineNetwork(nn.Module):
         self.weight = nn.Parameter(nn.functional.normalize(start))
 
     @property
-    def unit_weight(self) -> torch.Tensor:
-        """The weight vectors over their norms, (n_classes, n_features)."""
-        return nn.functional.normalize(self.weight)
+    def classifier(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The weight vectors over their norms, (n_classes, n_features), and no bias."""
+        return nn.functional.normalize(self.weight), None
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return penultimate features, (n, n_features)."""
         return self.body(pixels)
 
 
-def cosine_network(name: str, n_classes: int, *, side_px: int, dropout: float) -> CosineNetwork:
+ClassifierNetwork = LinearNetwork | CosineNetwork
+
+
+def classifier_network(
+    name: str, n_classes: int, *, side_px: int, dropout: float, is_cosine: bool = True
+) -> ClassifierNetwork:
     """Return a network with random weights, from torch's global generator.
 
     Parameters
@@ -154,21 +186,29 @@ def cosine_network(name: str, n_classes: int, *, side_px: int, dropout: float) -
         Of the pictures, which are square.
     dropout : float
         Of those that are built here; timm's keep their own.
+    is_cosine : bool
+        Whether its classifier is one of cosines; of equal draws, the weights before it are equal either way.
 
     Raises
     ------
     ModelError
         No network has that name, or it cannot take pictures of that size.
     """
+    body, n_features = _body(name, side_px, dropout)
+    kind = CosineNetwork if is_cosine else LinearNetwork
+    return kind(body, n_features, n_classes)
+
+
+def _body(name: str, side_px: int, dropout: float) -> tuple[nn.Module, int]:
+    """Return what makes features, and how many."""
     if name.startswith(TIMM_PREFIX):
-        body, n_features = untrained_features(name.removeprefix(TIMM_PREFIX), side_px)
-        return CosineNetwork(body, n_features, n_classes)
+        return untrained_features(name.removeprefix(TIMM_PREFIX), side_px)
     if side_px < _LEAST_SIDE_PX:
         raise ModelError(
             f"network {name!r}: expected pictures of at least {_LEAST_SIDE_PX} px (--side), found {side_px}"
         )
     if name == "tiny":
-        return CosineNetwork(TinyNet(dropout), TinyNet.n_features, n_classes)
+        return TinyNet(dropout), TinyNet.n_features
     found = re.fullmatch(r"wrn-(\d{1,3})-(\d{1,2})", name)
     depth, widen_factor = map(int, found.groups()) if found else (0, 0)
     if depth < 10 or (depth - 4) % 6 or widen_factor < 1:
@@ -177,4 +217,4 @@ def cosine_network(name: str, n_classes: int, *, side_px: int, dropout: float) -
             f"timm:NAME"
         )
     wide = WideResNet(depth, widen_factor, dropout)
-    return CosineNetwork(wide, wide.n_features, n_classes)
+    return wide, wide.n_features

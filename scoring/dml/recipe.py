@@ -8,8 +8,9 @@ from typing import Any
 from manifests.errors import InputError
 from manifests.training_files import check_ranges
 
-LOSSES = ("cosine", "mcf", "mnc")
-"""Cosine classifier with cross-entropy, with focal loss, and with cross-entropy and center loss."""
+LOSSES = ("linear", "cosine", "mcf", "mnc")
+"""Linear classifier with cross-entropy; cosine classifier with cross-entropy, with focal loss, and with
+cross-entropy and center loss."""
 
 CENTER_SCHEDULES = ("published", "scaled")
 FOCAL_GRADIENTS = ("equation", "published")
@@ -33,7 +34,7 @@ class Recipe:
     loss : str
         One of `LOSSES`.
     network : str
-        As `scoring.dml.networks.cosine_network` takes it.
+        As `scoring.dml.networks.classifier_network` takes it.
     n_epochs, batch_size : int
         At least 1.
     learning_rate, momentum, weight_decay : float
@@ -46,8 +47,8 @@ class Recipe:
         ``equation``: of the focal loss as it is written; ``published``: with its weight (1 - p)^gamma a constant,
         as in the authors' code (see `scoring.dml.losses.focal_loss`).
     scale : float
-        What cosines are multiplied with to be the logits of ``cosine`` and ``mcf``; ``mnc`` has features as they
-        are.
+        What cosines are multiplied with to be the logits of ``cosine`` and ``mcf``; ``mnc`` and ``linear`` have
+        features as they are.
     center_schedule : str
         ``published``: the center loss counts from epoch 60, whatever their number; ``scaled``: from 30 %.
     seed : int
@@ -98,9 +99,19 @@ class Recipe:
             if self.center_schedule == "scaled":
                 raise InputError("training: mnc needs at least 2 epochs: the first is without a center loss")
             raise InputError(
-                f"training: the published schedule has a center loss from epoch 60 on, and there are "
-                f"{self.n_epochs}: choose the schedule 'scaled', which begins after 30 % of them"
+                f"training: the published schedule has a center loss from epoch 60 on, and --epochs is "
+                f"{self.n_epochs}: give --center-schedule scaled, which begins after 30 % of them"
             )
+
+    @property
+    def has_cosine_classifier(self) -> bool:
+        """Whether the classifier is one of directions alone, without a bias."""
+        return self.loss != "linear"
+
+    @property
+    def has_unit_features(self) -> bool:
+        """Whether the loss sees the direction of features alone: logits are cosines times `scale`."""
+        return self.loss in LOSSES_THAT_TAKE["scale"]
 
     def for_loss(self, loss: str) -> "Recipe":
         """Return the recipe of one loss: settings that it does not take are as by default.

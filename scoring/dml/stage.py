@@ -1,4 +1,4 @@
-"""The stage `train-dml`: networks trained, their features written, and the three losses compared."""
+"""The stage `train-dml`: networks trained, their features written, and the losses compared."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +71,15 @@ def chosen_recipe(given: Mapping[str, Any], losses: Sequence[str], *, is_sample:
         recipe.for_loss(loss)
     for name, takers in LOSSES_THAT_TAKE.items():
         if name in own and takers.isdisjoint(losses):
-            told = f"{', '.join(losses)}: it is for {', '.join(sorted(takers))}"
-            raise InputError(f"training: {name} has no effect on {told}")
+            option, trained = f"--{name.replace('_', '-')}", ", ".join(losses)
+            raise InputError(
+                f"{option} has no effect on {trained}, it is for {', '.join(sorted(takers))}: leave it out, a "
+                f"training of {trained} goes on without it"
+            )
     if "dropout" in own and recipe.network.startswith(TIMM_PREFIX):
-        raise InputError(f"training: dropout has no effect on {recipe.network}: networks of timm keep their own")
+        raise InputError(
+            f"--dropout has no effect on {recipe.network}, as networks of timm keep their own: leave it out"
+        )
     return recipe
 
 
@@ -189,7 +194,7 @@ def compare_losses(
     amp: bool | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Return the comparison of all three losses after training with each; parameters as `train_networks`."""
+    """Return the comparison of all losses after training with each; parameters as `train_networks`."""
     results = train_networks(
         data, recipe, LOSSES, ood_sets, folders, name=name, device=device, amp=amp, announce=announce
     )

@@ -22,7 +22,7 @@ from scoring.dml.convergence import measured_convergence
 from scoring.dml.data import TrainingData
 from scoring.dml.history import EpochFigures
 from scoring.dml.losses import center_loss, focal_loss, moved_centers
-from scoring.dml.networks import CosineNetwork, cosine_network
+from scoring.dml.networks import ClassifierNetwork, classifier_network
 from scoring.dml.recipe import Recipe
 from scoring.dml.trained import TrainedNetwork, evaluated, head_of, preprocessing_record, trained_network
 from scoring.plots.training_curves import training_figure
@@ -155,9 +155,11 @@ class _Run:
         self._place = place
         self._has_amp = has_amp
         torch.manual_seed(recipe.seed_of("weights"))
-        side = data.preprocessing.input_size_px
-        network = cosine_network(recipe.network, data.n_classes, side_px=side, dropout=recipe.dropout)
-        self._network: CosineNetwork = network.to(place).to(memory_format=torch.channels_last)
+        network = classifier_network(
+            recipe.network, data.n_classes, side_px=data.preprocessing.input_size_px, dropout=recipe.dropout,
+            is_cosine=recipe.has_cosine_classifier,
+        )  # fmt: skip
+        self._network: ClassifierNetwork = network.to(place).to(memory_format=torch.channels_last)
         centers = torch.randn(data.n_classes, network.weight.shape[1])
         self._centers = centers.to(place) if recipe.loss == "mnc" else None
         self._optimizer = torch.optim.SGD(
@@ -225,10 +227,8 @@ class _Run:
         with torch.autocast(self._place.type, torch.bfloat16, enabled=self._has_amp):
             features = network(inputs_of(pixels, self._mean, self._std))
         features = features.float()  # (n, n_features)
-        if recipe.loss == "mnc":
-            logits = features @ network.unit_weight.T
-        else:
-            logits = recipe.scale * torch.nn.functional.normalize(features) @ network.unit_weight.T
+        seen = recipe.scale * torch.nn.functional.normalize(features) if recipe.has_unit_features else features
+        logits = torch.nn.functional.linear(seen, *network.classifier)
         if recipe.loss == "mcf":
             is_constant = recipe.focal_gradient == "published"
             loss = focal_loss(logits, targets, recipe.gamma, is_weight_constant=is_constant)

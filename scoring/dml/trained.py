@@ -10,13 +10,14 @@ from PIL import Image
 
 from manifests.devices import device_name
 from manifests.durable import write_json
-from manifests.errors import FeatureError, ModelError, one_line
+from manifests.errors import FeatureError, InputError, ModelError, one_line
 from manifests.workspace import checked_name
 from scoring.classifier import Preprocessing
 from scoring.dml.augmentation import inputs_of
 from scoring.dml.checkpoint import Checkpoint
 from scoring.dml.data import LabelledPixels
-from scoring.dml.networks import CosineNetwork, cosine_network
+from scoring.dml.networks import ClassifierNetwork, classifier_network
+from scoring.dml.recipe import Recipe
 from scoring.feature_model import exact_float32
 from scoring.feature_sets import feature_set_writer
 from scoring.heads import Head, write_head
@@ -28,15 +29,17 @@ from scoring.weights import weights_digest
 class TrainedNetwork:
     """A network of `scoring.dml.train`, as `scoring.extract` asks for a model.
 
-    The head is the directions of the classifier, without a bias: the logits W f are then norm(f) cos(f, w_c), and
-    MaxLogit the product of MaxNorm and MaxCosine, whatever the logits were in training. Of ``mnc`` they were
-    these; of ``mcf`` and ``cosine`` they were the cosines times `Recipe.scale`, with the same largest one.
+    The features are as the network makes them. The head of ``linear`` is its classifier; that of the others has
+    the directions of theirs and no bias, so that the logits W f are norm(f) cos(f, w_c). Of ``linear`` and ``mnc``
+    these are the logits of the training. Of ``cosine`` and ``mcf`` they are not: those were cosines times
+    `Recipe.scale`, whose largest orders images as MaxCosine does. MaxLogit of these features has one factor more,
+    a norm that the loss never saw.
 
     Attributes
     ----------
     name : str
         Loss and network.
-    network : CosineNetwork
+    network : ClassifierNetwork
         In evaluation mode.
     head : Head
         On the device of `network`.
@@ -47,7 +50,7 @@ class TrainedNetwork:
     """
 
     name: str
-    network: CosineNetwork
+    network: ClassifierNetwork
     head: Head
     preprocessing: Preprocessing
     weights_digest: str
@@ -87,25 +90,29 @@ def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> 
     """
     place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
     try:
-        recipe, data = checkpoint.settings["recipe"], checkpoint.settings["data"]
+        recipe, data = Recipe(**checkpoint.settings["recipe"]), checkpoint.settings["data"]
         changes = checkpoint.settings["preprocessing"]
         preprocessing = Preprocessing(32, (0.5,) * 3, (0.5,) * 3, "bilinear", 1.0).overridden(changes)
         # Its first weights are drawn, and then replaced: nobody else's draws may change for it.
         with torch.random.fork_rng([]):
             side = preprocessing.input_size_px
-            network = cosine_network(recipe["network"], data["n_classes"], side_px=side, dropout=recipe["dropout"])
+            network = classifier_network(
+                recipe.network, data["n_classes"], side_px=side, dropout=recipe.dropout,
+                is_cosine=recipe.has_cosine_classifier,
+            )  # fmt: skip
         network.load_state_dict(dict(checkpoint.network))
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, InputError) as error:
         raise ModelError(f"{path}: does not hold the network that it names ({one_line(error)})") from error
     network.requires_grad_(False).eval().to(place)
-    name = f"{recipe['loss']} {recipe['network']}"
+    name = f"{recipe.loss} {recipe.network}"
     return TrainedNetwork(name, network, head_of(network), preprocessing, weights_digest(network.state_dict()))
 
 
-def head_of(network: CosineNetwork) -> Head:
-    """Return the directions of the classifier as a head without a bias."""
-    weight = network.unit_weight.detach().clone()
-    return Head(weight, torch.zeros(len(weight), device=weight.device))
+def head_of(network: ClassifierNetwork) -> Head:
+    """Return the classifier as a head; of one without a bias, the bias is 0."""
+    weight, bias = network.classifier
+    found = torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().clone()
+    return Head(weight.detach().clone(), found)
 
 
 def preprocessing_record(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def preprocessing_record(preprocessing: Preprocessing) -> dict[str, Any]:
 
 
 def evaluated(
-    network: CosineNetwork, pixels: torch.Tensor, preprocessing: Preprocessing, batch_size: int
+    network: ClassifierNetwork, pixels: torch.Tensor, preprocessing: Preprocessing, batch_size: int
 ) -> torch.Tensor:
     """Return features, float32 (n, n_features) on the CPU, of pixels, uint8 (n, 3, side, side).
 

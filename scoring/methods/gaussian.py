@@ -7,7 +7,7 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.outputs import Outputs
-from scoring.products import product, triangular_product
+from scoring.products import product, row_norms, triangular_product
 from scoring.training.class_means import MeansByClass
 from scoring.training.gather import Training
 from scoring.training.moments import Moments, SecondMoment
@@ -136,7 +136,7 @@ class ClassGaussian:
         nearest = products.mul_(-2).add_(norms.square()).argmin(dim=1)  # (n,)
         # Found by a product, measured by the difference: the product's squares cancel where classes lie far apart.
         difference = white.sub_(self.white_means[nearest])
-        return torch.linalg.vector_norm(difference, dim=1).double().square()
+        return row_norms(difference).square()
 
 
 def _inverse_root(covariance: torch.Tensor) -> torch.Tensor | None:

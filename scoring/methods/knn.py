@@ -12,7 +12,7 @@ from scoring.heads import Head
 from scoring.largest import LargestOfRows
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
-from scoring.products import product
+from scoring.products import product, row_norms
 from scoring.training.bank import ImageCount, check_share, rows_in_share, spaced_rows
 from scoring.training.feature_mean import FeatureMean
 from scoring.training.gather import Statistic, Training
@@ -143,7 +143,7 @@ class KNN(Scorer):
         """Return x / norm(x) - centre with a column more, to be filled, and its squared norm, float64 (n,)."""
         rows = torch.empty(len(outputs), len(self.centre) + 1, device=self.centre.device)
         centred = torch.sub(outputs.unit_features, self.centre, out=rows[:, :-1])
-        return rows, torch.linalg.vector_norm(centred, dim=1).double().square()
+        return rows, row_norms(centred).square()
 
 
 def _check(k: int, share: float) -> None:

@@ -9,7 +9,7 @@ from manifests.errors import FeatureError, InputError
 from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
-from scoring.products import moment_noise, product
+from scoring.products import moment_noise, product, row_norms
 from scoring.training.gather import Statistic, Training
 from scoring.training.moments import Moments, SecondMoment
 
@@ -98,11 +98,8 @@ class NECO(Scorer):
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -norm(P z) / norm(z) max_c l_c, or what the architecture has in its place; higher = more OOD."""
         standardised = (outputs.features - self.mean) / self.deviation
-        inside = torch.linalg.vector_norm(product(standardised, self.components), dim=1).double()
-        if self.architecture in ("deit", "swin"):
-            norm = outputs.feature_norm
-        else:
-            norm = torch.linalg.vector_norm(standardised, dim=1).double()
+        inside = row_norms(product(standardised, self.components))
+        norm = outputs.feature_norm if self.architecture in ("deit", "swin") else row_norms(standardised)
         ratio = torch.where(norm > 0, inside / norm, 0.0)
         return -ratio if self.architecture == "resnet" else -ratio * outputs.top_logit.double()
 

@@ -10,7 +10,7 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.principal_space import origin_of, rank_tolerance
 from scoring.outputs import Outputs
-from scoring.products import product
+from scoring.products import product, row_norms
 from scoring.training.gather import Statistic, Training
 
 
@@ -58,8 +58,8 @@ class NuSA(Scorer):
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -norm(x - o projected on the column space of W^T) / norm(x - o), -1 to 0; higher = more OOD."""
         shifted = outputs.features - self.origin
-        seen = torch.linalg.vector_norm(product(shifted, self.column_space), dim=1).double()
-        norm = torch.linalg.vector_norm(shifted, dim=1).double()
+        seen = row_norms(product(shifted, self.column_space))
+        norm = row_norms(shifted)
         # At the origin itself nothing is seen and nothing is lost.
         return -seen / norm.clamp(min=torch.finfo(torch.float64).tiny)
 

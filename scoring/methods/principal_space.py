@@ -8,7 +8,7 @@ import torch
 from manifests.errors import FeatureError, InputError
 from scoring.heads import Head
 from scoring.outputs import Outputs
-from scoring.products import moment_noise, product
+from scoring.products import moment_noise, product, row_norms
 from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
 from scoring.training.moments import SecondMoment
 
@@ -130,7 +130,7 @@ class PrincipalSpace:
 
     def _residual_norm(self, features: torch.Tensor) -> torch.Tensor:
         outside = product(features - self.origin, self.null_space)  # (n, n_features - dim)
-        return torch.linalg.vector_norm(outside, dim=1).double()
+        return row_norms(outside)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.gaussian import ClassGaussian, Whitening
 from scoring.outputs import Outputs
+from scoring.products import row_norms
 from scoring.training.gather import Statistic, Training
 from scoring.training.moments import SecondMoment
 from scoring.training.spectrum import CovarianceSpectrum
@@ -53,7 +54,7 @@ class RMDS(Scorer):
         with mean and inverse covariance of all training features.
         """
         white = self.whitening.of_rows(outputs.features - self.gaussian.mean)  # (n, rank)
-        from_all = torch.linalg.vector_norm(white, dim=1).double().square()
+        from_all = row_norms(white).square()
         return self.gaussian.least_distance(outputs) - from_all
 
     @property

@@ -8,6 +8,7 @@ import torch
 from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
+from scoring.products import power_of_two_above
 from scoring.training.class_means import MeansByClass
 from scoring.training.gather import Statistic, Training
 
@@ -22,7 +23,9 @@ class SHE(Scorer):
     ----------
     patterns : Tensor
         Stored pattern S_c of each class: mean feature of its training images that the head gets right, float32,
-        (n_classes, n_features).
+        (n_classes, n_features), over `unit`.
+    unit : float
+        A power of two, 1 but for very large or small features, whose products with each other float32 cannot hold.
 
     References
     ----------
@@ -37,6 +40,7 @@ class SHE(Scorer):
     """
 
     patterns: torch.Tensor
+    unit: float
 
     @classmethod
     def needs(cls, head: Head) -> tuple[Statistic, ...]:
@@ -52,9 +56,11 @@ class SHE(Scorer):
         FeatureError
             A training image has no class, or the head gets none of a class right.
         """
-        return cls(training[_PATTERNS].means.float())
+        means = training[_PATTERNS].means
+        unit = power_of_two_above(means)
+        return cls((means / unit).float(), unit)
 
     def ood_score(self, outputs: Outputs) -> torch.Tensor:
         """Return -x . S_c, c the predicted class; higher = more OOD."""
         products = self.patterns[outputs.predicted].mul_(outputs.features)  # (n, n_features)
-        return -products.sum(dim=1).double()
+        return products.sum(dim=1).double() * -self.unit

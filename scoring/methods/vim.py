@@ -61,12 +61,13 @@ class ViM(Scorer):
         Raises
         ------
         FeatureError
-            As `PrincipalSpace.fit`; or alpha is not finite.
+            As `PrincipalSpace.fit`; or a sum is not finite, or alpha.
         """
         space = PrincipalSpace.fit(training, dim_rule=dim_rule, dim=dim)
         sum_top_logit, sum_residual_norm = training[TopLogitSum()], training[ResidualSum(space.dim)]
         alpha = sum_top_logit / sum_residual_norm if sum_residual_norm else math.inf
-        if not math.isfinite(alpha):
+        # A sum without end would make an alpha of 0, as if no residual counted.
+        if not (math.isfinite(alpha) and math.isfinite(sum_residual_norm)):
             raise FeatureError(
                 f"alpha is not finite (sum of max logits {sum_top_logit:.6g} / sum of residual norms "
                 f"{sum_residual_norm:.6g})"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from manifests.errors import InputError
 from manifests.plots.style import FORMATS
+from manifests.stage_progress import ProgressBar
 from manifests.work_plan import WorkPlan
 from scoring.plots.comparison import ComparedMethod, comparison_figure
 from scoring.plots.histograms import histogram_figure
@@ -76,8 +76,10 @@ def plot_results(
         As `read_results`.
     """
     pictures, left_out = _to_draw(scores_dir, out_dir, val, methods, against=against, file_format=file_format)
-    for path, draw in tqdm(pictures.items(), desc="plot", unit="picture", disable=None):
-        PRINTED.style.write(draw(), path)
+    with ProgressBar(len(pictures), "plot", unit="picture") as progress:
+        for path, draw in pictures.items():
+            PRINTED.style.write(draw(), path)
+            progress.update()
     return PlotResult(tuple(pictures), left_out)
 
 

@@ -8,9 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from manifests.errors import FeatureError
+from manifests.stage_progress import ProgressBar
 from scoring.feature_sets import FeatureBatch
 from scoring.heads import Head
 from scoring.outputs import Outputs
@@ -185,7 +185,7 @@ class Training:
         self.n_reads += 1
         first_row = 0
         total = getattr(self.train, "n_images", None)
-        with tqdm(total=total, desc=f"fit, reading {self.n_reads}", unit="image", disable=None) as progress:
+        with ProgressBar(total, f"fit, reading {self.n_reads}") as progress:
             for batch in self.train:
                 outputs = batch.outputs(self.head)
                 yield TrainingBatch(outputs, self._class_index(batch), first_row)

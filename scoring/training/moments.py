@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from manifests.errors import FeatureError
 from scoring.products import add_moment, moment_dtype, symmetric
 from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
 
@@ -75,8 +76,12 @@ class MomentMeasurement(Measurement):
         self._n_images += len(features)
 
     def result(self) -> Moments:
-        """Return the moments about the mean."""
+        """Return the moments about the mean; raises FeatureError where they are not finite."""
         assert self._pilot is not None  # a reading without an image is refused before
         shift = self._sum / self._n_images
         scatter = symmetric(self._lower) - self._n_images * torch.outer(shift, shift)
+        if not torch.isfinite(scatter).all():
+            raise FeatureError(
+                "the mean of the training features is not finite in float32, which ends at 3.4e38: scale them down"
+            )
         return Moments(self._n_images, self._pilot.double() + shift, scatter)

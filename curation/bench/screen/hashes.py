@@ -53,7 +53,7 @@ def hash_section(n_pictures: int, n_hashes: int, folder: Path, n_peer_hashes: in
         peer_rows, told = _peer_rows(contents, hashes[:n_peer_hashes], n_hashes, folder)
         rows += peer_rows
         notes.append(told)
-    return Section("Perceptual hashes", tuple(rows), tuple(notes))
+    return Section("Perceptual hashes", tuple(rows), tuple(notes), {"goal_images_per_s_and_core": _GOAL_A_SECOND})
 
 
 def planted_hashes(n_hashes: int, seed: int) -> npt.NDArray[np.uint64]:

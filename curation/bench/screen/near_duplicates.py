@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,8 @@ def near_duplicate_section(
     n_rows = len(planted.vectors)
     rate = product_rate(device)
     limit = Row("limit: the bare float32 product, half of it", ours.size, n_rows**2 * N_DIMENSIONS / rate)
-    rows, notes = [ours, limit], [_told_recall(planted.pairs, found), _told_goal()]
+    counts = _pair_counts(planted.pairs, found)
+    rows, notes = [ours, limit], [_told_recall(counts), _told_goal()]
     if n_peer_rows is not None:
         of_peer = planted_vectors(n_peer_rows, LEAST_SIMILARITY, seed)
         rows += _peer_rows(of_peer, folder, device, n_rows)
@@ -54,9 +56,9 @@ def near_duplicate_section(
             f"fiftyone-brain: compute_near_duplicates(threshold={1 - LEAST_SIMILARITY:g}, embeddings=...) on a "
             "data set that is there already; its time is taken to grow with the square of the rows"
         )
-    return Section(
-        f"Near-duplicates: all pairs of cosine {LEAST_SIMILARITY} or more", tuple(rows), tuple(notes)
-    ), ours
+    title = f"Near-duplicates: all pairs of cosine {LEAST_SIMILARITY} or more"
+    figures = {"goal_s": _GOAL_S, "goal_peak_gb": _GOAL_GB, **counts}
+    return Section(title, tuple(rows), tuple(notes), figures), ours
 
 
 def plan_section(ours: Row, n_rows: int, device_name: str) -> Section:
@@ -106,11 +108,20 @@ def _peer_rows(planted: PlantedVectors, folder: Path, device: torch.device, n_ro
     ]
 
 
-def _told_recall(planted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> str:
+def _pair_counts(planted: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> dict[str, int]:
     expected, given = set(map(tuple, planted.tolist())), set(map(tuple, found.tolist()))
+    return {
+        "n_planted": len(expected),
+        "n_planted_found": len(expected & given),
+        "n_others_found": len(given - expected),
+    }
+
+
+def _told_recall(counts: Mapping[str, int]) -> str:
+    n_planted = counts["n_planted"]
     return (
-        f"Of {len(expected):,} planted pairs {len(expected & given) / max(1, len(expected)):.4%} were found, and "
-        f"{len(given - expected):,} others"
+        f"Of {n_planted:,} planted pairs {counts['n_planted_found'] / max(1, n_planted):.4%} were found, and "
+        f"{counts['n_others_found']:,} others"
     )
 
 

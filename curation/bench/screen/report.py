@@ -1,6 +1,7 @@
 """What `bench screen` found, as a value that is kept as JSON and as text."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from curation.bench.machine import Machine
@@ -34,11 +35,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """Rows that are about one thing, and sentences on how to read them."""
+    """Rows that are about one thing.
+
+    Attributes
+    ----------
+    title : str
+        Of the block.
+    rows : tuple of Row
+        The first is ours.
+    notes : tuple of str
+        Sentences on how to read them.
+    figures : mapping of str to float
+        Those that stand in the notes: goals of the first row, and what else was counted.
+    """
 
     title: str
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

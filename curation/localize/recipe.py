@@ -9,7 +9,7 @@ from manifests.training_files import check_ranges
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
+class Recipe:
     """How to train; the defaults are the authors' settings.
 
     Attributes

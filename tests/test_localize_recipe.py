@@ -7,26 +7,29 @@ import math
 import pytest
 
 from curation.localize.checkpoints import sizes_from
-from curation.localize.training_plan import TrainingPlan
+from curation.localize.recipe import Recipe
 from manifests.errors import InputError
 from tests.localize_world import TINY_SIZES
 
 
 def test_the_papers_rate_falls_to_a_tenth_after_35_of_50_epochs():
-    plan = TrainingPlan()
-    assert plan.n_epochs == 50
-    rates = [plan.learning_rate_at(epoch) for epoch in (0, 34, 35, 49)]
+    recipe = Recipe()
+    assert recipe.n_epochs == 50
+    rates = [recipe.learning_rate_at(epoch) for epoch in (0, 34, 35, 49)]
     assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
 
 
 def test_no_two_draws_of_a_training_share_a_seed():
-    plans = (TrainingPlan(), TrainingPlan(seed=1))
+    recipes = (Recipe(), Recipe(seed=1))
     seeds = [
-        plan.seed_of(purpose, epoch) for plan in plans for purpose in ("weights", "dropout") for epoch in (0, 1)
+        recipe.seed_of(purpose, epoch)
+        for recipe in recipes
+        for purpose in ("weights", "dropout")
+        for epoch in (0, 1)
     ]
     assert len(set(seeds)) == 8
     assert all(0 <= seed < 2**64 for seed in seeds)
-    assert plans[0].seed_of("dropout", 1) == TrainingPlan(n_epochs=3).seed_of("dropout", 1)
+    assert recipes[0].seed_of("dropout", 1) == Recipe(n_epochs=3).seed_of("dropout", 1)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,7 @@ def test_no_two_draws_of_a_training_share_a_seed():
 )
 def test_an_impossible_plan_is_refused_by_the_name_of_its_field(changes, said):
     with pytest.raises(InputError, match=said):
-        TrainingPlan(**changes)
+        Recipe(**changes)
 
 
 def test_sizes_are_read_back_as_they_were_written():
