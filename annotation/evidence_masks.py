@@ -7,8 +7,8 @@ from typing import Any
 
 from annotation.review import ReviewItem, review_pictures
 from manifests import schema
-from manifests.masks import MaskFacts, MaskStore
-from manifests.wanted_masks import asked_names, localized_images
+from manifests.masks import MaskFacts, MaskStore, located_images
+from manifests.wanted_masks import asked_names
 from manifests.workspace import Workspace
 
 _N_KEPT_SHARDS = 32
@@ -79,7 +79,7 @@ class EvidenceMasks:
                 for class_index, facts in image.facts.items()
                 if class_index in shown[image_id] and facts.class_name == name_of(class_index)
             }
-            for image_id, image in localized_images(table).items()
+            for image_id, image in located_images(table).items()
             if image_id in shown and image.is_of(pictures[image_id])
         }
         n_lacking = sum(located.get(image_id, {}).keys() != classes for image_id, classes in shown.items())

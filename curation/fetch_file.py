@@ -5,8 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from curation.fetch import FetchPolicy, user_agent
 from curation.network.addresses import system_resolver
 from curation.network.connections import Connections
@@ -16,6 +14,7 @@ from curation.network.streaming import StreamedAnswer, streamed_answer
 from curation.network.targets import Target, first_target
 from manifests.durable import write_text
 from manifests.errors import InputError
+from manifests.stage_progress import BYTE, ProgressBar
 
 _BLOCK_BYTES = 256 << 10
 _SILENCE_S = 30.0
@@ -198,9 +197,7 @@ def _store(
     n_found = n_before
     with (
         partial_path.open("ab" if n_before else "wb") as file,
-        tqdm(
-            total=n_total, initial=n_before, unit="B", unit_scale=True, desc=partial_path.stem, disable=None
-        ) as bar,
+        ProgressBar(n_total, partial_path.stem, unit=BYTE, initial=n_before) as bar,
     ):
         for block in answer.blocks(_BLOCK_BYTES):
             file.write(block)

@@ -91,7 +91,7 @@ def picture_processes(
 
 def _started(workspace: Workspace, store: PictureStore, n_processes: int) -> "PictureProcesses":
     n_bytes = n_processes * _SLOTS_A_PROCESS * _SLOT_BYTES
-    settings = {"root": str(workspace.root), "known_digests": dict(KNOWN_DIGESTS)}
+    settings = {"root": str(workspace.root), "known_digests": dict(KNOWN_DIGESTS), "parent": os.getpid()}
     with contextlib.ExitStack() as opened:
         descriptor = os.memfd_create("pictures")
         opened.callback(os.close, descriptor)

@@ -26,8 +26,6 @@ def serve(requests: socket.socket, memory: int) -> None:
     memory : int
         Descriptor of the memory in which their bytes lie.
     """
-    # A lost parent is noticed before the next picture: what still lies in the socket is not done any more.
-    parent = os.getppid()
     with requests.makefile("rb") as lines, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         first = lines.readline()
         if not _is_whole(first):
@@ -35,7 +33,8 @@ def serve(requests: socket.socket, memory: int) -> None:
         settings = json.loads(first)
         root, known_digests = Path(settings["root"]), settings["known_digests"]
         for line in lines:
-            if os.getppid() != parent or not _is_whole(line):
+            # A lost parent is noticed before the next picture: what still lies in the socket is not done any more.
+            if os.getppid() != settings["parent"] or not _is_whole(line):
                 return
             answer = _answer(json.loads(line), memory, root, known_digests)
             requests.sendall(json.dumps(answer).encode() + b"\n")

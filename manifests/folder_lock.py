@@ -68,6 +68,6 @@ def held(
 def _holder(holder_path: Path) -> str:
     try:
         holder = json.loads(holder_path.read_text())
-    except (OSError, ValueError):
+        return f"process {holder['process']} on {holder['host']} ({holder['stage']}, since {holder['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-    return f"process {holder['process']} on {holder['host']} ({holder['stage']}, since {holder['since']})"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from manifests import schema
 from manifests.durable import image_ids_in_log, images_in_log
 from manifests.frozen import read_manifest
-from manifests.masks import MaskStore
-from manifests.wanted_masks import localized_images, wanted_pictures
+from manifests.masks import MaskStore, located_images
+from manifests.wanted_masks import wanted_pictures
 from manifests.workspace import Workspace
 
 VERIFIED_IMAGES = "images_verified_in_class"
@@ -104,7 +104,7 @@ def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
     """One step where `localize` has run: of the images to review, those with masks of all that is shown now."""
     if not (workspace.has(schema.LOCALIZED) and workspace.has(schema.SCREEN)):
         return []
-    localized = localized_images(workspace.read(schema.LOCALIZED))
+    localized = located_images(workspace.read(schema.LOCALIZED))
     wanted = wanted_pictures(workspace, has_dropped=True)
     masked = {image_id for image_id, one in wanted.items() if one.is_met_by(localized.get(image_id))}
     rows = workspace.read(schema.SCREEN).select(["image_id", "status"]).to_pylist()

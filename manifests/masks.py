@@ -101,8 +101,9 @@ class MaskedImage(LocatedImage):
 
 
 def located_images(rows: pa.Table) -> dict[str, LocatedImage]:
-    """Return images by id, of rows of `MASK_FACTS` sorted by image id."""
-    return {key[0]: LocatedImage(*key, _facts(of_image)) for key, of_image in _by_image(rows)}
+    """Return images by id, of rows sorted by image id that have the columns of `MASK_FACTS`."""
+    told = rows.select(MASK_FACTS.names)
+    return {key[0]: LocatedImage(*key, _facts(of_image)) for key, of_image in _by_image(told)}
 
 
 def _masked_images(rows: pa.Table) -> dict[str, MaskedImage]:

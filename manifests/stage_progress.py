@@ -17,6 +17,10 @@ from typing import Self
 from tqdm import tqdm
 
 NOTE_NAME = ".progress.json"
+
+BYTE = "byte"
+"""The unit that a terminal is told in thousands and millions."""
+
 _SECONDS_A_NOTE = 2.0
 
 # Of the stage that runs in this process; a stack, as a workspace may be compared with another that is held too.
@@ -67,8 +71,10 @@ class ProgressBar:
     """
 
     def __init__(self, total: int | None, desc: str, *, unit: str = "img", initial: int = 0) -> None:
-        is_hidden = not sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=initial, desc=desc, unit=unit, leave=None, disable=is_hidden)
+        self._bar = tqdm(
+            total=total, initial=initial, desc=desc, unit="B" if unit == BYTE else unit, unit_scale=unit == BYTE,
+            leave=None, disable=not sys.stderr.isatty(),
+        )  # fmt: skip
         self._desc, self._unit, self._total = desc, unit, total
         self._initial = self._n_done = initial
         self._n_failed = 0
@@ -86,7 +92,7 @@ class ProgressBar:
         _open_bars.remove(self)
         self._bar.close()
 
-    def rename(self, desc: str) -> None:
+    def describe(self, desc: str) -> None:
         """Say what is done now, as of which epoch the steps are."""
         self._desc = desc
         self._bar.set_description(desc)

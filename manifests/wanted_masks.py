@@ -1,13 +1,11 @@
-"""Which pictures are to have masks of which classes, and what `localized.parquet` tells of those that have."""
+"""Which pictures are to have masks, and of which classes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from manifests import schema
 from manifests.label_space import read_label_space
-from manifests.masks import MASK_FACTS, LocatedImage, located_images
+from manifests.masks import LocatedImage
 from manifests.stored_pictures import StoredPicture, stored_pictures
 from manifests.workspace import Workspace
 
@@ -69,9 +67,3 @@ def asked_names(workspace: Workspace) -> Callable[[int], str]:
     """
     names = {known.class_index: known.name for known in read_label_space(workspace.classes_path)}
     return lambda class_index: names.get(class_index, f"class {class_index}")
-
-
-def localized_images(rows: pa.Table) -> dict[str, LocatedImage]:
-    """Return, by image id, what the rows of `schema.LOCALIZED` tell of masks, without the masks themselves."""
-    # Sorted by image id, as the table's key says.
-    return located_images(rows.select(MASK_FACTS.names))

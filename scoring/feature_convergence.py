@@ -6,8 +6,8 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.heads import Head
-from scoring.training.class_means import ClassMeans
-from scoring.training.moments import Moments
+from scoring.statistics.class_means import ClassMeans
+from scoring.statistics.moments import Moments
 
 
 @dataclass(frozen=True)

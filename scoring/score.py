@@ -26,9 +26,9 @@ from scoring.methods.table import Method
 from scoring.methods.vim import ViM
 from scoring.score_settings import AS_THE_AUTHORS, WITH_INTERVALS, FigureSettings, FitSettings, SetNames
 from scoring.second_model import read_second_model
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Training
-from scoring.training.moments import SecondMoment
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Training
+from scoring.statistics.moments import SecondMoment
 
 SCORES_FILE_NAME = "scores.parquet"
 RESULTS_FILE_NAME = "results.csv"

@@ -1,4 +1,4 @@
-"""Small data sets that a tiny network learns in a few steps: a folder, and files of CIFAR's layout."""
+"""Small data sets that a tiny network learns in a few steps: a folder, and files of CIFAR's layout; and how."""
 
 import pickle
 import struct
@@ -7,8 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from scoring.dml.recipe import Recipe
+
 SIDE_PX = 32
 COLOURS = ((220, 40, 40), (40, 200, 60), (50, 60, 230))
+
+SHORT_RECIPE = Recipe(
+    "mnc", network="tiny", n_epochs=4, batch_size=8, center_schedule="scaled", learning_rate=0.05
+)
 
 
 def pixels_of(class_index: int, number: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from scoring.methods.fitting import fit_methods
 from scoring.methods.table import methods_named
 from scoring.metrics import auroc
 from scoring.outputs import Outputs
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 
 N_CLASSES, N_FEATURES, DIM = 6, 24, 10
 GROUP_OF = (0, 0, 1, 1, 2, 2)

@@ -60,7 +60,7 @@ def test_every_command_takes_a_workspace(command, capsys):
         (["candidates", "--metadata", "none.csv"], 1, "error: --metadata none.csv: there is no such file\n"),
         (["download"], 1, "run the stage 'candidates' on this workspace first\n"),
         (["embed"], 1, "run the stage 'candidates' on this workspace first\n"),
-        (["screen"], 1, "run the stage 'embed' first\n"),
+        (["screen"], 1, "run the stage 'candidates' on this workspace first\n"),
         (["consensus"], 1, "run the stage 'screen' on this workspace first\n"),
         (["export"], 1, "run the stage 'build-manifest' first\n"),
         (["build-manifest", "--from-list", "none.txt"], 1, "none.txt: cannot be read as a list of image ids"),

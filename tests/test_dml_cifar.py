@@ -6,7 +6,7 @@ from scoring.dml.compare import PUBLISHED_DATA, comparison_table
 from scoring.dml.data import read_training_data
 from scoring.dml.feature_folders import read_ood_sets
 from scoring.dml.recipe import LOSSES
-from scoring.dml.stage import Folders, chosen_recipe, compare_losses
+from scoring.dml.training_run import Folders, chosen_recipe, compare_losses
 from tests.dml_world import rows_of, write_folder, write_python2_cifar100
 
 

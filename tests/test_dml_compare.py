@@ -19,7 +19,7 @@ from scoring.dml.compare import (
 from scoring.dml.history import EpochFigures
 from scoring.dml.recipe import LOSSES
 from scoring.figures import figures_of
-from tests.test_dml_plus import scored, write_model
+from tests.two_models_world import scored, write_model
 
 FEW_METHODS = (BASELINE, COSINE_BASELINE, DML_PLUS)
 

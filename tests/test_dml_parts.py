@@ -13,7 +13,7 @@ from scoring.dml.augmentation import cropped_and_mirrored
 from scoring.dml.losses import center_loss, focal_loss, moved_centers
 from scoring.dml.networks import WideResNet, classifier_network
 from scoring.dml.recipe import LOSSES, Recipe
-from scoring.dml.stage import SAMPLE_RECIPE, chosen_recipe
+from scoring.dml.training_run import SAMPLE_RECIPE, chosen_recipe
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -11,46 +11,17 @@ import torch
 
 import cli
 from manifests.errors import FeatureError, InputError
-from scoring.feature_sets import feature_set_writer, open_feature_set
-from scoring.heads import Head, write_head
+from scoring.feature_sets import open_feature_set
+from scoring.heads import Head
 from scoring.methods.dml_plus import DMLPlus
 from scoring.methods.fitting import options_from_text
 from scoring.outputs import Outputs
 from scoring.plots.plot import plot_results
 from scoring.score import score
 from scoring.score_plan import plan_score
-from scoring.score_settings import FigureSettings, FitSettings, SetNames
 from scoring.second_model import paired
-from scoring.training.gather import Training
-
-N_CLASSES = 4
-N_IMAGES = {"train": 90, "val": 40, "far": 30}
-NAMES = SetNames(("far",))
-NO_DRAWS = FigureSettings(n_draws=0)
-
-
-def write_model(folder, seed: int, n_features: int, order_seed: int | None = None, n_classes: int = N_CLASSES):
-    """A folder of features; the rows of each set stand in another order where `order_seed` is given."""
-    generator = torch.Generator().manual_seed(seed)
-    head = Head(torch.randn(n_classes, n_features, generator=generator), torch.zeros(n_classes))
-    write_head(folder, head)
-    for name, n_images in N_IMAGES.items():
-        classes = torch.arange(n_images) % N_CLASSES
-        lean = 0.0 if name == "far" else 1.0
-        noise = torch.randn(n_images, n_features, generator=generator)
-        write_set(folder, name, lean * head.weight[classes % n_classes] + 0.8 * noise, order_seed=order_seed)
-    return folder
-
-
-def write_set(folder, name: str, features: torch.Tensor, *, order_seed: int | None = None, classes=None) -> None:
-    n_images = len(features)
-    order = np.arange(n_images) if order_seed is None else np.random.default_rng(order_seed).permutation(n_images)
-    labels = (
-        [None if name == "far" else row % N_CLASSES for row in range(n_images)] if classes is None else classes
-    )
-    with feature_set_writer(folder / f"{name}.parquet", features.shape[1]) as writer:
-        ids = [f"{name}_{row:03}" for row in order]
-        writer.write(ids, [labels[row] for row in order], features[torch.from_numpy(order)])
+from scoring.statistics.gather import Training
+from tests.two_models_world import N_CLASSES, N_IMAGES, NAMES, NO_DRAWS, scored, write_model, write_set
 
 
 @pytest.fixture
@@ -74,15 +45,6 @@ def naive_parts(models, name: str) -> tuple[dict[str, float], dict[str, float]]:
         for image_id, x in rows_by_id(models[0], name).items()
     }
     return cosine, {image_id: np.sqrt(x @ x) for image_id, x in rows_by_id(models[1], name).items()}
-
-
-def scored(models, out, **options):
-    settings = FitSettings(options={"dml_plus": options})
-    result = score(
-        models[0], NAMES, out, methods=["dml_plus"], fit=settings, figures=NO_DRAWS, second_dir=models[1]
-    )
-    rows = pq.read_table(result.paths[0]).to_pylist()
-    return result, {(row["set"], row["image_id"]): row["dml_plus"] for row in rows}
 
 
 def test_score_is_lambda_times_cosine_of_one_plus_norm_of_the_other_joined_by_id(models, tmp_path):

@@ -10,11 +10,11 @@ import torch
 from scoring.classifier import Preprocessing
 from scoring.dml import train as train_module
 from scoring.dml import trained as trained_module
-from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.data import LabelledPixels, TrainingData
 from scoring.dml.networks import ClassifierNetwork, CosineNetwork, LinearNetwork
 from scoring.dml.recipe import Recipe
 from scoring.dml.train import train
+from scoring.dml.training_state import read_state
 
 N_IMAGES, N_CLASSES, N_FEATURES, N_EPOCHS = 9, 3, 4, 5
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -129,7 +129,7 @@ def test_training_ends_in_the_weights_worked_out_by_hand(name, tmp_path, monkeyp
 
     weights, centers, losses = trained_by_hand(RECIPES[name])
     assert [figures.loss for figures in result.history] == pytest.approx(losses, rel=1e-5)
-    found = read_checkpoint(tmp_path / "checkpoint.safetensors")
+    found = read_state(tmp_path / "checkpoint.safetensors")
     np.testing.assert_allclose(found.network["body.1.weight"].numpy(), weights[0], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.network["weight"].numpy(), weights[1], rtol=1e-4, atol=1e-5)
     if name == "linear":

@@ -18,19 +18,17 @@ from curation.threads import one_thread
 from manifests.errors import InputError, ModelError
 from scoring.dml import train as train_module
 from scoring.dml.augmentation import cropped_and_mirrored
-from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.convergence import measured_convergence
 from scoring.dml.data import read_training_data
 from scoring.dml.feature_folders import read_ood_sets, write_feature_folder
-from scoring.dml.recipe import LOSSES, Recipe
+from scoring.dml.recipe import LOSSES
 from scoring.dml.train import train
 from scoring.dml.trained import trained_network
+from scoring.dml.training_state import read_state
 from scoring.heads import Head, read_head
 from scoring.plots.training_curves import training_figure
 from tests.conftest import REPOSITORY
-from tests.dml_world import SIDE_PX, pixels_of, rows_of, write_folder, write_pickled_cifar100
-
-SHORT = Recipe("mnc", network="tiny", n_epochs=4, batch_size=8, center_schedule="scaled", learning_rate=0.05)
+from tests.dml_world import SHORT_RECIPE, SIDE_PX, pixels_of, rows_of, write_folder, write_pickled_cifar100
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +46,7 @@ def data(tmp_path_factory):
 class TestTraining:
     def test_small_network_learns_colours_and_says_so(self, data, tmp_path):
         lines = []
-        recipe = replace(SHORT, n_epochs=6)
+        recipe = replace(SHORT_RECIPE, n_epochs=6)
         result = train(data, recipe, tmp_path, device="cpu", announce=lines.append)
         assert result.history[-1].val_accuracy == 1.0
         assert result.history[-1].loss < result.history[0].loss
@@ -62,7 +60,7 @@ class TestTraining:
 
     @pytest.mark.parametrize("loss", LOSSES)
     def test_interrupted_training_ends_in_the_bytes_of_an_undisturbed_one(self, data, tmp_path, loss, monkeypatch):
-        recipe = replace(SHORT, loss=loss)
+        recipe = replace(SHORT_RECIPE, loss=loss)
         train(data, recipe, tmp_path / "whole", device="cpu")
 
         def stop_in_third_epoch(*_):
@@ -76,7 +74,7 @@ class TestTraining:
             patched.setattr(train_module, "cropped_and_mirrored", stop_in_third_epoch)
             with pytest.raises(KeyboardInterrupt):
                 train(data, recipe, tmp_path / "stopped", device="cpu")
-        assert len(read_checkpoint(tmp_path / "stopped" / "checkpoint.safetensors").history) == 2
+        assert len(read_state(tmp_path / "stopped" / "checkpoint.safetensors").history) == 2
         torch.manual_seed(12345)  # whatever the state of torch
         result = train(data, recipe, tmp_path / "stopped", device="cpu")
         assert result.n_done_before == 2
@@ -89,7 +87,7 @@ class TestTraining:
         program = (
             "import os, signal, sys, torch; from pathlib import Path; torch.set_num_threads(1)\n"
             "from scoring.dml import train as module; from scoring.dml.data import read_training_data\n"
-            "from tests.test_dml_training import SHORT\n"
+            "from tests.dml_world import SHORT_RECIPE\n"
             "calls, crop = [], module.cropped_and_mirrored\n"
             "def counted(*given):\n"
             "    calls.append(1)\n"
@@ -97,23 +95,23 @@ class TestTraining:
             "        os.kill(os.getpid(), signal.SIGKILL)\n"
             "    return crop(*given)\n"
             "module.cropped_and_mirrored = counted\n"
-            "module.train(read_training_data(Path(sys.argv[1])), SHORT, Path(sys.argv[2]), device='cpu')\n"
+            "module.train(read_training_data(Path(sys.argv[1])), SHORT_RECIPE, Path(sys.argv[2]), device='cpu')\n"
         )
         arguments = [sys.executable, "-c", program, str(tmp_path / "data"), str(tmp_path / "killed")]
         assert subprocess.run(arguments, cwd=REPOSITORY).returncode == -signal.SIGKILL
         data = read_training_data(tmp_path / "data")
-        assert train(data, SHORT, tmp_path / "killed", device="cpu").n_done_before == 2
-        train(data, SHORT, tmp_path / "whole", device="cpu")
+        assert train(data, SHORT_RECIPE, tmp_path / "killed", device="cpu").n_done_before == 2
+        train(data, SHORT_RECIPE, tmp_path / "whole", device="cpu")
         for name in ("checkpoint.safetensors", "history.csv", "curves.png"):
             assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), name
 
     def test_finished_training_is_not_repeated_and_leaves_torchs_generator_alone(self, data, tmp_path):
-        first = train(data, SHORT, tmp_path, device="cpu")
+        first = train(data, SHORT_RECIPE, tmp_path, device="cpu")
         (tmp_path / "curves.png").unlink()
         torch.manual_seed(7)
         expected = torch.rand(1)
         torch.manual_seed(7)
-        again = train(data, SHORT, tmp_path, device="cpu", announce=pytest.fail)
+        again = train(data, SHORT_RECIPE, tmp_path, device="cpu", announce=pytest.fail)
         assert torch.equal(torch.rand(1), expected)
         assert (again.n_done_before, again.history) == (4, first.history)
         assert (tmp_path / "curves.png").exists()
@@ -121,23 +119,23 @@ class TestTraining:
     def test_another_seed_gives_other_weights(self, data, tmp_path):
         digests = {
             train(
-                data, replace(SHORT, seed=seed, n_epochs=2), tmp_path / str(seed), device="cpu"
+                data, replace(SHORT_RECIPE, seed=seed, n_epochs=2), tmp_path / str(seed), device="cpu"
             ).model.weights_digest
             for seed in (0, 1)
         }
         assert len(digests) == 2
 
     def test_training_of_other_settings_or_data_in_the_folder_is_refused(self, data, tmp_path):
-        train(data, SHORT, tmp_path / "run", device="cpu")
+        train(data, SHORT_RECIPE, tmp_path / "run", device="cpu")
         with pytest.raises(InputError, match=r"a training with another recipe learning_rate \(0.05, now 0.1\)"):
-            train(data, replace(SHORT, learning_rate=0.1), tmp_path / "run", device="cpu")
+            train(data, replace(SHORT_RECIPE, learning_rate=0.1), tmp_path / "run", device="cpu")
         other = read_training_data(write_folder(tmp_path / "other", 9))
         with pytest.raises(InputError, match="a training with another data "):
-            train(other, SHORT, tmp_path / "run", device="cpu")
+            train(other, SHORT_RECIPE, tmp_path / "run", device="cpu")
 
     def test_bfloat16_changes_features_by_its_rounding_and_is_part_of_the_settings(self, data, tmp_path):
         # Steps too small to tell the epochs of the two apart by anything but rounding.
-        recipe = replace(SHORT, loss="mcf", n_epochs=1, learning_rate=1e-6)
+        recipe = replace(SHORT_RECIPE, loss="mcf", n_epochs=1, learning_rate=1e-6)
         losses = [
             train(data, recipe, tmp_path / str(amp), device="cpu", amp=amp).history[0].loss
             for amp in (False, True)
@@ -148,14 +146,14 @@ class TestTraining:
             train(data, recipe, tmp_path / "True", device="cpu", amp=False)
 
     @pytest.mark.parametrize("content", [b"", b"torn", b"\x10" + bytes(40)])
-    def test_damaged_checkpoint_is_one_clear_error(self, data, tmp_path, content):
+    def test_damaged_state_is_one_clear_error(self, data, tmp_path, content):
         (tmp_path / "checkpoint.safetensors").write_bytes(content)
-        with pytest.raises(ModelError, match="not the checkpoint of a training"):
-            train(data, SHORT, tmp_path, device="cpu")
+        with pytest.raises(ModelError, match="not a state of train-dml"):
+            train(data, SHORT_RECIPE, tmp_path, device="cpu")
 
     def test_diverged_training_says_so_and_keeps_the_last_good_epoch(self, data, tmp_path):
         with pytest.raises(ModelError, match="the training diverged; lower the learning rate"):
-            train(data, replace(SHORT, learning_rate=1e30), tmp_path, device="cpu")
+            train(data, replace(SHORT_RECIPE, learning_rate=1e30), tmp_path, device="cpu")
 
     def test_centers_move_only_while_the_center_loss_counts(self, data, tmp_path):
         # Scaled to 4 epochs, the center loss begins with the third.
@@ -168,8 +166,8 @@ class TestTraining:
                     raise KeyboardInterrupt
 
             with pytest.raises(KeyboardInterrupt):
-                train(data, SHORT, tmp_path / str(n_done), device="cpu", announce=stop)
-            centers[n_done] = read_checkpoint(tmp_path / str(n_done) / "checkpoint.safetensors").centers
+                train(data, SHORT_RECIPE, tmp_path / str(n_done), device="cpu", announce=stop)
+            centers[n_done] = read_state(tmp_path / str(n_done) / "checkpoint.safetensors").centers
         assert torch.equal(centers[1], centers[2])
         assert (centers[2] != centers[3]).all()
 
@@ -178,7 +176,7 @@ class TestTraining:
         assert measured_convergence(head, torch.ones(6, 4), torch.arange(6) % 3) is None
 
     def test_curves_show_every_epoch_and_where_the_center_loss_begins(self, data, tmp_path):
-        history = train(data, SHORT, tmp_path, device="cpu").history
+        history = train(data, SHORT_RECIPE, tmp_path, device="cpu").history
         axes = training_figure(history, title="mnc").axes
         assert [one.get_title() for one in axes] == [
             "loss", "accuracy, %", "WFC (0 at its best)", "CFC (0 at its best)",
@@ -193,15 +191,15 @@ class TestTraining:
 def trained(data, tmp_path_factory):
     """A network, and the folder of its training."""
     folder = tmp_path_factory.mktemp("run")
-    return train(data, SHORT, folder, device="cpu").model, folder
+    return train(data, SHORT_RECIPE, folder, device="cpu").model, folder
 
 
 class TestFeatures:
     def test_the_head_of_a_linear_network_has_its_weights_and_bias_as_score_reads_them(self, data, tmp_path):
-        model = train(data, replace(SHORT, loss="linear", n_epochs=2), tmp_path / "run", device="cpu").model
+        model = train(data, replace(SHORT_RECIPE, loss="linear", n_epochs=2), tmp_path / "run", device="cpu").model
         write_feature_folder(model, data, {}, tmp_path / "f", batch_size=4)
         head = read_head(tmp_path / "f")
-        learnt = read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").network
+        learnt = read_state(tmp_path / "run" / "checkpoint.safetensors").network
         assert torch.equal(head.weight, learnt["weight"])
         assert torch.equal(head.bias, learnt["bias"])
         assert head.bias.any()
@@ -214,15 +212,15 @@ class TestFeatures:
     def test_loaded_network_is_the_trained_one(self, trained):
         model, folder = trained
         path = folder / "checkpoint.safetensors"
-        loaded = trained_network(read_checkpoint(path), path)
+        loaded = trained_network(read_state(path), path)
         assert loaded.weights_digest == model.weights_digest
         assert loaded.preprocessing == model.preprocessing
         torch.testing.assert_close(loaded.head.weight.norm(dim=1), torch.ones(3))
         assert not loaded.head.bias.any()
 
-    def test_checkpoint_of_another_network_is_refused(self, trained):
+    def test_state_of_another_network_is_refused(self, trained):
         _, folder = trained
-        found = read_checkpoint(folder / "checkpoint.safetensors")
+        found = read_state(folder / "checkpoint.safetensors")
         settings = json.loads(json.dumps(found.settings))
         settings["recipe"]["network"] = "wrn-10-1"
         with pytest.raises(ModelError, match="does not hold the network that it names"):
@@ -244,7 +242,7 @@ class TestFeatures:
 
     def test_features_of_cifar_are_written_once_and_without_the_classes_of_an_ood_set(self, trained, tmp_path):
         data = read_training_data(write_pickled_cifar100(tmp_path / "cifar"))
-        model = train(data, SHORT, tmp_path / "run", device="cpu").model
+        model = train(data, SHORT_RECIPE, tmp_path / "run", device="cpu").model
         pixels, labels = rows_of(1, 500)
         other = tmp_path / "other"
         other.mkdir()

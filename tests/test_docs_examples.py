@@ -17,10 +17,10 @@ from manifests.exporters.exported_folder import SUMS_NAME
 from scoring.heads import Head
 from scoring.methods.table import Method
 from scoring.outputs import Outputs
-from scoring.training.gather import Training
-from tests import test_scoring_contract as contract
+from scoring.statistics.gather import Training
 from tests.conftest import REPOSITORY
 from tests.export_world import frozen_set, pictures
+from tests.scorer_contract_world import ScorerContract
 from tests.scoring_world import batches
 
 
@@ -38,9 +38,9 @@ def example_method():
     return eval(row.rstrip().rstrip(","), {"Method": Method, "CentredEnergy": CentredEnergy})
 
 
-@pytest.mark.parametrize("promise", [name for name in vars(contract.TestContract) if name.startswith("test_")])
+@pytest.mark.parametrize("promise", [name for name in vars(ScorerContract) if name.startswith("test_")])
 def test_the_example_of_a_scorer_keeps_the_contract(promise):
-    getattr(contract.TestContract(), promise)(example_method())
+    getattr(ScorerContract(), promise)(example_method())
 
 
 def test_the_test_of_the_example_of_a_scorer_passes():

@@ -24,9 +24,9 @@ from manifests.errors import OpenImageOError
 from manifests.workspace import Workspace
 from tests import fault_server
 from tests.conftest import REPOSITORY
-from tests.test_download import finish, picture, propose, run_download, start_download, tables_of
-from tests.test_download_tar import archive_of
-from tests.test_images import png_header_of
+from tests.download_world import finish, picture, propose, run_download, start_download, tables_of
+from tests.png_world import png_header_of
+from tests.tar_world import archive_of
 from tests.waiting import HANGS_S, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory without a name is Linux's")
@@ -248,7 +248,9 @@ def test_killed_at_random_moments_it_leaves_no_process_and_ends_in_the_same_tabl
     assert tables_of(killed) == tables_of(undisturbed)
 
 
-@pytest.mark.parametrize("written", [b"", b'{"root": "/', b'{"root": "/", "known_digests": {}}\n{"slot": 0, "off'])
+@pytest.mark.parametrize(
+    "written", [b"", b'{"root": "/', b'{"root": "/", "known_digests": {}, "parent": 0}\n{"slot": 0, "off']
+)
 def test_a_parent_killed_while_it_writes_a_line_is_no_error(written):
     memory = os.memfd_create("pictures")
     ours, its_end = socket.socketpair()

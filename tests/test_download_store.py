@@ -18,7 +18,7 @@ from manifests.errors import InputError, OpenImageOError, TableError
 from manifests.workspace import Workspace
 from tests import fault_server
 from tests.conftest import REPOSITORY
-from tests.test_download import finish, many_pictures, picture, propose, run_download, start_download
+from tests.download_world import finish, many_pictures, picture, propose, run_download, start_download
 from tests.waiting import HANGS_S, wait_until
 
 PLACEHOLDER = picture(1000)

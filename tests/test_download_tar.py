@@ -1,5 +1,4 @@
 import gzip
-import io
 import signal
 import subprocess
 import sys
@@ -15,27 +14,12 @@ from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests import fault_server
 from tests.conftest import REPOSITORY
-from tests.test_download import finish, picture, propose, run_download
+from tests.download_world import finish, picture, propose, run_download
+from tests.tar_world import add, archive_of
 from tests.waiting import wait_until
 
 NAMES = [f"{number:016x}" for number in range(8)]
 PICTURES = {name: picture(number) for number, name in enumerate(NAMES)}
-
-
-def add(archive, name, content=b"", **header):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    for key, value in header.items():
-        setattr(member, key, value)
-    archive.addfile(member, io.BytesIO(content))
-
-
-def archive_of(path, pictures, mode="w:gz", tar_format=tarfile.GNU_FORMAT):
-    with tarfile.open(path, mode, format=tar_format) as archive:
-        add(archive, "test", type=tarfile.DIRTYPE)
-        for name, content in pictures.items():
-            add(archive, f"test/{name}.jpg", content)
-    return path
 
 
 def found_in(path, max_bytes=1 << 20):

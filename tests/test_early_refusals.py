@@ -56,7 +56,7 @@ CASES = [
     ("calibrate --labelled truth.csv --masks --classes names.csv", "not of these 2: give those as --classes"),
     ("screen --calibration gone.json", "--calibration gone.json: cannot be read"),
     ("screen --calibration calibration.json --max-lost 2", "--max-lost: expected a share of 0 to 1, found 2.0"),
-    ("screen --calibration calibration.json --masks --classes names.csv", "not of these 2: give those as"),
+    ("screen --calibration calibration.json --masks --classes names.csv", "calibration was made without --masks"),
     ("screen --drop-quality blur", "quality.parquet is not there: run the stage 'quality'"),
     ("duplicates --device gpu", "--device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
     ("leaks --against empty --device gpu", "--against empty: holds no picture that can be read"),
@@ -64,7 +64,7 @@ CASES = [
     ("leaks --against-list ids.txt --embeddings 77", "--embeddings: expected the digest of one of"),
     ("leaks --pairs pairs.csv", "leaks: expected --against FOLDER or --against-list FILE"),
     ("leaks --pairs pairs.csv --against-list ids.txt --least-precision 2", "--least-precision: expected more"),
-    ("localize --model RN50 --pretrained openai --checkpoint gone.bin", "--checkpoint gone.bin: cannot be read"),
+    ("localize --model RN50 --pretrained openai --checkpoint gone.bin", "--checkpoint gone.bin: no such file"),
 ]  # fmt: skip
 
 

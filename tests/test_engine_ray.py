@@ -19,7 +19,7 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.workspace import Workspace
 from tests import fault_server
-from tests.test_download import QUICK, picture, propose, run_download
+from tests.download_world import QUICK, picture, propose, run_download
 from tests.tiny_clip import make_tiny_clip
 from tests.waiting import HANGS_S, wait_until
 

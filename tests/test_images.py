@@ -16,6 +16,7 @@ from manifests.errors import UnreadableImageError
 from manifests.image_structure import image_structure
 from manifests.images import MAX_PIXELS, decode_image, inspect_image, read_image
 from tests.conftest import REPOSITORY
+from tests.png_world import chunk, png_header_of
 
 
 def encoded(image, image_format="JPEG", **options):
@@ -36,20 +37,6 @@ def corners(image):
     names = {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w"}
     at = [pixels[2, 2], pixels[2, -3], pixels[-3, 2], pixels[-3, -3]]
     return "".join(names[tuple(int(value > 127) for value in pixel)] for pixel in at)
-
-
-def chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def png_header_of(width, height):
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"0" * 99))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ HOMES = {
     "ray": ("curation/engine/ray_cluster.py",),
     "lmdb": ("curation/localize/referring_lmdb.py",),
     "torch": ("curation/", "scoring/", "manifests/devices.py", "manifests/tensor_files.py"),
+    "tqdm": ("manifests/stage_progress.py", "curation/bench/", "scoring/bench/"),
     "typer": ("cli.py", *COMMANDS, "manifests/stage_commands.py", "manifests/completion.py"),
 }
 
@@ -57,6 +58,12 @@ def test_imports_point_down():
             top = module.split(".")[0]
             if top in (*PACKAGES, "cli"):
                 assert top in ALLOWED[own], f"{path.relative_to(REPOSITORY)} imports {module}"
+
+
+def test_no_test_imports_from_another():
+    for path in sorted((REPOSITORY / "tests").glob("*.py")):
+        imported = [module for module in imported_modules(path) if module.startswith("tests.test_")]
+        assert not imported, f"{path.name} imports {imported}: what two files need has its home in a *_world.py"
 
 
 def test_only_the_command_line_imports_commands():

@@ -134,7 +134,8 @@ def test_damaged_figures_are_said_and_made_anew(damage, said, tried, tmp_path):
     damaged = damage(path.read_text()).encode(errors="surrogateescape")
     assert damaged != before[FIGURES_FILE]
     path.write_bytes(damaged)
-    _, (line,) = judge(tried, tmp_path)
+    _, (line, judging) = judge(tried, tmp_path)
+    assert judging == JUDGING
     assert line.startswith(f"{path}: damaged (")
     assert said in line
     assert line.endswith("); judging again")
@@ -162,5 +163,5 @@ def test_a_run_that_was_killed_after_its_contact_sheet_is_gone_on_with(tried, sp
         with pytest.raises(KeyboardInterrupt):
             judge(tried, tmp_path / "killed")
     # The figures there are of another sheet than the one beside them.
-    assert judge(replace(tried, shown=splits["test"]), tmp_path / "killed")[1] == []
+    assert judge(replace(tried, shown=splits["test"]), tmp_path / "killed")[1] == [JUDGING]
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -11,7 +11,7 @@ from manifests.exporters.export import export_manifest, exported_set
 from manifests.frozen import content_digest, find_manifest, header_digest, read_manifest
 from manifests.funnel import format_funnel, funnel
 from manifests.workspace import Workspace
-from tests.test_download import GOOD
+from tests.download_world import GOOD
 
 DIGEST = hashlib.sha256(GOOD).hexdigest()
 LICENCE = "https://creativecommons.org/licenses/by/2.0/"

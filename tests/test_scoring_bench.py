@@ -26,7 +26,7 @@ from scoring.bench.together import PAPER_METHODS
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import METHOD_NAMES, METHODS, methods_named
 from scoring.outputs import Outputs
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 
 CPU = torch.device("cpu")
 WIDE = FeatureSize(12, 120, 2_400, 300, (150, 150, 150, 150))

@@ -7,9 +7,9 @@ import torch
 from manifests.errors import FeatureError
 from scoring.feature_convergence import FeatureConvergence, feature_convergence
 from scoring.heads import Head
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Training
-from scoring.training.moments import SecondMoment
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Training
+from scoring.statistics.moments import SecondMoment
 from tests.scoring_world import a_head, batches, in_features
 
 

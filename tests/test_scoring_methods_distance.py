@@ -17,9 +17,9 @@ from scoring.largest import LargestOfRows
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import methods_named
 from scoring.metrics import auroc
-from scoring.training import bank
-from scoring.training.bank import GuideBank, ImageCount, rows_in_share, spaced_rows
-from scoring.training.gather import Training
+from scoring.statistics import bank
+from scoring.statistics.bank import GuideBank, ImageCount, rows_in_share, spaced_rows
+from scoring.statistics.gather import Training
 from tests.scoring_world import a_head, batches, in_features, out_features, scores_of
 
 OPTIONS = {"knn": {"k": 5}, "nnguide": {"k": 4, "share": 0.1}, "neco": {"dim": 8}}

@@ -8,7 +8,7 @@ from manifests.errors import FeatureError, InputError
 from scoring.heads import Head
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import methods_named
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 from tests.scoring_world import a_head, batches, in_features, out_features, scores_of
 
 FAMILY = ("max_cosine", "max_norm", "dml")

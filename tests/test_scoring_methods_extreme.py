@@ -8,8 +8,8 @@ from scipy.special import logsumexp
 from scoring.heads import Head
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import methods_named
-from scoring.training.gather import Training
-from scoring.training.moments import SecondMoment
+from scoring.statistics.gather import Training
+from scoring.statistics.moments import SecondMoment
 from tests.scoring_world import DIM, a_head, batches, in_features, scores_of
 
 OPTIONS = {"vim": {"dim": DIM}, "residual": {"dim": DIM}, "neco": {"dim": 8}}

@@ -21,7 +21,7 @@ from scoring.methods.react import ReAct
 from scoring.methods.residual import Residual
 from scoring.methods.vim import ViM
 from scoring.outputs import Outputs
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 from tests.scoring_world import (
     DIM,
     GROUP_OF,

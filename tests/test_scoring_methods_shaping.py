@@ -22,8 +22,8 @@ from scoring.methods.table import methods_named
 from scoring.methods.vra import VRA
 from scoring.outputs import Outputs
 from scoring.sorting import sorted_rows
-from scoring.training.feature_mean import FeatureMean
-from scoring.training.gather import Training
+from scoring.statistics.feature_mean import FeatureMean
+from scoring.statistics.gather import Training
 from tests.scoring_world import (
     a_head,
     as_float64,

@@ -12,10 +12,12 @@ import cli
 from curation.commands import localizing
 from manifests import stage_progress
 from manifests.commands.summary import announce
-from manifests.stage_progress import NOTE_NAME, ProgressBar, noting_progress
+from manifests.stage_progress import BYTE, NOTE_NAME, ProgressBar, noting_progress
 from manifests.underway import Underway, underway
 from manifests.workspace import Workspace
+from scoring.commands import train_dml
 from tests.conftest import REPOSITORY
+from tests.dml_world import write_folder
 from tests.localize_stage_world import N_PICTURES, Lamp, make_screened, run
 from tests.localize_world import write_layout
 from tests.tiny_clip import make_tiny_clip
@@ -53,10 +55,18 @@ class TestProgressBar:
         assert "img/s" in terminal.getvalue()
         assert "failed=1" in terminal.getvalue()
 
+    def test_bytes_are_millions_on_a_terminal_and_bytes_in_a_note(self, tmp_path, monkeypatch):
+        terminal = a_terminal(monkeypatch)
+        with noting_progress(tmp_path), ProgressBar(3_000_000, "images.csv", unit=BYTE, initial=1_500_000):
+            told = json.loads((tmp_path / NOTE_NAME).read_text())
+        assert "images.csv:  50%" in terminal.getvalue()
+        assert "1.50M/3.00M" in terminal.getvalue()
+        assert (told["n_done"], told["n_total"], told["unit"]) == (1_500_000, 3_000_000, "byte")
+
     def test_what_is_said_stands_above_the_bars_of_a_terminal(self, monkeypatch):
         terminal = a_terminal(monkeypatch)
         with ProgressBar(3, "train", unit="step") as bar:
-            bar.rename("epoch 2 of 3")
+            bar.describe("epoch 2 of 3")
             announce("a line")
         announce("another")
         # The bar's line is emptied, and drawn anew below what is said.
@@ -144,3 +154,28 @@ def test_the_training_of_a_localizer_counts_the_steps_of_all_epochs(tmp_path, mo
     assert cli.run(arguments) == 0
     # Four batches of two an epoch. That each epoch is followed by an evaluation of its own changes nothing.
     assert told == [("train-localizer (epoch 2 of 3)", 8, 12, "steps", 0)]
+
+
+@pytest.mark.usefixtures("_each_step_is_noted")
+def test_the_training_of_a_network_counts_the_steps_of_all_epochs(tmp_path, monkeypatch):
+    data = write_folder(tmp_path / "colours")
+    said, told = [], []
+
+    def watched(line):
+        said.append(line)
+        if line.startswith("tiny.mcf: epoch 2/3"):
+            told.append(under_way(tmp_path / "ws"))
+
+    monkeypatch.setattr(train_dml, "announce", watched)
+    arguments = [
+        "train-dml", "--data", str(data), "--loss", "mcf", "--network", "tiny", "--epochs", "3", "--batch-size",
+        "8", "--device", "cpu", "--workspace", str(tmp_path / "ws"),
+    ]  # fmt: skip
+    assert cli.run(arguments) == 0
+    # Eight pictures of each of three classes are three batches an epoch.
+    assert told == [("train-dml (mcf, epoch 2 of 3)", 6, 9, "steps", 0)]
+    # What takes long is announced before it begins.
+    assert said[:2] == [
+        f"train-dml: mcf, epochs of each: 3; reading {data}",
+        "train-dml: 24 pictures to learn from, 9 to see what was learnt",
+    ]

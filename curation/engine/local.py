@@ -57,6 +57,7 @@ class LocalEngine:
 
         def run(shard: ShardT) -> ResultT:
             # Not in the main thread: the pool waits in Python, where a signal could leave a lock taken.
+            _block_interrupts()
             return pool.submit(function, shard).result()
 
         results = prepared_ahead(run, shards, n_workers=n_at_once, n_ahead=n_at_once - 1)
@@ -72,6 +73,12 @@ class LocalEngine:
             # The pool first: its end is that of what waits in `run`.
             pool.shutdown(wait=True, cancel_futures=True)
             results.close()
+
+
+def _block_interrupts() -> None:
+    """Let processes that this thread starts inherit it: a Ctrl-C may come while they still import."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
 def _leave_interrupts() -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from curation.localize.localizer import Localizer
-from curation.localize.wanted import currency, in_shards, missing_by_shard
+from curation.localize.missing import currency, in_shards, missing_by_shard
 from curation.verified_bytes import verified_bytes
 from manifests import schema
 from manifests.ahead import prepared_ahead

@@ -111,7 +111,7 @@ def train_localizer(
         n_steps = training.n_steps
         with ProgressBar(recipe.n_epochs * n_steps, "train", unit="step", initial=len(history) * n_steps) as bar:
             for epoch in range(len(history), recipe.n_epochs):
-                bar.rename(f"epoch {epoch + 1} of {recipe.n_epochs}")
+                bar.describe(f"epoch {epoch + 1} of {recipe.n_epochs}")
                 loss, images_per_s = training.run_epoch(epoch, bar)
                 figures = evaluate(training.localizer(), data.val, n_phrases=1)
                 record = EpochFigures(epoch + 1, recipe.learning_rate_at(epoch), loss, figures)

@@ -8,9 +8,9 @@ from pathlib import Path
 from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName, read_label_space
-from manifests.masks import RISK_NUMBER, MaskStore
+from manifests.masks import RISK_NUMBER, MaskStore, located_images
 from manifests.stored_pictures import stored_pictures
-from manifests.wanted_masks import localized_images, wanted_pictures
+from manifests.wanted_masks import wanted_pictures
 from manifests.workspace import Workspace
 
 MOST_AREA_SHARE = 0.25
@@ -107,7 +107,7 @@ def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> Smal
         image_id: max(
             (facts.peak for facts in image.facts.values() if 0 < facts.area_share <= MOST_AREA_SHARE), default=0.0
         )
-        for image_id, image in localized_images(table).items()
+        for image_id, image in located_images(table).items()
         if image_id in wanted and wanted[image_id].is_met_by(image)
     }
     localizer = table.column("localizer")[0].as_py()

@@ -20,7 +20,7 @@ from scoring.bench.sets import BenchSets
 from scoring.methods.contract import Scorer
 from scoring.methods.table import Method
 from scoring.outputs import Outputs
-from scoring.training.gather import UNKNOWN_CLASS, Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import UNKNOWN_CLASS, Measurement, Statistic, Training, TrainingBatch
 
 N_TIMED = 16_384
 """Images that are scored for the clock."""

@@ -21,9 +21,9 @@ from scoring.bench.machine import available_memory_bytes
 from scoring.bench.peers import Array
 from scoring.bench.sets import BenchSets, in_memory
 from scoring.bench.subset import PeerCost, timed_scores
-from scoring.training.class_means import MeansByClass
-from scoring.training.moments import SecondMoment
-from scoring.training.templates import SoftmaxByPrediction
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.moments import SecondMoment
+from scoring.statistics.templates import SoftmaxByPrediction
 
 _PEER = "ViM authors"
 _CPU = torch.device("cpu")

@@ -28,8 +28,8 @@ from scoring.feature_sets import FeatureBatch
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import Method
 from scoring.outputs import Outputs
-from scoring.training.bank import spaced_rows
-from scoring.training.gather import Training
+from scoring.statistics.bank import spaced_rows
+from scoring.statistics.gather import Training
 
 _MANY_IMAGES, _FEW_IMAGES = 4096, 64
 _SHARE_OF_NNGUIDE = 0.01

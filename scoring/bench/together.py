@@ -17,7 +17,7 @@ from scoring.feature_sets import FeatureBatch, FeatureSet
 from scoring.figures import figures_of
 from scoring.methods.fitting import fit_methods
 from scoring.methods.table import methods_named
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 
 PAPER_METHODS = (
     "msp", "max_logit", "energy", "react", "vim", "residual", "gradnorm", "mahalanobis", "kl_matching",

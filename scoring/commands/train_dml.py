@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from manifests.work_plan import WorkPlan
     from manifests.workspace import StageRecord, Workspace
     from scoring.dml.recipe import Recipe
-    from scoring.dml.stage import Folders
     from scoring.dml.train import TrainResult
+    from scoring.dml.training_run import Folders
 
 SAMPLE_OOD_SET = "out"
 
@@ -108,7 +108,7 @@ def train_dml(
         raise InputError("train-dml --compare: expected at least one --ood NAME=FOLDER to score")
     from manifests.workspace import Workspace, checked_name
     from scoring.dml.recipe import LOSSES
-    from scoring.dml.stage import SAMPLE_SIDE_PX, Folders, chosen_recipe
+    from scoring.dml.training_run import SAMPLE_SIDE_PX, Folders, chosen_recipe
 
     given: dict[str, Any] = {
         "network": network, "n_epochs": epochs, "batch_size": batch_size, "center_schedule": center_schedule,
@@ -129,6 +129,8 @@ def train_dml(
         return
     with space.stage("train-dml", recorded_arguments(context), record_as=f"train-dml.{prefix}") as record:
         record.seed = seed
+        what_first = f"reading {data}" if data is not None else "drawing the sample, if need be"
+        announce(f"train-dml: {', '.join(losses)}, epochs of each: {recipe.n_epochs:,}; {what_first}")
         if data is None:
             data, out_dir = draw_world(world, seed)
             folders = {SAMPLE_OOD_SET: out_dir, **folders}
@@ -167,7 +169,7 @@ def _score_both(space: "Workspace", prefix: str, ood_sets: Iterable[str]) -> Nex
 
 @dataclass(frozen=True)
 class _Networks:
-    """What is to be trained, and where it goes; the parameters of `scoring.dml.stage.train_networks`."""
+    """What is to be trained, and where it goes; the parameters of `scoring.dml.training_run.train_networks`."""
 
     recipe: "Recipe"
     losses: tuple[str, ...]
@@ -179,7 +181,7 @@ class _Networks:
     def plan(self, data: Path, side_px: int | None, *, is_sample: bool) -> "WorkPlan":
         """Return what training would do; the sample may be yet to draw."""
         from scoring.dml.data import check_layout, preprocessing_of
-        from scoring.dml.stage import plan_networks
+        from scoring.dml.training_run import plan_networks
 
         if not is_sample:
             check_layout(data)
@@ -202,7 +204,7 @@ class _Networks:
         from scoring.dml.compare import comparison_data, comparison_table
         from scoring.dml.data import read_training_data
         from scoring.dml.feature_folders import read_ood_sets
-        from scoring.dml.stage import compare_losses, train_networks
+        from scoring.dml.training_run import compare_losses, train_networks
 
         ood_sets = read_ood_sets(ood_folders)
         read = read_training_data(data, side_px=side_px)

@@ -6,9 +6,9 @@ from manifests.errors import FeatureError
 from scoring.feature_convergence import FeatureConvergence, feature_convergence
 from scoring.heads import Head
 from scoring.outputs import Outputs
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Training, TrainingBatch
-from scoring.training.moments import SecondMoment
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Training, TrainingBatch
+from scoring.statistics.moments import SecondMoment
 
 
 def measured_convergence(head: Head, features: torch.Tensor, targets: torch.Tensor) -> FeatureConvergence | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from manifests.ahead import prepared_ahead
 from manifests.errors import InputError, UnreadableImageError
 from manifests.images import read_image
+from manifests.stage_progress import ProgressBar
 from scoring.classifier import Preprocessing
 from scoring.dml import cifar
 from scoring.pictures import Picture, PictureSource, pictures_in_folder
@@ -216,7 +216,7 @@ def _pixels_of(source: PictureSource, part: str, preprocessing: Preprocessing) -
 
     side = preprocessing.input_size_px
     pixels = torch.empty(len(source.pictures), 3, side, side, dtype=torch.uint8)
-    with tqdm(total=len(pixels), desc=f"read {part}", unit="image", disable=None) as progress:
+    with ProgressBar(len(pixels), f"read {part}") as progress:
         made = prepared_ahead(read, source.pictures, n_workers=_N_WORKERS, n_ahead=_N_AHEAD)
         for row, (_, found) in enumerate(made):
             pixels[row] = found

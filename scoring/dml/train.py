@@ -1,4 +1,4 @@
-"""Training one network of DML+: epochs, their figures, and a checkpoint after each, from which it goes on."""
+"""Training one network of DML+: epochs, their figures, and its state after each, from which it goes on."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from manifests.allocator import keep_freed_memory
 from manifests.devices import computes_in_bfloat16, device_name, repeatable
-from manifests.errors import InputError, ModelError
+from manifests.errors import InputError, one_line
 from manifests.plots.style import ON_PAPER
+from manifests.stage_progress import ProgressBar
 from manifests.training_files import EpochFiles, check_finite_loss, check_same_settings
 from scoring.classifier import Preprocessing
 from scoring.dml.augmentation import cropped_and_mirrored, inputs_of
-from scoring.dml.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from scoring.dml.convergence import measured_convergence
 from scoring.dml.data import TrainingData
 from scoring.dml.history import EpochFigures
@@ -25,9 +24,10 @@ from scoring.dml.losses import center_loss, focal_loss, moved_centers
 from scoring.dml.networks import ClassifierNetwork, classifier_network
 from scoring.dml.recipe import Recipe
 from scoring.dml.trained import TrainedNetwork, evaluated, head_of, preprocessing_record, trained_network
+from scoring.dml.training_state import TrainingState, read_state, unusable_state, write_state
 from scoring.plots.training_curves import training_figure
 
-CHECKPOINT_FILE_NAME = "checkpoint.safetensors"
+STATE_FILE = "checkpoint.safetensors"
 
 OTHER_FOLDER = "give another --name, or delete the folder"
 """What to do where a training of other settings is in the way."""
@@ -49,7 +49,7 @@ class TrainResult:
     n_done_before : int
         Epochs that earlier runs had done, and this one did not repeat.
     paths : tuple of Path
-        Checkpoint, table and plot of the epochs.
+        State, table and plot of the epochs.
     """
 
     model: TrainedNetwork
@@ -61,13 +61,13 @@ class TrainResult:
 def train(
     data: TrainingData,
     recipe: Recipe,
-    run_dir: Path,
+    out_dir: Path,
     *,
     device: str = "auto",
     amp: bool | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> TrainResult:
-    """Return a trained network and its history, after writing both and the curves to `run_dir`.
+    """Return a trained network and its history, after writing both and the curves to `out_dir`.
 
     After each epoch ``checkpoint.safetensors`` and ``history.csv`` are replaced, each in one step, and now and
     then ``curves.png``. A run that was stopped goes on with the epoch that it was in, and ends in the bytes of an
@@ -80,7 +80,7 @@ def train(
         Pictures.
     recipe : Recipe
         Settings.
-    run_dir : Path
+    out_dir : Path
         Of this training alone; made where needed.
     device : {"auto", "cpu", "cuda", "cuda:N"}
         Where to compute.
@@ -93,9 +93,9 @@ def train(
     Raises
     ------
     InputError
-        `run_dir` holds a training of other settings or data; fewer pictures than two; no such device.
+        `out_dir` holds a training of other settings or data; fewer pictures than two; no such device.
     ModelError
-        The network cannot be made, the checkpoint is damaged, or the loss is no longer finite.
+        The network cannot be made, the state is damaged, or the loss is no longer finite.
     """
     keep_freed_memory()
     place = place_of(device)
@@ -105,28 +105,29 @@ def train(
     }
     if len(data.train.targets) < 2:
         raise InputError(f"{data.name}: expected at least two training pictures, found {len(data.train.targets)}")
-    path = run_dir / CHECKPOINT_FILE_NAME
-    files = EpochFiles(run_dir, asdict, partial(_write_curves, title=f"{recipe.loss}, {recipe.network}"))
+    path = out_dir / STATE_FILE
+    files = EpochFiles(out_dir, asdict, partial(_write_curves, title=f"{recipe.loss}, {recipe.network}"))
     with repeatable(place):
-        run = _Run(data, recipe, place, settings["amp"])
+        training = _Training(data, recipe, place, settings["amp"])
         history: tuple[EpochFigures, ...] = ()
         if path.exists():
-            found = read_checkpoint(path)
+            found = read_state(path)
             check_same_settings(path, found.settings, settings, instead=OTHER_FOLDER)
-            run.restore(found, path)
+            training.restore(found, path)
             history = found.history
         n_before = len(history)
-        for epoch in range(n_before, recipe.n_epochs):
-            figures, images_per_s = run.epoch(epoch)
-            history = (*history, figures)
-            write_checkpoint(path, run.checkpoint(settings, history))
-            files.after_epoch(history)
-            if announce is not None:
-                announce(figures.told(recipe.n_epochs, images_per_s))
+        n_steps = training.n_steps
+        with ProgressBar(recipe.n_epochs * n_steps, recipe.loss, unit="step", initial=n_before * n_steps) as bar:
+            for epoch in range(n_before, recipe.n_epochs):
+                bar.describe(f"{recipe.loss}, epoch {epoch + 1} of {recipe.n_epochs}")
+                figures, images_per_s = training.run_epoch(epoch, bar)
+                history = (*history, figures)
+                write_state(path, training.state(settings, history))
+                files.after_epoch(history)
+                if announce is not None:
+                    announce(figures.told(recipe.n_epochs, images_per_s))
     files.at_end(history)
-    return TrainResult(
-        trained_network(read_checkpoint(path), path, device), history, n_before, (path, *files.paths)
-    )
+    return TrainResult(trained_network(read_state(path), path, device), history, n_before, (path, *files.paths))
 
 
 def settings_without_data(
@@ -146,7 +147,7 @@ def place_of(device: str) -> torch.device:
     return torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
 
 
-class _Run:
+class _Training:
     """A training in progress."""
 
     def __init__(self, data: TrainingData, recipe: Recipe, place: torch.device, has_amp: bool) -> None:
@@ -154,6 +155,7 @@ class _Run:
         self._recipe = recipe
         self._place = place
         self._has_amp = has_amp
+        self._batch_size = min(recipe.batch_size, len(data.train.targets))
         torch.manual_seed(recipe.seed_of("weights"))
         network = classifier_network(
             recipe.network, data.n_classes, side_px=data.preprocessing.input_size_px, dropout=recipe.dropout,
@@ -173,30 +175,35 @@ class _Run:
             torch.tensor(values, device=place)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
         )
 
-    def checkpoint(self, settings: dict[str, Any], history: tuple[EpochFigures, ...]) -> Checkpoint:
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return len(self._data.train.targets) // self._batch_size
+
+    def state(self, settings: dict[str, Any], history: tuple[EpochFigures, ...]) -> TrainingState:
         """Return what the next epoch depends on."""
         momentum = {
             name: self._optimizer.state[weight]["momentum_buffer"]
             for name, weight in self._network.named_parameters()
         }
-        return Checkpoint(settings, history, self._network.state_dict(), momentum, self._centers)
+        return TrainingState(settings, history, self._network.state_dict(), momentum, self._centers)
 
-    def restore(self, found: Checkpoint, path: Path) -> None:
-        """Go on from a checkpoint."""
+    def restore(self, found: TrainingState, path: Path) -> None:
+        """Go on from a state."""
         names = [name for name, _ in self._network.named_parameters()]
         if found.momentum.keys() != set(names) or (found.centers is None) != (self._centers is None):
-            raise ModelError(f"{path}: lacks momentum or centers of this training; delete it")
+            raise unusable_state(path, "it lacks momentum or centers of this training")
         try:
             self._network.load_state_dict(dict(found.network))
         except RuntimeError as error:
-            raise ModelError(f"{path}: does not hold the network that it names; delete it") from error
+            raise unusable_state(path, one_line(error)) from error
         state = self._optimizer.state_dict()
         state["state"] = {number: {"momentum_buffer": found.momentum[name]} for number, name in enumerate(names)}
         self._optimizer.load_state_dict(state)
         if found.centers is not None:
             self._centers = found.centers.to(self._place)
 
-    def epoch(self, epoch: int) -> tuple[EpochFigures, float]:
+    def run_epoch(self, epoch: int, progress: ProgressBar) -> tuple[EpochFigures, float]:
         """Learn from every picture once, and return the figures and how many pictures went by a second."""
         recipe, train_part = self._recipe, self._data.train
         generator = torch.Generator().manual_seed(recipe.seed_of("pictures", epoch))
@@ -204,18 +211,16 @@ class _Run:
         for group in self._optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(epoch)
         self._network.train()
-        batch_size = min(recipe.batch_size, len(train_part.targets))
         # As the authors', an epoch leaves out what does not fill a batch; which these are changes with the epoch.
-        n_seen = len(train_part.targets) // batch_size * batch_size
+        n_seen = self.n_steps * self._batch_size
         order = torch.randperm(len(train_part.targets), generator=generator)[:n_seen]
         sums = torch.zeros(2, dtype=torch.float64, device=self._place)
         began = time.monotonic()
-        with tqdm(total=n_seen, desc=f"epoch {epoch + 1}", unit="image", disable=None, leave=False) as progress:
-            for chosen in order.split(batch_size):
-                pixels = cropped_and_mirrored(train_part.pixels[chosen].to(self._place), generator)
-                targets = train_part.targets[chosen].to(self._place)
-                sums += self._step(pixels, targets, recipe.center_weight(epoch)) * len(chosen)
-                progress.update(len(chosen))
+        for chosen in order.split(self._batch_size):
+            pixels = cropped_and_mirrored(train_part.pixels[chosen].to(self._place), generator)
+            targets = train_part.targets[chosen].to(self._place)
+            sums += self._step(pixels, targets, recipe.center_weight(epoch)) * len(chosen)
+            progress.update()
         loss, accuracy = (sums / n_seen).tolist()
         images_per_s = n_seen / (time.monotonic() - began)
         check_finite_loss(loss, epoch)

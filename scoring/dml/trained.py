@@ -14,10 +14,10 @@ from manifests.errors import FeatureError, InputError, ModelError, one_line
 from manifests.workspace import checked_name
 from scoring.classifier import Preprocessing
 from scoring.dml.augmentation import inputs_of
-from scoring.dml.checkpoint import Checkpoint
 from scoring.dml.data import LabelledPixels
 from scoring.dml.networks import ClassifierNetwork, classifier_network
 from scoring.dml.recipe import Recipe
+from scoring.dml.training_state import TrainingState
 from scoring.feature_model import exact_float32
 from scoring.feature_sets import feature_set_writer
 from scoring.heads import Head, write_head
@@ -78,8 +78,8 @@ class TrainedNetwork:
         return evaluated(self.network, pixels, self.preprocessing, batch_size)
 
 
-def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> TrainedNetwork:
-    """Return the network of a checkpoint of `scoring.dml.train`, which was read from `path`.
+def trained_network(state: TrainingState, path: Path, device: str = "cpu") -> TrainedNetwork:
+    """Return the network of a state of `scoring.dml.train`, which was read from `path`.
 
     Raises
     ------
@@ -90,8 +90,8 @@ def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> 
     """
     place = torch.device(device_name(device, has_cuda=torch.cuda.is_available()))
     try:
-        recipe, data = Recipe(**checkpoint.settings["recipe"]), checkpoint.settings["data"]
-        changes = checkpoint.settings["preprocessing"]
+        recipe, data = Recipe(**state.settings["recipe"]), state.settings["data"]
+        changes = state.settings["preprocessing"]
         preprocessing = Preprocessing(32, (0.5,) * 3, (0.5,) * 3, "bilinear", 1.0).overridden(changes)
         # Its first weights are drawn, and then replaced: nobody else's draws may change for it.
         with torch.random.fork_rng([]):
@@ -100,7 +100,7 @@ def trained_network(checkpoint: Checkpoint, path: Path, device: str = "cpu") -> 
                 recipe.network, data["n_classes"], side_px=side, dropout=recipe.dropout,
                 is_cosine=recipe.has_cosine_classifier,
             )  # fmt: skip
-        network.load_state_dict(dict(checkpoint.network))
+        network.load_state_dict(dict(state.network))
     except (KeyError, TypeError, RuntimeError, InputError) as error:
         raise ModelError(f"{path}: does not hold the network that it names ({one_line(error)})") from error
     network.requires_grad_(False).eval().to(place)

@@ -10,7 +10,7 @@ from scoring.methods.activation_shaping import energy_of_scaled, kept_features, 
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True)

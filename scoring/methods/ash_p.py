@@ -10,7 +10,7 @@ from scoring.methods.activation_shaping import kept_features, number_kept
 from scoring.methods.contract import Scorer
 from scoring.methods.energy import free_energy
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 
 from scoring.heads import Head
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 class Scorer(ABC):

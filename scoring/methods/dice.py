@@ -11,8 +11,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.energy import free_energy
 from scoring.outputs import Outputs
-from scoring.training.feature_mean import FeatureMean
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.feature_mean import FeatureMean
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.max_cosine import WeightDirections
 from scoring.outputs import Outputs
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 
 @dataclass(frozen=True, eq=False)

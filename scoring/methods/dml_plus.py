@@ -12,7 +12,7 @@ from scoring.methods.contract import Scorer
 from scoring.methods.dml import CosinesAndNorms, balancing_scale, check_scale
 from scoring.methods.max_cosine import WeightDirections
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 SCALE_SOURCES = ("train", "id_test")
 

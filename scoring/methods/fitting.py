@@ -8,7 +8,7 @@ from typing import Any
 from manifests.errors import FeatureError, InputError
 from scoring.methods.contract import Scorer
 from scoring.methods.table import ALL_METHODS, Method
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 MODES = ("authors", "openood")
 

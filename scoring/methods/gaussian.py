@@ -8,10 +8,10 @@ import torch
 from manifests.errors import FeatureError
 from scoring.outputs import Outputs
 from scoring.products import product, row_norms, triangular_product
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Training
-from scoring.training.moments import Moments, SecondMoment
-from scoring.training.spectrum import CovarianceSpectrum, Spectrum
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Training
+from scoring.statistics.moments import Moments, SecondMoment
+from scoring.statistics.spectrum import CovarianceSpectrum, Spectrum
 
 _DOUBTFUL_NOISE = 20
 """A variance that is not this many times what rounding makes of zero is known to a few percent only."""

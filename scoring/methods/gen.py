@@ -10,7 +10,7 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.sorting import sorted_rows
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True)

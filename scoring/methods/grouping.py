@@ -10,7 +10,7 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.vim import ViM
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True, eq=False)

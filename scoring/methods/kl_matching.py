@@ -10,8 +10,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product
-from scoring.training.gather import Statistic, Training
-from scoring.training.templates import SoftmaxByPrediction
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.templates import SoftmaxByPrediction
 
 
 @dataclass(frozen=True, eq=False)

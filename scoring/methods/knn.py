@@ -13,9 +13,9 @@ from scoring.largest import LargestOfRows
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product, row_norms
-from scoring.training.bank import ImageCount, check_share, rows_in_share, spaced_rows
-from scoring.training.feature_mean import FeatureMean
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.bank import ImageCount, check_share, rows_in_share, spaced_rows
+from scoring.statistics.feature_mean import FeatureMean
+from scoring.statistics.gather import Statistic, Training
 
 _BLOCK_ROWS = 2048
 """Scored images multiplied with a chunk of training images at a time: the products stay near the processor."""

@@ -9,8 +9,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.gaussian import ClassGaussian
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
-from scoring.training.spectrum import CovarianceSpectrum
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.spectrum import CovarianceSpectrum
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 
 
 @dataclass(frozen=True, eq=False)

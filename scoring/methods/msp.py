@@ -7,7 +7,7 @@ import torch
 
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
-from scoring.training.gather import Training
+from scoring.statistics.gather import Training
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from manifests.errors import InputError
 from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
-from scoring.training.feature_mean import Centre, FeatureMean
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.feature_mean import Centre, FeatureMean
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import moment_noise, product, row_norms
-from scoring.training.gather import Statistic, Training
-from scoring.training.moments import Moments, SecondMoment
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.moments import Moments, SecondMoment
 
 ARCHITECTURES = ("vit", "deit", "swin", "resnet")
 

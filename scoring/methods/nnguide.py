@@ -11,8 +11,8 @@ from scoring.largest import LargestOfRows
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import product
-from scoring.training.bank import GuideBank
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.bank import GuideBank
+from scoring.statistics.gather import Statistic, Training
 
 _BANK_ROWS = 4096
 """Rows of the bank multiplied at a time, so that the products stay small."""

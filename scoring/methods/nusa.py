@@ -11,7 +11,7 @@ from scoring.methods.contract import Scorer
 from scoring.methods.principal_space import origin_of, rank_tolerance
 from scoring.outputs import Outputs
 from scoring.products import product, row_norms
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True, eq=False)

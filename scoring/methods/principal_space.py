@@ -9,8 +9,8 @@ from manifests.errors import FeatureError, InputError
 from scoring.heads import Head
 from scoring.outputs import Outputs
 from scoring.products import moment_noise, product, row_norms
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
-from scoring.training.moments import SecondMoment
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.moments import SecondMoment
 
 DIM_RULES = ("repo", "paper")
 

@@ -9,8 +9,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.energy import free_energy
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
-from scoring.training.quantile import FeatureQuantile
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.quantile import FeatureQuantile
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.principal_space import PrincipalSpace, principal_dim
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
-from scoring.training.moments import SecondMoment
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.moments import SecondMoment
 
 
 @dataclass(frozen=True, eq=False)

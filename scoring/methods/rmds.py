@@ -10,9 +10,9 @@ from scoring.methods.contract import Scorer
 from scoring.methods.gaussian import ClassGaussian, Whitening
 from scoring.outputs import Outputs
 from scoring.products import row_norms
-from scoring.training.gather import Statistic, Training
-from scoring.training.moments import SecondMoment
-from scoring.training.spectrum import CovarianceSpectrum
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.moments import SecondMoment
+from scoring.statistics.spectrum import CovarianceSpectrum
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from scoring.heads import Head
 from scoring.methods.activation_shaping import energy_of_scaled, number_kept, sharpening
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.gather import Statistic, Training
 
 
 @dataclass(frozen=True)

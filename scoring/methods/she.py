@@ -9,8 +9,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.outputs import Outputs
 from scoring.products import power_of_two_above
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Statistic, Training
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Statistic, Training
 
 _PATTERNS = MeansByClass(correct_only=True)
 

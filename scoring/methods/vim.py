@@ -11,8 +11,8 @@ from scoring.heads import Head
 from scoring.methods.contract import Scorer
 from scoring.methods.principal_space import PrincipalSpace, ResidualSum, principal_dim
 from scoring.outputs import Outputs
-from scoring.training.gather import Statistic, Training
-from scoring.training.top_logit import TopLogitSum
+from scoring.statistics.gather import Statistic, Training
+from scoring.statistics.top_logit import TopLogitSum
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from manifests.errors import FeatureError
-from scoring.training.gather import UNKNOWN_CLASS, Measurement, Statistic, Training, TrainingBatch
-from scoring.training.sums_by_class import SumsByClass
+from scoring.statistics.gather import UNKNOWN_CLASS, Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.sums_by_class import SumsByClass
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
-from scoring.training.sums_by_class import SumsByClass
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.sums_by_class import SumsByClass
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from manifests.errors import InputError
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 _N_BINS = 1 << 16
 

@@ -12,9 +12,9 @@ from typing import Self
 import torch
 
 from scoring.products import moment_dtype
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
-from scoring.training.moments import SecondMoment
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.moments import SecondMoment
 
 _SMALL_SHARE = 1e-5
 """Of the mean eigenvalue: below it, float32 products are off by more than a hundredth."""

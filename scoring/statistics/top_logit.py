@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 
 @dataclass(frozen=True)

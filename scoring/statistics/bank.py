@@ -7,7 +7,7 @@ import torch
 
 from manifests.errors import FeatureError, InputError
 from scoring.outputs import Outputs
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 ROW_RULES = ("spaced", "first")
 

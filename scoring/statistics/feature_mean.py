@@ -6,7 +6,7 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.outputs import Outputs
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 
 @dataclass(frozen=True, eq=False)

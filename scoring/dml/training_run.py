@@ -10,20 +10,20 @@ from manifests.errors import InputError
 from manifests.training_files import ONLY_THE_RUN_SEES, check_same_settings
 from manifests.work_plan import WorkPlan
 from scoring.classifier import Preprocessing
-from scoring.dml.checkpoint import read_checkpoint
 from scoring.dml.compare import Comparison, compare
 from scoring.dml.data import TrainingData
 from scoring.dml.feature_folders import OodSets, check_sides, write_feature_folder
 from scoring.dml.networks import TIMM_PREFIX
 from scoring.dml.recipe import LOSSES, LOSSES_THAT_TAKE, Recipe
 from scoring.dml.train import (
-    CHECKPOINT_FILE_NAME,
     OTHER_FOLDER,
+    STATE_FILE,
     TrainResult,
     place_of,
     settings_without_data,
     train,
 )
+from scoring.dml.training_state import read_state
 
 SAMPLE_RECIPE = Recipe(
     loss="cosine", network="tiny", n_epochs=50, batch_size=64, dropout=0.1, center_schedule="scaled"
@@ -40,7 +40,7 @@ class Folders:
     Attributes
     ----------
     training, features, scores : Path
-        Checkpoints and curves; feature sets; results.
+        States and curves; feature sets; results.
     """
 
     training: Path
@@ -124,6 +124,9 @@ def train_networks(
     check_sides(data, ood_sets)
     # All are made before the first is trained, so that an impossible one costs no hours.
     recipes = {loss: recipe.for_loss(loss) for loss in losses}
+    if announce is not None:
+        n_train, n_val = len(data.train.targets), len(data.val.targets)
+        announce(f"train-dml: {n_train:,} pictures to learn from, {n_val:,} to see what was learnt")
     results = {}
     for loss, one in recipes.items():
         folder = f"{name}.{loss}"
@@ -146,7 +149,7 @@ def plan_networks(
     device: str = "auto",
     amp: bool | None = None,
 ) -> WorkPlan:
-    """Return how many epochs `train_networks` would train, by the checkpoints that lie in its folders.
+    """Return how many epochs `train_networks` would train, by the states that lie in its folders.
 
     Parameters
     ----------
@@ -162,13 +165,13 @@ def plan_networks(
     InputError
         A folder holds a training of other settings; of the pictures nothing is compared.
     ModelError
-        A checkpoint cannot be read.
+        A state cannot be read.
     """
     place, n_done = place_of(device), 0
     for loss in losses:
-        path = folders.training / f"{name}.{loss}" / CHECKPOINT_FILE_NAME
+        path = folders.training / f"{name}.{loss}" / STATE_FILE
         if path.exists():
-            found, one = read_checkpoint(path), recipe.for_loss(loss)
+            found, one = read_state(path), recipe.for_loss(loss)
             now = settings_without_data(one, preprocessing, place, amp)
             check_same_settings(path, found.settings, now, instead=OTHER_FOLDER, is_plan=True)
             n_done += len(found.history)

@@ -6,11 +6,11 @@ import torch
 
 from manifests.errors import FeatureError, InputError
 from scoring.products import add_moment, product, symmetric, triangular_product
-from scoring.training.class_means import MeansByClass
-from scoring.training.gather import Training
-from scoring.training.moments import SecondMoment
-from scoring.training.quantile import FeatureQuantile
-from scoring.training.templates import SoftmaxByPrediction
+from scoring.statistics.class_means import MeansByClass
+from scoring.statistics.gather import Training
+from scoring.statistics.moments import SecondMoment
+from scoring.statistics.quantile import FeatureQuantile
+from scoring.statistics.templates import SoftmaxByPrediction
 from tests.scoring_world import N_CLASSES, N_FEATURES, a_head, batches, in_features
 
 

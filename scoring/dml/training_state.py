@@ -1,4 +1,4 @@
-"""The file of a training: everything that the next epoch depends on, written in one step after each epoch."""
+"""The state of a training: everything that the next epoch depends on, written in one step after each epoch."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _RECORD_KEY = "training"
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class TrainingState:
     """A training after some epochs.
 
     Attributes
@@ -41,23 +41,23 @@ class Checkpoint:
     centers: torch.Tensor | None = None
 
 
-def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to one safetensors file; equal ones are equal bytes."""
-    tensors = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
-    tensors |= {f"momentum.{name}": tensor for name, tensor in checkpoint.momentum.items()}
-    if checkpoint.centers is not None:
-        tensors["centers"] = checkpoint.centers
-    record = {"settings": checkpoint.settings, "history": [asdict(figures) for figures in checkpoint.history]}
+def write_state(path: Path, state: TrainingState) -> None:
+    """Write a state to one safetensors file; equal ones are equal bytes."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.items()}
+    tensors |= {f"momentum.{name}": tensor for name, tensor in state.momentum.items()}
+    if state.centers is not None:
+        tensors["centers"] = state.centers
+    record = {"settings": state.settings, "history": [asdict(figures) for figures in state.history]}
     write_tensors(path, tensors, _RECORD_KEY, record)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Return the training in `path`, its tensors on the CPU.
+def read_state(path: Path) -> TrainingState:
+    """Return the state in `path`, its tensors on the CPU.
 
     Raises
     ------
     ModelError
-        The file is not there, is damaged, or no training.
+        The file is not there, is damaged, or no state of a training.
     """
     check_is_file(path)
     try:
@@ -66,11 +66,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         history = tuple(EpochFigures(**figures) for figures in record["history"])
         settings = dict(record["settings"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path}: not the checkpoint of a training ({one_line(error)}); delete it") from error
-    return Checkpoint(
+        raise unusable_state(path, one_line(error)) from error
+    return TrainingState(
         settings,
         history,
         tensors_below("network.", tensors),
         tensors_below("momentum.", tensors),
         tensors.get("centers"),
     )
+
+
+def unusable_state(path: Path, why: str) -> ModelError:
+    """Return the error of a file that is no state of a training, or one that does not fit."""
+    return ModelError(f"{path}: not a state of train-dml ({why}); delete it, or give another --name")

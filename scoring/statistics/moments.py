@@ -6,7 +6,7 @@ import torch
 
 from manifests.errors import FeatureError
 from scoring.products import add_moment, moment_dtype, symmetric
-from scoring.training.gather import Measurement, Statistic, Training, TrainingBatch
+from scoring.statistics.gather import Measurement, Statistic, Training, TrainingBatch
 
 
 @dataclass(frozen=True, eq=False)
