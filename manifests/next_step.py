@@ -25,11 +25,13 @@ from manifests.next_screen import is_screened, to_screen
 from manifests.parquet import read_parquet
 from manifests.run_report import NextStep
 from manifests.stage_state import changed_at, is_current, json_of, record_of
-from manifests.workspace import Workspace
+from manifests.workspace import DEMO_MARKER_NAME, Workspace
 
 _AUDIT_BOUND = "0.01"
 _VOTES = 2
 """Answers an image needs where no consensus has said how many: as `annotate` and `consensus` have it."""
+
+_STAGES_WITHOUT_CANDIDATES = {"train-dml", "train-localizer", "extract-features", "score"}
 
 _ANNOTATE = ("annotate", "--annotator", "NAME")
 
@@ -67,8 +69,12 @@ def _first_step(workspace: Workspace, given: Mapping[str, Any]) -> NextStep | No
 
 
 def _is_of_another_kind(workspace: Workspace) -> bool:
-    """Return whether the folder holds features of others or a training: there, no image is to be proposed."""
-    return any((workspace.root / name).is_dir() for name in ("features", "training", "localizer"))
+    """Return whether a training, features of others or a demo is here: no image is to be proposed."""
+    if any((workspace.root / name).exists() for name in ("features", "training", "localizer", DEMO_MARKER_NAME)):
+        return True
+    # What a training writes may lie in another folder.
+    stages = {json_of(path).get("stage") for path in (workspace.root / "provenance").glob("*.json")}
+    return bool(stages) and stages <= _STAGES_WITHOUT_CANDIDATES
 
 
 def _to_fetch(workspace: Workspace) -> NextStep | None:

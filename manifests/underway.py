@@ -165,9 +165,10 @@ def _of_records(workspace: Workspace) -> Iterator[Underway]:
             name = path.name.removesuffix(f".{state}.json")
             if changed_at(path) > changed_at(path.with_name(f"{name}.json")):
                 record = json_of(path)
-                yield Underway(
-                    str(record.get("stage", name)), state, who=f"ended {record.get('ended', '')}".rstrip()
-                )
+                ended = str(record.get("ended", ""))
+                # To the second, as the others; the record has it finer.
+                ended = f"{ended[:19]}{ended[-6:]}" if len(ended) > 25 else ended
+                yield Underway(str(record.get("stage", name)), state, who=f"ended {ended}".rstrip())
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray:

@@ -24,6 +24,9 @@ from manifests.stage_progress import noting_progress
 from manifests.writes import is_led_elsewhere
 
 DISTRIBUTION_NAME = "openimage-o-toolkit"
+DEMO_MARKER_NAME = ".made-by-demo"
+"""File of a workspace that `demo` made, and that it may empty."""
+
 _RECORDED_PACKAGES = ("numpy", "open-clip-torch", "pillow", "pyarrow", "timm", "torch")
 _NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -311,7 +314,10 @@ class Workspace:
     @contextlib.contextmanager
     def _held_too(self, out_dir: Path | None, stage_name: str) -> Iterator[None]:
         if out_dir is not None:
-            out_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                out_dir.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise InputError(f"--out {out_dir}: expected a folder, found a file there or above it") from None
         # The workspace itself may be given: it is held already.
         if out_dir is None or out_dir.samefile(self.root):
             yield

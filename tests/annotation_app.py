@@ -124,7 +124,9 @@ class Screen:
 
     def open(self, annotator_id: str = "ann") -> "Screen":
         self.page.goto(self.app.links[annotator_id])
-        self.page.wait_for_selector("#oio-judge[data-ready=true], .oio-done[data-is-all=true]", timeout=15_000)
+        self.page.wait_for_selector(
+            "#oio-judge[data-ready=true], .oio-done[data-is-all=true]", timeout=HANGS_S * 1000
+        )
         self.page.wait_for_timeout(170)
         return self
 

@@ -11,6 +11,7 @@ import pytest
 
 from manifests.ahead import done_in_threads, prepared_ahead
 from manifests.errors import InputError
+from tests.waiting import HANGS_S
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -165,7 +166,7 @@ print(step)
 
 def test_it_can_be_left_at_every_step_without_a_lock_that_stays_taken():
     finished = subprocess.run(
-        [sys.executable, "-c", LEFT_AT_EVERY_STEP], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LEFT_AT_EVERY_STEP], cwd=REPOSITORY, capture_output=True, text=True, timeout=HANGS_S
     )
 
     assert (finished.returncode, finished.stderr) == (0, "")

@@ -15,7 +15,7 @@ import pytest
 from annotation.mongod import find_mongod
 from tests.annotation_app import CHROMIUM, CHROMIUM_FLAGS, RunningApp, Screen, needs_app
 from tests.annotation_workspace import image_id_of, make_workspace
-from tests.waiting import wait_until
+from tests.waiting import HANGS_S, wait_until
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
 
@@ -70,7 +70,7 @@ class TestKills:
             # The same port and the same login by itself: the open page goes on without anybody's help.
             assert restarted.links == app.links
             screen = Screen(page, restarted)
-            page.wait_for_selector("#oio-judge[data-ready=true]", timeout=60_000)
+            page.wait_for_selector("#oio-judge[data-ready=true]", timeout=HANGS_S * 1000)
             assert page.locator("#oio-cover").is_hidden()
             screen.wait_until_saved()
             screen.wait_for(app.order[4])

@@ -99,7 +99,7 @@ def test_mongod_listens_on_the_loopback_with_a_journal_and_stops_with_the_block(
 def test_mongod_ends_when_its_user_is_killed_and_the_folder_can_be_used_again_at_once(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from annotation.mongod import running_mongod\n"
-        "with running_mongod(Path(sys.argv[1]), {}) as uri:\n    print(uri, flush=True); time.sleep(60)"
+        "with running_mongod(Path(sys.argv[1]), {}) as uri:\n    print(uri, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as user:
         assert user.stdout is not None

@@ -147,7 +147,7 @@ import curation.candidates
 
 def wait(*_):
     print("begun", file=sys.__stderr__, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 curation.candidates.propose_candidates = wait
 sys.exit(cli.run(sys.argv[1:]))

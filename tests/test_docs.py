@@ -24,6 +24,7 @@ from docs.hard_cases import CASES, FOLDER, draw_case
 from scoring.methods.table import METHODS
 from tests.annotation_app import CHROMIUM, launched_chromium
 from tests.conftest import REPOSITORY
+from tests.waiting import HANGS_S
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -276,7 +277,7 @@ def test_the_pages_open_in_a_browser_without_an_error_and_the_search_finds(schem
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         page.goto(f"{served}/index.html")
         page.fill("input[name=query]", "contamination")
-        page.wait_for_selector(".md-search-result__link", state="attached", timeout=30_000)
+        page.wait_for_selector(".md-search-result__link", state="attached", timeout=HANGS_S * 1000)
         # Pages come before the reference.
         assert "/api/" not in page.get_attribute(".md-search-result__link >> nth=0", "href")
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")

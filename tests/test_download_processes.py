@@ -78,9 +78,14 @@ def both_of(process):
     return wait_until(lambda: (found := sorted(processes_of(process.pid)))[1:] and found, process)
 
 
+def own_two():
+    """Return the ids of the two processes of this one: Linux names one a moment after `Popen` has returned."""
+    return wait_until(lambda: (found := sorted(processes_of(os.getpid())))[1:] and found)
+
+
 def asks_no_more(server):
     asked = server.requests.total()
-    time.sleep(1)
+    time.sleep(3)
     return server.requests.total() == asked
 
 
@@ -150,7 +155,7 @@ def seen_processes(monkeypatch):
     @contextlib.contextmanager
     def counted(*arguments):
         with shown(*arguments) as processes:
-            seen.append(len(processes_of(os.getpid())))
+            seen.append(0 if processes is None else len(own_two()))
             yield processes
 
     monkeypatch.setattr("curation.download.picture_processes", counted)
@@ -291,7 +296,7 @@ def test_a_process_killed_from_outside_is_one_error_with_everything_saved(tmp_pa
 def test_without_its_processes_nothing_waits_and_every_picture_fails_by_the_same_error(tmp_path):
     workspace = Workspace(tmp_path)
     with picture_processes.picture_processes(workspace, PictureStore(workspace), N_IMAGES) as processes:
-        for process_id in processes_of(os.getpid()):
+        for process_id in own_two():
             os.kill(process_id, signal.SIGKILL)
         for _ in range(20):
             with pytest.raises(OpenImageOError, match="ended from outside"):
@@ -303,7 +308,7 @@ def test_a_process_that_hangs_is_killed_in_the_end(tmp_path, monkeypatch):
     workspace = Workspace(tmp_path)
     with picture_processes.picture_processes(workspace, PictureStore(workspace), N_IMAGES) as processes:
         assert processes.take("a", PICTURES["0000"], {"image_id": "a"}).result(timeout=HANGS_S)["status"] == "ok"
-        for process_id in processes_of(os.getpid()):
+        for process_id in own_two():
             os.kill(process_id, signal.SIGSTOP)
         future = processes.take("b", PICTURES["0001"], {"image_id": "b"})
         started = time.monotonic()

@@ -13,6 +13,7 @@ from manifests.ahead import prepared_ahead
 from manifests.errors import TerminatedError
 from manifests.process_edge import current_ending, ending_in_order, held_back
 from manifests.workspace import Workspace
+from tests.waiting import HANGS_S
 
 REPOSITORY = Path(__file__).parent.parent
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -122,7 +123,7 @@ with process_edge.ending_in_order() as ending, ending.raising():
     finally:
         time.sleep(0.01)
         os.kill(os.getpid(), int(sys.argv[1]))
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -130,7 +131,7 @@ with process_edge.ending_in_order() as ending, ending.raising():
 def test_asked_again_it_ends_whatever_it_waits_for(number):
     finished = subprocess.run(
         [sys.executable, "-c", ASKED_AGAIN, str(int(number))],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=50,
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=HANGS_S,
     )  # fmt: skip
 
     assert (finished.returncode, finished.stderr) == (-number, "")

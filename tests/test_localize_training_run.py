@@ -188,6 +188,15 @@ def test_two_trainings_into_one_folder_are_refused_though_their_workspaces_are_t
         assert sorted(out.iterdir()) == before
 
 
+@pytest.mark.parametrize("below", ["", "further"])
+def test_an_out_folder_that_is_a_file_is_refused_by_its_name(tmp_path, capsys, below):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / below
+    arguments = ["train-localizer", "--scenes", "8", "--workspace", str(tmp_path / "ws"), "--out", str(out)]
+    assert cli.run(arguments) == 1
+    assert capsys.readouterr().err == f"error: --out {out}: expected a folder, found a file there or above it\n"
+
+
 def sheets_shown(monkeypatch):
     """Return a list that gets the names of the contenders of each contact sheet."""
     shown, write = [], trial.write_contact_sheet

@@ -476,6 +476,22 @@ def test_a_folder_of_features_or_of_a_training_is_not_asked_for_candidates(space
     assert words_after(space) is not None
 
 
+@pytest.mark.parametrize("outcome", ["json", "failed.json"])
+def test_a_training_into_another_folder_is_not_asked_for_candidates(space, outcome):
+    folder = space.root / "provenance"
+    folder.mkdir(parents=True)
+    (folder / f"train-localizer.{outcome}").write_text('{"stage": "train-localizer"}')
+    assert words_after(space) is None
+    (folder / "labels.json").write_text('{"stage": "labels"}')
+    assert words_after(space)[0] == "candidates"
+
+
+def test_a_demo_that_was_stopped_early_is_not_asked_for_candidates(space):
+    space.root.mkdir(parents=True, exist_ok=True)
+    (space.root / ".made-by-demo").touch()
+    assert words_after(space) is None
+
+
 def test_a_table_of_another_version_leaves_what_follows_to_whoever_reads_it(tmp_path):
     space = world(tmp_path, 2)
     for stage in ("download", "screen"):

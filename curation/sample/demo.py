@@ -19,9 +19,7 @@ from curation.sample.mirror import serving
 from curation.sample.world import make_world
 from manifests.errors import InputError
 from manifests.frozen import Manifest
-from manifests.workspace import Workspace
-
-_MARKER = ".made-by-demo"
+from manifests.workspace import DEMO_MARKER_NAME, Workspace
 
 RunCommand = Callable[[Sequence[str]], int]
 """Runs one command line and returns its exit code."""
@@ -109,7 +107,7 @@ def run_real_demo(folder: Path, data_dir: Path, run_command: RunCommand) -> int:
 
 def _start_anew(folder: Path) -> None:
     """Empty a folder that an earlier demo made; refuse any other that holds something."""
-    marker = folder / _MARKER
+    marker = folder / DEMO_MARKER_NAME
     if folder.exists() and any(folder.iterdir()):
         if not marker.exists():
             raise InputError(f"--workspace {folder}: holds something that is not a demo; name another folder")

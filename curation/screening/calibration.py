@@ -18,7 +18,7 @@ from curation.screening.operating_point import (
 )
 from curation.screening.risk import RiskModel
 from manifests.durable import write_json
-from manifests.errors import InputError
+from manifests.errors import InputError, one_line
 from manifests.masks import RISK_NUMBER
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Calibration:
         except OSError as error:
             raise InputError(f"--calibration {path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"--calibration {path}: not what 'calibrate' writes ({error!r})") from error
+            raise InputError(f"--calibration {path}: not what 'calibrate' writes ({one_line(error)})") from error
         found._check(path)
         return found
 
