@@ -96,6 +96,11 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_json(value: Any) -> str:
+    """Return the SHA-256 of JSON values as 64 hex digits, the same whatever the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def cut_torn_tail(path: Path) -> int:
     """Cut a last line without line end off a log and return how many bytes went.
 

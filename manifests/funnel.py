@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from manifests import schema
@@ -104,23 +104,23 @@ def _mask_steps(workspace: Workspace) -> list[FunnelStep]:
     """One step where `localize` has run: of the images to review, those with masks of all that is shown now."""
     if not (workspace.has(schema.LOCALIZED) and workspace.has(schema.SCREEN)):
         return []
-    localized = located_images(workspace.read(schema.LOCALIZED))
+    table = workspace.read(schema.LOCALIZED)
+    localized = located_images(table)
     wanted = wanted_pictures(workspace, has_dropped=True)
     masked = {image_id for image_id, one in wanted.items() if one.is_met_by(localized.get(image_id))}
     rows = workspace.read(schema.SCREEN).select(["image_id", "status"]).to_pylist()
     to_review = {row["image_id"] for row in rows if row["status"] == "review"}
-    damaged = _in_damaged_shards(workspace, localized.keys()) & masked
+    stores = [MaskStore(workspace, digest) for digest in table.column("localizer").unique().to_pylist()]
+    damaged = _in_damaged_shards(stores, masked)
     masked -= damaged
     left = {"without": len(to_review - masked - damaged), "damaged": len(to_review & damaged)}
     return [FunnelStep("  with masks", len(to_review & masked), {word: n for word, n in left.items() if n})]
 
 
-def _in_damaged_shards(workspace: Workspace, localized: Collection[str]) -> set[str]:
-    """Return the images that the table has masks of, and whose shard is gone or cannot be read."""
-    localizers = workspace.read(schema.LOCALIZED).column("localizer").unique().to_pylist()
-    stores = [MaskStore(workspace, digest) for digest in localizers]
+def _in_damaged_shards(stores: Sequence[MaskStore], image_ids: Collection[str]) -> set[str]:
+    """Return the images whose shard of masks is gone, or cannot be read, in one of the stores."""
     by_shard: dict[int, set[str]] = {}
-    for image_id in localized:
+    for image_id in image_ids:
         by_shard.setdefault(MaskStore.shard_of(image_id), set()).add(image_id)
     damaged = [of_shard for shard, of_shard in by_shard.items() if not all(one.is_whole(shard) for one in stores)]
     return set[str]().union(*damaged)

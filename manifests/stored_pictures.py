@@ -1,5 +1,6 @@
 """The pictures that arrived: what every stage that opens them needs to know."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,13 @@ class StoredPicture:
     def pixels(self) -> tuple[str, int]:
         """Digest and rotation: where both are as they were, the picture shows what it did."""
         return self.sha256, self.rotation_deg or 0
+
+
+def still_unreadable(
+    found: Mapping[str, tuple[str, str]], pictures: Mapping[str, StoredPicture]
+) -> dict[str, tuple[str, str]]:
+    """Return of `found`, sha256 and reason by image id, what was found of `pictures` as they are stored now."""
+    return {k: v for k, v in found.items() if k in pictures and pictures[k].sha256 == v[0]}
 
 
 def stored_pictures(workspace: Workspace) -> dict[str, StoredPicture]:

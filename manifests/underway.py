@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -165,9 +166,8 @@ def _of_records(workspace: Workspace) -> Iterator[Underway]:
             name = path.name.removesuffix(f".{state}.json")
             if changed_at(path) > changed_at(path.with_name(f"{name}.json")):
                 record = json_of(path)
-                ended = str(record.get("ended", ""))
                 # To the second, as the others; the record has it finer.
-                ended = f"{ended[:19]}{ended[-6:]}" if len(ended) > 25 else ended
+                ended = re.sub(r"\.\d+", "", str(record.get("ended", "")))
                 yield Underway(str(record.get("stage", name)), state, who=f"ended {ended}".rstrip())
 
 

@@ -1,7 +1,5 @@
 """A classifier as an encoder of pictures: the direction of its features as the vector, and their length."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from manifests.durable import sha256_of_json
 from scoring.classifier import Classifier, load_classifier
 from scoring.heads import write_head
 from scoring.named_preprocessing import preprocessing_changes
@@ -42,7 +41,7 @@ class ClassifierEncoder:
     def digest(self) -> str:
         """16 hex digits over weights and preprocessing."""
         made_of = [self.classifier.weights_digest, self.classifier.preprocessing_record()]
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+        return sha256_of_json(made_of)[:16]
 
     @property
     def n_dimensions(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manifests.allocator import keep_freed_memory
-from manifests.durable import write_json, write_text
+from manifests.durable import sha256_of_json, write_json, write_text
 from manifests.errors import FeatureError, InputError
 from manifests.stage_progress import ProgressBar
 from manifests.stage_state import json_of
@@ -27,7 +27,6 @@ from scoring.set_records import (
     check_sets_agree,
     features_settings,
     finished_set,
-    json_sha256,
     record_path_of,
     unreadable_csv,
     unreadable_path_of,
@@ -130,7 +129,7 @@ def extract_features(
     check_sets_agree(features_dir, settings, set_name)
     write_head(features_dir, model.head)
     finished = finished_set(features_path, settings)
-    store = PartStore(features_path.with_suffix(".parts"), json_sha256(settings))
+    store = PartStore(features_path.with_suffix(".parts"), sha256_of_json(settings))
     parts = _parts_to_make(source, batch_size)
     digests = _known_parts(parts, store, finished, set_name, n_workers)
     network_pass = NetworkPass(model, odin, batch_size=batch_size, n_workers=n_workers)
@@ -247,7 +246,7 @@ def _made_of(source: PictureSource, digests: Mapping[str, str]) -> dict[str, Any
     return {
         "manifest": None if source.manifest is None else dict(source.manifest),
         "parts": dict(digests),
-        "inputs_sha256": json_sha256([digests, labels, dict(source.absent), source.manifest]),
+        "inputs_sha256": sha256_of_json([digests, labels, dict(source.absent), source.manifest]),
     }
 
 

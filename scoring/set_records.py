@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -165,8 +164,3 @@ def _read_unreadable(path: Path) -> dict[str, tuple[str, str]]:
         raise FeatureError(
             f"{path}: expected {','.join(_UNREADABLE_COLUMNS)} in each row; delete the set"
         ) from error
-
-
-def json_sha256(value: Any) -> str:
-    """Return the SHA-256 of JSON values, the same whatever the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

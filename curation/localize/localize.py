@@ -19,7 +19,7 @@ from manifests.errors import InputError, UnreadableImageError
 from manifests.images import decode_image
 from manifests.masks import MaskedImage, MaskFacts, MaskStore, mask_facts, mask_of
 from manifests.stage_progress import ProgressBar
-from manifests.stored_pictures import stored_pictures
+from manifests.stored_pictures import still_unreadable, stored_pictures
 from manifests.wanted_masks import Wanted, wanted_pictures
 from manifests.work_plan import WorkPlan, weights_to_fetch
 from manifests.workspace import Workspace
@@ -173,13 +173,9 @@ class _Run:
         chosen = self._chosen(missing, known)
         unreadable = self._fill_shards(shards, chosen, len(wanted) - n_missing)
         tried = {one.picture.image_id for group in chosen.values() for one in group}
-        pictures = stored_pictures(self.workspace)
         # Wanted or not, as masks: `screen --masks` reads why a picture has none.
-        untried = {
-            image_id: (sha256, reason)
-            for image_id, (sha256, reason) in known.items()
-            if image_id not in tried and image_id in pictures and pictures[image_id].sha256 == sha256
-        }
+        found = still_unreadable(known, stored_pictures(self.workspace))
+        untried = {image_id: told for image_id, told in found.items() if image_id not in tried}
         self.store.write_unreadable(untried | unreadable)
         self._write_table()
         n_chosen = len(tried)

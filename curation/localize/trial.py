@@ -4,9 +4,7 @@ Judging takes minutes, and depends on the localizers and on the examples alone. 
 the digests of both, and takes them from there as long as these are the same.
 """
 
-import hashlib
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from curation.localize.evaluate import fitted_threshold
 from curation.localize.judgement import Contender, Judgement, judged
 from curation.localize.localizer import Localizer
 from curation.localize.referring_set import ReferringExample, examples_digest
-from manifests.durable import sha256_of_file, write_json
+from manifests.durable import sha256_of_file, sha256_of_json, write_json
 from manifests.errors import one_line
 from manifests.strict_json import strict_json
 from manifests.workspace import tool_version
@@ -142,7 +140,7 @@ def _write(path: Path, stored: _Stored) -> None:
         "contact_sheet_sha256": stored.sheet_sha256,
         "figures": [one.record() for one in stored.judgements],
     }
-    write_json(path, {**content, "content_sha256": _content_sha256(content)})
+    write_json(path, {**content, "content_sha256": sha256_of_json(content)})
 
 
 def _stored(path: Path, announce: Callable[[str], None]) -> _Stored | None:
@@ -150,7 +148,7 @@ def _stored(path: Path, announce: Callable[[str], None]) -> _Stored | None:
     try:
         content = dict(strict_json(path.read_bytes()))
         said = content.pop("content_sha256")
-        if said != _content_sha256(content):
+        if said != sha256_of_json(content):
             raise ValueError("its SHA-256 is another than it says")
         judgements = [Judgement.from_record(record) for record in content["figures"]]
         return _Stored(content["inputs"], content["contact_sheet_sha256"], judgements)
@@ -158,7 +156,3 @@ def _stored(path: Path, announce: Callable[[str], None]) -> _Stored | None:
         # They follow from the localizer and the examples, which are checked: nothing is lost by making them anew.
         announce(f"{path}: damaged ({one_line(error)}); judging again")
         return None
-
-
-def _content_sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -14,7 +14,7 @@ from curation.screening.shown import Proposals, shown_columns
 from curation.screening.small_masks import SmallMasks
 from curation.screening.sources import ClassSource
 from manifests.errors import InputError
-from manifests.stored_pictures import StoredPicture
+from manifests.stored_pictures import StoredPicture, still_unreadable
 
 _VERIFIED_NUMBER = "has a class that people verified"
 
@@ -43,9 +43,8 @@ def unreadable_reasons(sources: Sequence[ClassSource], pictures: Mapping[str, St
     """Return why some of `pictures`, as they are stored now, have no embedding in one source or another."""
     reasons: dict[str, str] = {}
     for source in reversed(sources):
-        for image_id, (sha256, reason) in source.store.read_unreadable().items():
-            if image_id in pictures and pictures[image_id].sha256 == sha256:
-                reasons[image_id] = reason
+        found = still_unreadable(source.store.read_unreadable(), pictures)
+        reasons |= {image_id: reason for image_id, (_, reason) in found.items()}
     return reasons
 
 

@@ -9,7 +9,7 @@ from manifests import schema
 from manifests.errors import InputError
 from manifests.label_space import ClassName, read_label_space
 from manifests.masks import RISK_NUMBER, MaskStore, located_images
-from manifests.stored_pictures import stored_pictures
+from manifests.stored_pictures import still_unreadable, stored_pictures
 from manifests.wanted_masks import wanted_pictures
 from manifests.workspace import Workspace
 
@@ -111,10 +111,5 @@ def read_small_masks(workspace: Workspace, classes: Sequence[ClassName]) -> Smal
         if image_id in wanted and wanted[image_id].is_met_by(image)
     }
     localizer = table.column("localizer")[0].as_py()
-    pictures = stored_pictures(workspace)
-    unreadable = {
-        image_id: reason
-        for image_id, (sha256, reason) in MaskStore(workspace, localizer).read_unreadable().items()
-        if image_id in pictures and pictures[image_id].sha256 == sha256
-    }
-    return SmallMasks(localizer, evidence, unreadable)
+    found = still_unreadable(MaskStore(workspace, localizer).read_unreadable(), stored_pictures(workspace))
+    return SmallMasks(localizer, evidence, {image_id: reason for image_id, (_, reason) in found.items()})
